@@ -1,0 +1,54 @@
+# make figures   a fresh machine: environment, data, and the gallery of the quick preset
+# make test      a fresh machine: the same environment, then the tests
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+CORES ?= 2
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: figures test check setup lock dvc help
+
+help:
+	@sed -n 's/^# make/make/p' $(MAKEFILE_LIST)
+
+figures: setup
+	@echo "== gallery of the quick preset: data, training, retraining, embeddings, figures (about 3 minutes on 2 cores)"
+	$(BIN)/snakemake --cores $(CORES) results/figures/all
+	@echo "== open results/figures/all/index.html"
+
+test: setup
+	@echo "== tests (about 8 minutes on 2 cores)"
+	$(BIN)/python -m pytest
+
+# make check     style, types, lint of the workflow, generated files
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/mypy
+	$(BIN)/python -m lossatlas.workflow.dvc_stages --check
+
+# make setup     only the environment
+setup: $(VENV)/.installed
+
+# torch first and with its own dependencies: the index decides between its CPU and CUDA builds. torchvision without
+# dependencies: its wheel would ask for a torch of its own. The rest exactly as locked.
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@echo "== environment $(VENV) from requirements.lock (two to five minutes)"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	$(PIP) install $$(grep '^torch==' requirements.lock)
+	$(PIP) install --no-deps -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	touch $@
+
+# make lock      write the lock file from the environment
+lock:
+	@{ echo '# Every package of the environment, exactly; `make lock` writes this file, `make setup` installs it.'; \
+	  $(BIN)/python -m pip --disable-pip-version-check freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+cpu$$//'; } > requirements.lock
+
+# make dvc       write dvc.yaml from the quick preset, and put what it names into the bundled store
+dvc: setup
+	$(BIN)/python -m lossatlas.workflow.dvc_stages
+	$(BIN)/dvc repro
+	$(BIN)/dvc push

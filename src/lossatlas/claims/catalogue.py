@@ -1,0 +1,271 @@
+"""What a claim may say. Light on purpose (no NumPy or HDF5): the Snakefile checks every claim with it."""
+
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+from lossatlas.config import nearest
+from lossatlas.embed.catalogue import METHODS
+from lossatlas.errors import LossatlasError
+from lossatlas.figures.catalogue import SCORES, SETTINGS
+
+OPERATORS = (">", ">=", "<", "<=")
+
+PRESETS = ("quick", "laptop", "paper")
+"""Presets from the smallest to the paper's own; ``min_preset`` names one."""
+
+NOT_MEASURABLE = "not measurable at this preset"
+VERDICTS = ("holds", "fails", NOT_MEASURABLE)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a measure takes.
+
+    Attributes:
+        doc: what it measures.
+        inputs: role -> kind of reference: ``gram``, ``runs`` or ``scores``. A claim may give one reference or a list.
+        parameters: parameter -> default.
+        values: parameter -> the only values allowed.
+    """
+
+    doc: str
+    inputs: Mapping[str, str]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+
+_OVER = {"steps": None, "seeds": None, "statistic": "mean", "spread": "minmax"}
+"""Which trajectories count (null = all), what is made of the directions' values, and the interval over directions."""
+
+_OVER_VALUES = {"statistic": ("mean", "median", "min", "max"), "spread": ("minmax", "bootstrap")}
+
+TRAJECTORY_MEASURES: dict[str, Measure] = {
+    "outwardness": Measure(
+        "Largest distance from theta_o during a retraining over the jump's: 1 = it never moves outward.",
+        {"cloud": "gram"},
+        _OVER,
+        _OVER_VALUES,
+    ),
+    "return_fraction": Measure(
+        "Last distance from theta_o over the jump's: 0 = back at theta_o, 1 = as far as it was thrown.",
+        {"cloud": "gram"},
+        _OVER,
+        _OVER_VALUES,
+    ),
+    "direction_kept": Measure(
+        "Cosine of the last displacement from theta_o with the jump, or the jump's share left along its direction.",
+        {"cloud": "gram"},
+        {"quantity": "cosine", **_OVER},
+        {"quantity": ("cosine", "left"), **_OVER_VALUES},
+    ),
+    "lateral": Measure(
+        "Share of the squared motion perpendicular to the jump, or to the radius at which the motion takes place.",
+        {"cloud": "gram"},
+        {"relative_to": "jump", "over": "path", **_OVER},
+        {"relative_to": ("jump", "radius"), "over": ("path", "displacement"), **_OVER_VALUES},
+    ),
+}
+"""Measures with one value a trajectory; their spread is over directions."""
+
+_PATH = {"first": None, "second": None, "contrast": "ratio", "statistic": "mean", "spread": "minmax"}
+"""Names of the two runs of a cloud of whole trainings, how they are compared, and the interval over replicas."""
+
+_PATH_VALUES = {
+    "contrast": ("ratio", "difference"),
+    "statistic": ("mean", "median"),
+    "spread": ("minmax", "bootstrap"),
+}
+
+PATH_MEASURES: dict[str, Measure] = {
+    "weight_norm": Measure(
+        "L2 norm of the last weights, of run `first` against run `second`.", {"cloud": "gram"}, _PATH, _PATH_VALUES
+    ),
+    "distance_from_init": Measure(
+        "Distance of the last weights from the first, of run `first` against run `second`.",
+        {"cloud": "gram"},
+        _PATH,
+        _PATH_VALUES,
+    ),
+    "path_length": Measure(
+        "Length of the path through the recorded points, of run `first` against run `second`.",
+        {"cloud": "gram"},
+        _PATH,
+        _PATH_VALUES,
+    ),
+    "straightness": Measure(
+        "Path length over displacement (1 = straight, larger = more winding), of run `first` against run `second`.",
+        {"cloud": "gram"},
+        _PATH,
+        _PATH_VALUES,
+    ),
+}
+"""Measures with one value a training, replica by replica; they compare two runs."""
+
+MEASURES: dict[str, Measure] = {
+    **TRAJECTORY_MEASURES,
+    **PATH_MEASURES,
+    "best_method": Measure(
+        "Score of an embedding method less that of the best other method, on each cloud (above 0: it is the best).",
+        {"scores": "scores"},
+        {"score": "demap", "method": "phate", "metric": "euclidean", "settings": "defaults"},
+        {"score": SCORES, "metric": ("euclidean", "cosine"), "settings": SETTINGS, "method": tuple(METHODS)},
+    ),
+    "contrast": Measure(
+        "A trajectory measure (`of`) in `first` against `second`: clouds, or step sizes of one cloud.",
+        {"first": "gram", "second": "gram"},
+        {
+            "of": "outwardness",
+            "contrast": "difference",
+            "first_steps": None,
+            "second_steps": None,
+            "quantity": "cosine",
+            "relative_to": "jump",
+            "over": "path",
+            **_OVER,
+        },
+        {
+            "of": tuple(TRAJECTORY_MEASURES),
+            "contrast": ("difference", "ratio"),
+            "quantity": ("cosine", "left"),
+            "relative_to": ("jump", "radius"),
+            "over": ("path", "displacement"),
+            **_OVER_VALUES,
+        },
+    ),
+    "accuracy_gap": Measure(
+        "Mean accuracy of run `better` less that of run `worse`, at the last recorded epoch.",
+        {"better": "runs", "worse": "runs"},
+        {"quantity": "test_accuracy", "spread": "minmax"},
+        {"quantity": ("test_accuracy", "train_accuracy"), "spread": ("minmax", "bootstrap")},
+    ),
+    "max_train_loss": Measure(
+        "Largest training loss of any run at its last recorded epoch; a run that diverged counts as infinite.",
+        {"runs": "runs"},
+    ),
+    "min_accuracy": Measure(
+        "Smallest accuracy of any run at its last recorded epoch; a run without a finite one counts as 0.",
+        {"runs": "runs"},
+        {"quantity": "test_accuracy"},
+        {"quantity": ("test_accuracy", "train_accuracy")},
+    ),
+}
+"""Every measure, by name."""
+
+_KEYS = ("id", "sentence", "paper", "measure", "inputs", "parameters", "holds", "min_preset", "measurable_if")
+_CONDITION_KEYS = ("measure", "parameters", "holds", "reason")
+
+
+def check(claim: Mapping[str, Any]) -> None:
+    """Raise a :class:`LossatlasError` when :func:`resolve` would."""
+    resolve(claim)
+
+
+def resolve(claim: Mapping[str, Any]) -> dict[str, Any]:
+    """Check a claim and fill in its measure's default parameters.
+
+    A claim has the keys ``id``, ``sentence``, ``paper`` (text or number), ``measure``, ``inputs`` (role -> reference
+    such as ``{gram: cloud}`` or ``{runs: name}``, or a list of them), ``parameters``, ``holds`` ({op, value}),
+    ``min_preset`` (smallest preset at which it can be measured) and ``measurable_if`` (a second measure on the same
+    inputs that must hold first: {measure, parameters, holds, reason}).
+
+    Args:
+        claim: the mapping of the study's YAML.
+
+    Returns:
+        A new mapping with every key; ``paper``, ``min_preset`` and ``measurable_if`` may be None.
+
+    Raises:
+        LossatlasError: one line for each mistake: the key, what was found, the nearest valid key or value.
+    """
+    mistakes = _unknown(claim, _KEYS, "")
+    mistakes += [f"{key}: missing" for key in ("id", "sentence", "measure", "holds") if key not in claim]
+    resolved = {key: claim.get(key) for key in _KEYS}
+    inputs = dict(claim.get("inputs") or {})
+    resolved["inputs"] = inputs
+    resolved["parameters"] = _measure(claim, "", mistakes)
+    condition = claim.get("measurable_if")
+    roles = _roles(claim)
+    if condition is not None:
+        mistakes += _unknown(condition, _CONDITION_KEYS, "measurable_if.")
+        resolved["measurable_if"] = {
+            "measure": condition.get("measure"),
+            "parameters": _measure(condition, "measurable_if.", mistakes),
+            "holds": condition.get("holds"),
+            "reason": condition.get("reason", ""),
+        }
+        roles |= _roles(condition)
+        mistakes += [f"measurable_if.{key}: missing" for key in ("measure", "holds") if key not in condition]
+    for part, prefix in ((claim, ""), (condition or {}, "measurable_if.")):
+        if "holds" in part:
+            mistakes += _threshold(part["holds"], prefix)
+    if roles:
+        mistakes += _inputs(inputs, roles)
+    if resolved["min_preset"] is not None and resolved["min_preset"] not in PRESETS:
+        mistakes.append(
+            f"min_preset: {resolved['min_preset']!r} is not a preset; {nearest(resolved['min_preset'], list(PRESETS))}"
+        )
+    if mistakes:
+        raise LossatlasError("\n".join(mistakes))
+    return resolved
+
+
+def _unknown(given: Mapping[str, Any], keys: tuple[str, ...], prefix: str) -> list[str]:
+    return [f"{prefix}{key}: unknown key; {nearest(key, list(keys))}" for key in given if key not in keys]
+
+
+def _roles(part: Mapping[str, Any]) -> dict[str, str]:
+    measure = MEASURES.get(part.get("measure", ""))
+    return dict(measure.inputs) if measure else {}
+
+
+def _measure(part: Mapping[str, Any], prefix: str, mistakes: list[str]) -> dict[str, Any]:
+    """Check a measure's name and parameters; return the parameters with defaults filled in."""
+    name = part.get("measure")
+    if name is None:
+        return {}
+    if name not in MEASURES:
+        mistakes.append(f"{prefix}measure: {name!r} is not a measure; {nearest(name, list(MEASURES))}")
+        return {}
+    known = MEASURES[name]
+    given = part.get("parameters") or {}
+    mistakes += _unknown(given, tuple(known.parameters), f"{prefix}parameters.")
+    for key, allowed in known.values.items():
+        if key in given and given[key] not in allowed:
+            mistakes.append(
+                f"{prefix}parameters.{key}: {given[key]!r} is not allowed; {nearest(given[key], list(allowed))}"
+            )
+    mistakes += [
+        f"{prefix}parameters.{key}: missing; name a run of the cloud"
+        for key in ("first", "second")
+        if name in PATH_MEASURES and given.get(key) is None
+    ]
+    for key in ("steps", "seeds", "first_steps", "second_steps"):
+        value = given.get(key)
+        if value is not None and (not isinstance(value, list) or not value):
+            mistakes.append(f"{prefix}parameters.{key}: {value!r} is not a list of numbers; write [{value}] or null")
+    return {key: copy(given.get(key, default)) for key, default in known.parameters.items()}
+
+
+def _threshold(holds: Any, prefix: str) -> list[str]:
+    if not isinstance(holds, Mapping) or set(holds) != {"op", "value"}:
+        return [f"{prefix}holds: {holds!r} is not a threshold; write {{op: '>', value: 1.0}}"]
+    mistakes = []
+    if holds["op"] not in OPERATORS:
+        mistakes.append(f"{prefix}holds.op: {holds['op']!r} is not allowed; valid: {', '.join(OPERATORS)}")
+    if isinstance(holds["value"], bool) or not isinstance(holds["value"], int | float):
+        mistakes.append(f"{prefix}holds.value: {holds['value']!r} is not a number")
+    return mistakes
+
+
+def _inputs(given: Mapping[str, Any], roles: Mapping[str, str]) -> list[str]:
+    mistakes = [f"inputs.{role}: missing; write {{{kind}: name}}" for role, kind in roles.items() if role not in given]
+    mistakes += [f"inputs.{role}: unknown key; {nearest(role, list(roles))}" for role in given if role not in roles]
+    for role, kind in roles.items():
+        references = given.get(role, [])
+        for reference in references if isinstance(references, list) else [references]:
+            accepted = ("run", "runs") if kind == "runs" else (kind,)
+            if not isinstance(reference, Mapping) or len(reference) != 1 or next(iter(reference)) not in accepted:
+                mistakes.append(f"inputs.{role}: {reference!r} is not of the kind it takes; write {{{kind}: name}}")
+    return mistakes

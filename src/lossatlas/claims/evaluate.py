@@ -1,0 +1,154 @@
+"""Measure claims and give each its verdict. Thresholds stand in the studies and are never changed here."""
+
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lossatlas.claims import measures
+from lossatlas.claims.catalogue import MEASURES, NOT_MEASURABLE, PRESETS, resolve
+from lossatlas.claims.measures import Measurement
+from lossatlas.embed.gram import Gram
+from lossatlas.errors import LossatlasError
+from lossatlas.figures.scores import Scores
+from lossatlas.figures.tables import last_epoch
+from lossatlas.store import atomic
+
+COLUMNS = [
+    "study",
+    "id",
+    "sentence",
+    "measure",
+    "paper",
+    "ours",
+    "low",
+    "high",
+    "n",
+    "threshold",
+    "verdict",
+    "detail",
+]
+"""Columns of ``claims.csv``."""
+
+_HOLDS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+
+
+def evaluate(
+    claims: Iterable[Mapping[str, Any]], inputs: Mapping[str, Mapping[str, Any]], study: str = "", preset: str = ""
+) -> pd.DataFrame:
+    """Measure claims and judge them.
+
+    Args:
+        claims: mappings of the study's YAML.
+        inputs: claim id -> role -> path, or (nested) list of paths, of the artefacts the claim names.
+        study: name of the study, for the first column.
+        preset: name of the preset; a claim whose ``min_preset`` is larger is not measured. A preset that is not one
+            of the three (a user's own) counts as large enough.
+
+    Returns:
+        One row a claim, with :data:`COLUMNS`. The verdict compares our value, not its interval, with the threshold.
+
+    Raises:
+        LossatlasError: a claim is malformed or an artefact is missing or unreadable.
+    """
+    loaded = _Artefacts()
+    rows = []
+    for claim in claims:
+        resolved = resolve(claim)
+        found = _measure(resolved, inputs.get(resolved["id"], {}), preset, loaded)
+        rows.append(_row(resolved, found, study))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def write(table: pd.DataFrame, csv: Path | str) -> None:
+    """Write claims as CSV, whole or not at all."""
+    with atomic(Path(csv)) as part:
+        table.to_csv(part, index=False, lineterminator="\n")
+
+
+def judge(measurement: Measurement, holds: Mapping[str, Any]) -> str:
+    """Return the verdict on a measurement under a threshold {op, value}; a NaN is a failure, not an excuse."""
+    if measurement.value is None:
+        return NOT_MEASURABLE
+    return "holds" if _HOLDS[holds["op"]](measurement.value, float(holds["value"])) else "fails"
+
+
+def _measure(claim: Mapping[str, Any], paths: Mapping[str, Any], preset: str, loaded: "_Artefacts") -> Measurement:
+    least = claim["min_preset"]
+    if least is not None and preset in PRESETS and PRESETS.index(preset) < PRESETS.index(least):
+        return Measurement(None, None, 0, f"needs preset {least} or larger; this is {preset}")
+    condition = claim["measurable_if"]
+    if condition is not None:
+        first = _one(claim["id"], condition, paths, loaded)
+        if judge(first, condition["holds"]) != "holds":
+            reason = f"{condition['reason']}: " if condition["reason"] else ""
+            found = "no value" if first.value is None else f"{first.value:.4g}"
+            wanted = _threshold(condition["holds"])
+            return Measurement(
+                None, None, 0, f"{reason}{condition['measure']} is {found}, needed {wanted} ({first.detail})"
+            )
+    return _one(claim["id"], claim, paths, loaded)
+
+
+def _one(name: str, part: Mapping[str, Any], paths: Mapping[str, Any], loaded: "_Artefacts") -> Measurement:
+    inputs = {}
+    for role, kind in MEASURES[part["measure"]].inputs.items():
+        found = paths.get(role, [])
+        entries: list[Any] = list(_flat(found))
+        if kind == "scores":
+            entries = [found] if isinstance(found, Mapping) else list(found)
+        if not entries:
+            raise LossatlasError(
+                f"claim {name}: no file for input {role!r}; this is a fault of the workflow, not of the study"
+            )
+        inputs[role] = [Scores.load(entry) if kind == "scores" else loaded.get(kind, entry) for entry in entries]
+    return measures.measure(part["measure"], inputs, part["parameters"])
+
+
+def _flat(value: Any) -> Iterator[Path]:
+    if isinstance(value, str | Path):
+        yield Path(value)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _flat(item)
+    elif isinstance(value, Sequence):
+        for item in value:
+            yield from _flat(item)
+
+
+class _Artefacts:
+    """Loads each artefact once; the same file gives the same object."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, Path], Any] = {}
+
+    def get(self, kind: str, path: Path) -> Any:
+        """Return a Gram matrix (``gram``) or the last recorded row of a run (``runs``)."""
+        if (kind, path) not in self._known:
+            self._known[kind, path] = Gram.load(path) if kind == "gram" else last_epoch(path)
+        return self._known[kind, path]
+
+
+def _threshold(holds: Mapping[str, Any]) -> str:
+    return f"{holds['op']} {holds['value']:g}"
+
+
+def _row(claim: Mapping[str, Any], found: Measurement, study: str) -> dict[str, Any]:
+    low, high = found.spread if found.spread is not None else (np.nan, np.nan)
+    return {
+        "study": study,
+        "id": claim["id"],
+        "sentence": claim["sentence"],
+        "measure": claim["measure"],
+        "paper": "" if claim["paper"] is None else claim["paper"],
+        "ours": np.nan if found.value is None else found.value,
+        "low": low,
+        "high": high,
+        "n": found.n,
+        "threshold": _threshold(claim["holds"]),
+        "verdict": judge(found, claim["holds"]),
+        "detail": found.detail,
+    }

@@ -1,0 +1,166 @@
+"""The committed table of data sets (``datasets.yaml``): what there is, how it is checked, what enters a spec hash.
+
+Imports neither torch nor numpy: the Snakefile asks for checksums while it builds the graph.
+"""
+
+import difflib
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lossatlas.errors import LossatlasError
+
+DATA_FOLDER = "data"
+"""Folder of the repository that DVC fills."""
+
+
+@lru_cache(maxsize=1)
+def _table() -> dict[str, dict[str, Any]]:
+    """Read ``datasets.yaml`` once."""
+    text = Path(__file__).with_name("datasets.yaml").read_text(encoding="utf-8")
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def unknown(what: str, value: object, valid: Iterable[str]) -> LossatlasError:
+    """Make the error for a name that is not in a list: one line with the nearest valid names and all of them."""
+    names = sorted(valid)
+    near = difflib.get_close_matches(str(value), names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(repr(name) for name in near)}? " if near else ""
+    return LossatlasError(f"{what} {value!r} is not known; {hint}valid: {', '.join(names) or 'none'}")
+
+
+def names() -> list[str]:
+    """Return the names of all data sets."""
+    return sorted(_table())
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Return the entry of a data set (a copy): title, reference, kind, task, classes, shape, options, variants.
+
+    Raises:
+        LossatlasError: no data set has this name.
+    """
+    if name not in _table():
+        raise unknown("data set", name, _table())
+    return deepcopy(_table()[name])
+
+
+def variant_of(name: str, variant: str | None) -> str:
+    """Return the name of a variant, the data set's first one for None.
+
+    Raises:
+        LossatlasError: the data set has no such variant.
+    """
+    variants = describe(name)["variants"]
+    if variant is None:
+        return next(iter(variants))
+    if variant not in variants:
+        raise unknown(f"variant of data set {name!r}", variant, variants)
+    return variant
+
+
+def describe_variant(name: str, variant: str | None = None) -> dict[str, Any]:
+    """Return the entry of a variant (a copy): about, sizes, reader and where it comes from."""
+    return describe(name)["variants"][variant_of(name, variant)]
+
+
+def resolve_options(name: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return a data set's options with the given ones over the defaults.
+
+    Raises:
+        LossatlasError: an option that the data set does not have, or a value that is no number where one is needed.
+    """
+    table = describe(name).get("options", {})
+    given = dict(options or {})
+    for key, value in given.items():
+        if key not in table:
+            raise unknown(f"option of data set {name!r}", key, table)
+        default = table[key]["default"]
+        wanted = (int,) if isinstance(default, int) else (int, float)
+        nullable = default is None or table[key].get("nullable", False)
+        is_number = isinstance(value, wanted) and not isinstance(value, bool) and value >= 0
+        if default is not None and not is_number and not (nullable and value is None):
+            kind = "a whole number from 0 up" if wanted == (int,) else "a number from 0 up"
+            raise LossatlasError(
+                f"option {key!r} of data set {name!r} is {value!r}, expected {kind}{' or null' if nullable else ''}"
+            )
+    return {key: given.get(key, entry["default"]) for key, entry in table.items()}
+
+
+def tracked_files(name: str, variant: str | None = None) -> list[str]:
+    """Return the files that DVC provides for a variant, relative to the repository; empty for other variants."""
+    entry = describe_variant(name, variant)
+    return [f"{DATA_FOLDER}/{path}" for path in entry["files"][0]] if entry.get("tracked") else []
+
+
+def source_checksum(name: str, variant: str | None = None, options: Mapping[str, Any] | None = None) -> str:
+    """Return what stands for the data's content in a spec hash; no file is read, except by ``folder``.
+
+    Args:
+        name: the data set.
+        variant: its variant, None for the first.
+        options: the spec's options; only ``folder`` uses them (``path``, ``checksum``).
+
+    Returns:
+        ``generated:VERSION``; ``package:NAME:SHA256`` (first 16 digits); otherwise the first 16 digits of a sha256 over
+        the checksums of the variant's files, or of a folder's tree checksum.
+    """
+    entry = describe_variant(name, variant)
+    if "version" in entry:
+        return f"generated:{entry['version']}"
+    if "arrays" in entry:
+        return f"package:{entry['package']}:{entry['arrays'][:16]}"
+    if entry["reader"] == "folder":
+        settings = resolve_options(name, options)
+        return (settings["checksum"] or tree_checksum(folder_path(settings["path"]))).removeprefix("tree:")[:16]
+    files = {**entry["files"][0], **entry.get("extra", {})}
+    return hashlib.sha256("\n".join(f"{path} {files[path]}" for path in sorted(files)).encode()).hexdigest()[:16]
+
+
+def search_folders() -> list[Path]:
+    """Return the folders that the environment variable ``LOSSATLAS_DATA`` names."""
+    return [Path(part).expanduser() for part in os.environ.get("LOSSATLAS_DATA", "").split(os.pathsep) if part]
+
+
+def folder_path(path: str | os.PathLike[str] | None) -> Path:
+    """Return where the image folder of a ``folder`` data set is.
+
+    Raises:
+        LossatlasError: no path is given, or there is no such folder.
+    """
+    if not path:
+        raise LossatlasError(
+            "data set 'folder' needs the option `path`: a folder that holds train/CLASS/* and test/CLASS/*"
+        )
+    candidates = [Path(path).expanduser(), *(folder / path for folder in search_folders())]
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate
+    raise LossatlasError(
+        f"data set 'folder': no folder {path!s}; tried {', '.join(str(candidate) for candidate in candidates)}; "
+        "correct the option `path` or set LOSSATLAS_DATA"
+    )
+
+
+def tree_files(folder: Path) -> list[str]:
+    """Return the files below a folder, relative with ``/``, sorted; hidden files and folders are passed over."""
+    found = []
+    for path, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(path, name).relative_to(folder).as_posix() for name in files if not name.startswith(".")]
+    return sorted(found)
+
+
+def tree_checksum(folder: Path, files: Sequence[str] | None = None) -> str:
+    """Return ``tree:`` and a sha256 over the sorted names and the contents of the files below a folder."""
+    total = hashlib.sha256()
+    for name in tree_files(folder) if files is None else files:
+        content = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        total.update(f"{name}\0{content}\n".encode())
+    return f"tree:{total.hexdigest()}"

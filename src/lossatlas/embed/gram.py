@@ -1,0 +1,515 @@
+"""The exact Gram matrix of a cloud of weight vectors, from one streaming pass over HDF5.
+
+n points of R^D with n << D span at most n - 1 dimensions, so the (n, n) matrix of inner products of the rows, taken
+relative to the reference row 0, holds the whole Euclidean geometry of the cloud. With x_i = theta_i - theta_0 and
+r = theta_0 the file keeps ::
+
+    gram[i, j]       = x_i . x_j          (n, n) float64
+    cross[i]         = x_i . r            (n,)   float64
+    reference_norm2  = r . r              float64
+
+from which follow distances, norms, cosine distances, uncentred inner products and isometric coordinates.
+Subtracting the reference first is what keeps the digits: a cloud of radius 1 at distance 1e4 from the origin would
+lose eight of sixteen digits in theta_i . theta_j, and loses none in x_i . x_j.
+
+What remains is the cancellation in |x_i - x_j|^2 = gram[i, i] + gram[j, j] - 2 gram[i, j] for pairs that are much
+nearer to each other than to the reference. Pairs closer than 1e-4 of their distance from the reference ("near pairs";
+most clouds have none) are therefore measured again relative to one of themselves, from their rows alone, and stored
+beside the Gram matrix (``near_pairs`` (m, 2), ``near_distances2`` (m,)).
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.linalg import blas, eigh
+
+from lossatlas.errors import LossatlasError
+from lossatlas.store import create, table_in
+
+logger = logging.getLogger(__name__)
+
+Array = NDArray[np.float64]
+
+DEFAULT_MEMORY_BYTES = 1 << 30
+"""Memory for the buffers of one pass, matrices of size (n, n) included."""
+
+NEAR = 1e-8
+"""A pair is near when |x_i - x_j|^2 <= NEAR (|x_i|^2 + |x_j|^2). The Gram matrix is good to some 1e-15 of its scale, so
+distances of pairs that are not near are good to about 1e-7 relative, usually far better."""
+
+_MAX_COLUMNS = 32768
+_ROWS_AT_ONCE = 64
+
+
+def compute(
+    points_path: str | os.PathLike[str],
+    output_path: str | os.PathLike[str],
+    provenance: dict[str, Any],
+    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    progress: Callable[[float], None] | None = None,
+) -> None:
+    """Reduce a points file to its Gram file in one pass over ``/theta``.
+
+    The rows are read in blocks of columns, the reference row is subtracted in float64, and the products are
+    accumulated in float64 by BLAS (dsyrk). No (n, D) array is ever held. Near pairs, if any, cost further reads of
+    their own rows. The result appears whole or not at all (:func:`lossatlas.store.create`). Bit-identical for a
+    given machine, number of BLAS threads and ``memory_bytes``.
+
+    Args:
+        points_path: HDF5 file with ``/theta`` (n, D) floating point, plain or virtual, and ``/table``.
+        output_path: the gram file to write; its folder must exist.
+        provenance: JSON-serialisable description of what makes this file, stored as attribute ``provenance``.
+        memory_bytes: upper limit of the buffers of the pass.
+        progress: called with the fraction done, after each block.
+
+    Raises:
+        LossatlasError: the file is missing, truncated, has no usable ``/theta``, has fewer than two rows or holds a
+            NaN or an infinity, or the result cannot be written.
+    """
+    points = Path(points_path)
+    with _open_points(points) as file:
+        theta = _theta(file, points)
+        try:
+            gram, cross, norm2 = _stream(theta, file, points, memory_bytes, progress)
+            pairs, distances2 = _near_pairs(theta, gram, memory_bytes)
+        except OSError as error:
+            raise LossatlasError(_unreadable(points, error)) from error
+
+        with create(Path(output_path), "gram", provenance) as target:
+            target.create_dataset("gram", data=gram)
+            target.create_dataset("cross", data=cross)
+            target.create_dataset("near_pairs", data=pairs)
+            target.create_dataset("near_distances2", data=distances2)
+            target.attrs["reference_norm2"] = norm2
+            target.attrs["dimension"] = int(theta.shape[1])
+            copy_table(file, target)
+
+
+def copy_table(src_h5: h5py.Group, dst_h5: h5py.Group) -> None:
+    """Copy the group ``/table`` (one dataset a column), virtual columns turned into plain ones.
+
+    Args:
+        src_h5: open file that may have ``/table``.
+        dst_h5: open, writable file without one.
+    """
+    group = dst_h5.create_group("table", track_order=True)
+    if "table" in src_h5:
+        for name, column in src_h5["table"].items():
+            group.create_dataset(name, data=column[...], dtype=column.dtype)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the pass
+
+
+def _open_points(path: Path) -> h5py.File:
+    if not path.is_file():
+        raise LossatlasError(f"{path}: no such points file; compute or pull it first")
+    try:
+        # Without a chunk cache, whole and partial chunks are read straight into our buffer.
+        return h5py.File(path, "r", rdcc_nbytes=0)
+    except OSError as error:
+        raise LossatlasError(_unreadable(path, error)) from error
+
+
+def _theta(file: h5py.File, path: Path) -> h5py.Dataset:
+    try:
+        theta = file.get("theta")
+    except (KeyError, OSError) as error:
+        raise LossatlasError(_unreadable(path, error)) from error
+    if not isinstance(theta, h5py.Dataset) or theta.ndim != 2 or theta.dtype.kind != "f":
+        found = ", ".join(sorted(file)) or "nothing"
+        raise LossatlasError(
+            f"{path}: has no dataset /theta of n rows of floating-point numbers (found: {found}); "
+            "give the points.h5 of a run or a cloud"
+        )
+    if theta.shape[0] < 2 or theta.shape[1] < 1:
+        raise LossatlasError(
+            f"{path}: /theta has shape {theta.shape}; an embedding needs at least 2 rows: record more points"
+        )
+    if theta.is_virtual:
+        _check_sources(theta, path)
+    return theta
+
+
+def _check_sources(theta: h5py.Dataset, path: Path) -> None:
+    """HDF5 reads a virtual dataset whose source is gone as fill values, silently: look before reading."""
+    for source in theta.virtual_sources():
+        if source.file_name == ".":
+            continue
+        target = path.parent / source.file_name
+        try:
+            with h5py.File(target, "r") as part:
+                shape = part[source.dset_name].shape
+        except (OSError, KeyError) as error:
+            raise LossatlasError(
+                f"{path}: its part {target} is missing or unreadable ({_first_line(error)}); "
+                "compute or pull that file again"
+            ) from error
+        if source.src_space.shape:
+            needed = tuple(int(last) + 1 for last in source.src_space.get_select_bounds()[1])
+        else:  # the whole source
+            first, last = source.vspace.get_select_bounds()
+            needed = tuple(int(stop - start) + 1 for start, stop in zip(first, last, strict=True))
+        if len(shape) != len(needed) or any(have < want for have, want in zip(shape, needed, strict=True)):
+            raise LossatlasError(
+                f"{path}: its part {target} has shape {shape}, at least {needed} is expected; gather the cloud again"
+            )
+
+
+def _block_columns(n: int, dimension: int, memory_bytes: int) -> int:
+    """Columns a block: a power of two of at most 32768 (a chunk of the file), as many as the memory allows."""
+    matrices = 3 * 8 * n * n
+    per_column = 8 * (n + 2) + 4 * min(n, _ROWS_AT_ONCE)
+    columns = _MAX_COLUMNS
+    while columns > 256 and matrices + columns * per_column > memory_bytes:
+        columns //= 2
+    return min(columns, dimension)
+
+
+def _aligned(rows: int, columns: int, dtype: Any = np.float64) -> NDArray[Any]:
+    """Uninitialised (rows, columns) array at a 64-byte boundary: the same summation order in every process."""
+    size = rows * columns * np.dtype(dtype).itemsize
+    raw = np.empty(size + 64, dtype=np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype).reshape(rows, columns)
+
+
+def _runs(rows: NDArray[np.intp], longest: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (offset, first row, end row) of stretches of consecutive rows, none longer than ``longest``."""
+    offset = 0
+    while offset < len(rows):
+        stop = offset + 1
+        while stop < len(rows) and stop - offset < longest and rows[stop] == rows[stop - 1] + 1:
+            stop += 1
+        yield offset, int(rows[offset]), int(rows[offset]) + stop - offset
+        offset = stop
+
+
+def _blocks(theta: h5py.Dataset, rows: NDArray[np.intp], columns: int) -> Iterator[tuple[int, Array, Array]]:
+    """Yield (end column, block, first row) with block (len(rows), width) float64 = those rows minus the first of them.
+
+    The arrays are reused from block to block.
+    """
+    n, dimension = len(rows), theta.shape[1]
+    buffer = np.empty((min(n, _ROWS_AT_ONCE), columns), dtype=theta.dtype)
+    space, first = _aligned(1, n * columns)[0], _aligned(1, columns)[0]
+    for start in range(0, dimension, columns):
+        stop = min(start + columns, dimension)
+        width = stop - start
+        block = space[: n * width].reshape(n, width)
+        for offset, begin, end in _runs(rows, _ROWS_AT_ONCE):
+            count = end - begin
+            part = buffer[:count] if width == columns else np.empty((count, width), dtype=theta.dtype)
+            theta.read_direct(part, np.s_[begin:end, start:stop])
+            if offset == 0:
+                first[:width] = part[0]
+            np.subtract(part, first[:width], out=block[offset : offset + count])
+        yield stop, block, first[:width]
+
+
+def _accumulate(total: Array, block: Array) -> Array:
+    """Add block block^T to the upper triangle of ``total`` (n, n), Fortran order, in place."""
+    # block^T is Fortran-ordered without a copy; dsyrk does half the work of dgemm.
+    return blas.dsyrk(1.0, block.T, beta=1.0, c=total, trans=1, overwrite_c=1)
+
+
+def _mirrored(upper: Array) -> Array:
+    full = np.triu(upper)
+    return full + np.triu(full, 1).T
+
+
+def _stream(
+    theta: h5py.Dataset,
+    file: h5py.File,
+    path: Path,
+    memory_bytes: int,
+    progress: Callable[[float], None] | None,
+) -> tuple[Array, Array, float]:
+    n, dimension = theta.shape
+    columns = _block_columns(n, dimension, memory_bytes)
+    upper = np.zeros((n, n), order="F")
+    cross, norm2 = np.zeros(n), 0.0
+    with np.errstate(invalid="ignore", over="ignore"):
+        for stop, block, reference in _blocks(theta, np.arange(n), columns):
+            upper = _accumulate(upper, block)
+            cross += block @ reference
+            norm2 += float(reference @ reference)
+            bad = np.flatnonzero(~np.isfinite(np.diagonal(upper)))
+            if len(bad) or not np.isfinite(norm2):
+                row = int(bad[0]) if np.isfinite(norm2) else 0
+                raise LossatlasError(_not_finite(file, path, row))
+            if progress is not None:
+                progress(stop / dimension)
+    return _mirrored(upper), cross, norm2
+
+
+def _not_finite(file: h5py.File, path: Path, row: int) -> str:
+    try:
+        table = table_in(file)
+        entries = ", ".join(f"{name}={table[name].iloc[row]}" for name in table.columns)
+    except (OSError, KeyError, IndexError, ValueError):
+        entries = ""
+    where = f"row {row}" + (f" ({entries})" if entries else "")
+    remedy = "that run diverged: lower its learning rate or leave it out"
+    return f"{path}: /theta holds a NaN or an infinity in {where}; {remedy}"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# near pairs
+
+
+def _distances2(gram: Array) -> tuple[Array, Array]:
+    """Return |x_i - x_j|^2 as the Gram matrix gives it, and its scale |x_i|^2 + |x_j|^2, both (n, n)."""
+    diagonal = np.diagonal(gram)
+    scale = diagonal[:, None] + diagonal[None, :]
+    return scale - 2.0 * gram, scale
+
+
+def _stars(pending: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
+    """Cover the pending pairs by stars: a centre and rows near it, every pair within a star counted as covered.
+
+    Args:
+        pending: (n, n) symmetric, diagonal False.
+
+    Returns:
+        Arrays of rows, the centre first.
+    """
+    pending = pending.copy()
+    stars = []
+    degree = pending.sum(axis=1)
+    while degree.any():
+        centre = int(np.argmax(degree))
+        star = np.concatenate([[centre], np.flatnonzero(pending[centre])])
+        inside = pending[np.ix_(star, star)]
+        degree[star] -= inside.sum(axis=1)
+        pending[np.ix_(star, star)] = False
+        stars.append(star)
+    return stars
+
+
+def _near_pairs(theta: h5py.Dataset, gram: Array, memory_bytes: int) -> tuple[NDArray[np.int64], Array]:
+    """Measure the near pairs again, each relative to a row near both.
+
+    A star is at least 1e4 times smaller than its distance from the reference, so its own Gram matrix, relative to its
+    centre, resolves pairs that much nearer; pairs nearer still are pending for the next round, in a star of their own.
+    Every round settles at least the pairs with the centres, exactly, so the rounds end.
+
+    Returns:
+        Pairs (m, 2), i < j, in order, and their squared distances (m,).
+    """
+    distances2, scale = _distances2(gram)
+    near = distances2 <= NEAR * scale
+    np.fill_diagonal(near, False)
+    if not near.any():
+        return np.zeros((0, 2), dtype=np.int64), np.zeros(0)
+    pending = near.copy()
+    exact = np.zeros_like(gram)
+    while pending.any():
+        stars = _stars(pending)
+        logger.info("measuring %d near pairs again in %d groups", int(pending.sum()) // 2, len(stars))
+        for star in stars:
+            order = np.concatenate([star[:1], np.sort(star[1:])])
+            m = len(order)
+            upper = np.zeros((m, m), order="F")
+            for _, block, _ in _blocks(theta, order, _block_columns(m, theta.shape[1], memory_bytes)):
+                upper = _accumulate(upper, block)
+            local, local_scale = _distances2(_mirrored(upper))
+            settled = (local > NEAR * local_scale) | (local_scale == 0.0)
+            settled[0], settled[:, 0] = True, True
+            local[0] = local[:, 0] = np.diagonal(upper)
+            grid = np.ix_(order, order)
+            settled &= pending[grid]
+            exact[grid] = np.where(settled, local, exact[grid])
+            pending[grid] &= ~settled
+    pairs = np.argwhere(np.triu(near, 1))
+    return pairs.astype(np.int64), exact[pairs[:, 0], pairs[:, 1]]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# reading
+
+
+@dataclass(frozen=True)
+class Gram:
+    """The Euclidean geometry of n points of R^D, relative to row 0.
+
+    Attributes:
+        gram: (n, n) float64, x_i . x_j with x_i = theta_i - theta_0.
+        cross: (n,) float64, x_i . theta_0.
+        reference_norm2: |theta_0|^2.
+        dimension: D.
+        table: one row a point.
+        near_pairs: (m, 2) int64, pairs measured apart (i < j).
+        near_distances2: (m,) float64, their squared distances.
+    """
+
+    gram: Array
+    cross: Array
+    reference_norm2: float
+    dimension: int
+    table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    near_pairs: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
+    near_distances2: Array = field(default_factory=lambda: np.zeros(0))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Gram":
+        """Read a gram file.
+
+        Raises:
+            LossatlasError: the file is missing, truncated or not a gram file.
+        """
+        source = Path(path)
+        if not source.is_file():
+            raise LossatlasError(f"{source}: no such gram file; compute it first")
+        try:
+            with h5py.File(source, "r") as file:
+                return cls(
+                    gram=file["gram"][...],
+                    cross=file["cross"][...],
+                    reference_norm2=float(file.attrs["reference_norm2"]),
+                    dimension=int(file.attrs["dimension"]),
+                    table=table_in(file),
+                    near_pairs=file["near_pairs"][...],
+                    near_distances2=file["near_distances2"][...],
+                )
+        except (OSError, KeyError) as error:
+            raise LossatlasError(
+                f"{source}: not a whole gram file ({_first_line(error)}); remove it and compute it again"
+            ) from error
+
+    @classmethod
+    def from_rows(cls, theta: NDArray[np.floating[Any]], table: pd.DataFrame | None = None) -> "Gram":
+        """Build the Gram of an in-memory (n, D) array: small clouds, artificial trees, tests.
+
+        Args:
+            theta: (n, D) with n >= 2; near pairs are not measured apart (use ``compute`` for that).
+            table: one row a point.
+        """
+        rows = np.asarray(theta, dtype=np.float64)
+        if rows.ndim != 2 or rows.shape[0] < 2:
+            raise LossatlasError(
+                f"a cloud needs at least 2 rows, found an array of shape {rows.shape}; give more points"
+            )
+        bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+        if len(bad):
+            raise LossatlasError(f"row {bad[0]} of the cloud holds a NaN or an infinity; leave it out")
+        x = rows - rows[0]
+        return cls(
+            gram=x @ x.T,
+            cross=x @ rows[0],
+            reference_norm2=float(rows[0] @ rows[0]),
+            dimension=rows.shape[1],
+            table=pd.DataFrame(index=range(len(rows))) if table is None else table,
+        )
+
+    @property
+    def n(self) -> int:
+        """Number of points."""
+        return len(self.cross)
+
+    def squared_distances(self) -> Array:
+        """Return |theta_i - theta_j|^2, (n, n) float64, symmetric, zero diagonal, near pairs as measured apart."""
+        distances2 = np.maximum(_distances2(self.gram)[0], 0.0)
+        i, j = self.near_pairs[:, 0], self.near_pairs[:, 1]
+        distances2[i, j] = distances2[j, i] = self.near_distances2
+        np.fill_diagonal(distances2, 0.0)
+        return distances2
+
+    def distances(self, metric: str = "euclidean") -> Array:
+        """Return all pairwise distances, (n, n) float64, symmetric, zero diagonal.
+
+        Args:
+            metric: ``euclidean``, or ``cosine``: 1 - cos(theta_i, theta_j) of the raw vectors (angles seen from the
+                origin of R^D), computed without cancellation as ``(|a - b|^2 - (|a| - |b|)^2) / (2 |a| |b|)``, where
+                ``|a| - |b| = (|a|^2 - |b|^2) / (|a| + |b|)`` and ``|a|^2 - |b|^2 = g_aa - g_bb + 2 (c_a - c_b)``.
+
+        Raises:
+            LossatlasError: unknown metric, or a vector that is zero (to working precision) under ``cosine``.
+        """
+        if metric == "euclidean":
+            return np.sqrt(self.squared_distances())
+        if metric != "cosine":
+            raise LossatlasError(f"metric {metric!r}: expected 'euclidean' or 'cosine'; correct the embedding's metric")
+        norms = self.norms()
+        zero = np.flatnonzero(norms**2 <= 1e-12 * (np.diagonal(self.gram) + self.reference_norm2))
+        if len(zero):
+            row = int(zero[0])
+            raise LossatlasError(f"row {row} is the zero vector: it has no cosine distance; use metric euclidean")
+        relative2 = np.diagonal(self.gram) + 2.0 * self.cross  # |theta_i|^2 - |theta_0|^2
+        difference = (relative2[:, None] - relative2[None, :]) / (norms[:, None] + norms[None, :])
+        cosine = (self.squared_distances() - difference**2) / (2.0 * np.outer(norms, norms))
+        np.fill_diagonal(cosine, 0.0)
+        return np.clip(cosine, 0.0, 2.0)
+
+    def norms(self) -> Array:
+        """Return |theta_i|, (n,) float64: sqrt(g_ii + 2 c_i + |theta_0|^2)."""
+        return np.sqrt(np.maximum(np.diagonal(self.gram) + 2.0 * self.cross + self.reference_norm2, 0.0))
+
+    def raw(self) -> Array:
+        """Return theta_i . theta_j, (n, n) float64, relative to the origin of R^D: g_ij + c_i + c_j + |theta_0|^2."""
+        return self.gram + self.cross[:, None] + self.cross[None, :] + self.reference_norm2
+
+    def centred(self) -> Array:
+        """Return the inner products of the rows minus their mean, (n, n) float64: J G J with J = I - 1 1^T / n."""
+        mean = self.gram.mean(axis=0)
+        centred = self.gram - mean[:, None] - mean[None, :] + mean.mean()
+        return (centred + centred.T) / 2.0
+
+    def eigen(self) -> tuple[Array, Array]:
+        """Return eigenvalues (n,), falling and not negative, and eigenvectors (n, n) of the centred Gram matrix.
+
+        The largest entry in magnitude of every eigenvector (the first of equals) is positive.
+        """
+        values, vectors = eigh(self.centred())
+        values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
+        signs = np.sign(vectors[np.argmax(np.abs(vectors), axis=0), np.arange(self.n)])
+        return values, vectors * signs
+
+    def coordinates(self, tolerance: float | None = None) -> Array:
+        """Return principal coordinates: an exact isometry of the cloud into R^r, r <= n - 1, about its mean.
+
+        With J G J = V diag(l) V^T the coordinates are V diag(sqrt(l)) (classical scaling: Torgerson 1952, Gower 1966),
+        which are also the scores of every principal component. Squared distances agree with those of R^D up to
+        about ``tolerance`` times the largest eigenvalue (near pairs: use ``distances``).
+
+        Args:
+            tolerance: eigenvalues up to this share of the largest count as zero; default n times machine epsilon.
+
+        Returns:
+            (n, r) float64 with r >= 1, columns by falling variance, signs as in ``eigen``.
+        """
+        values, vectors = self.eigen()
+        if tolerance is None:
+            tolerance = self.n * float(np.finfo(np.float64).eps)
+        rank = max(int(np.count_nonzero(values > tolerance * values[0])), 1)
+        return vectors[:, :rank] * np.sqrt(values[:rank])
+
+    def explained_variance(self) -> Array:
+        """Return the share of the variance along each principal component, (n - 1,) float64, falling.
+
+        All zero if all points coincide.
+        """
+        values = self.eigen()[0][: self.n - 1]
+        total = float(np.trace(self.centred()))
+        return values / total if total > 0 else np.zeros_like(values)
+
+    def radii(self, reference_row: int = 0) -> Array:
+        """Return the distances |theta_i - theta_ref| from one row, (n,) float64."""
+        return self.distances()[reference_row]
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _unreadable(path: Path, error: BaseException) -> str:
+    return f"{path}: truncated or not an HDF5 file ({_first_line(error)}); remove it and compute or pull it again"

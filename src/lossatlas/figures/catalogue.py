@@ -1,0 +1,360 @@
+"""What a figure or table may say, and what it says by default.
+
+Light on purpose (no matplotlib, NumPy or HDF5): the Snakefile checks every figure of every study with it.
+"""
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from lossatlas.config import nearest
+from lossatlas.errors import LossatlasError
+
+REQUIRED = object()
+"""Default of a key that a spec must give."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a spec.
+
+    Attributes:
+        types: Python types its value may have.
+        default: value when the spec leaves it out; ``REQUIRED`` when it may not.
+        values: the only values allowed, or () for any.
+        doc: what it means.
+        items: keys of each entry, for a list of mappings.
+    """
+
+    types: tuple[type, ...]
+    default: Any
+    doc: str
+    values: tuple[Any, ...] = ()
+    items: "Mapping[str, Key] | None" = None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of figure or table.
+
+    Attributes:
+        role: ``figure`` or ``table``.
+        doc: what it shows.
+        keys: the keys of its spec besides :data:`COMMON`.
+        formats: the files of a figure besides its CSV; None = the formats of ``config.yaml``.
+    """
+
+    role: str
+    doc: str
+    keys: Mapping[str, Key] = field(default_factory=dict)
+    formats: tuple[str, ...] | None = None
+
+
+COMMON: dict[str, Key] = {
+    "kind": Key((str,), REQUIRED, "The kind of figure or table."),
+    "title": Key((str,), "", "Title in the gallery."),
+    "caption": Key((str,), "", "Caption in the gallery."),
+    "paper_figure": Key((str,), "", "The figure or table of the paper it stands for."),
+}
+"""Keys that every figure and table has."""
+
+COLORS = ("direction", "run", "step", "epoch", "train_loss")
+HUES = ("descending", "ascending")
+
+_LOOK = {
+    "color": Key((str,), "direction", "What colours the points.", COLORS),
+    "hue": Key((str,), "descending", "Colours get whiter (descending, fig. 2) or darker (ascending) by epoch.", HUES),
+    "diamonds": Key((bool,), True, "Diamonds at the jump points, shaded by step size."),
+    "lines": Key((bool,), True, "Thin lines join a trajectory in epoch order."),
+}
+
+_MOTION = {name: key for name, key in _LOOK.items() if name != "hue"}
+
+
+def _panels(look: Mapping[str, Key]) -> Key:
+    keys = {
+        "cloud": Key((str,), REQUIRED, "Name of a cloud of the study."),
+        "embedding": Key((str,), REQUIRED, "Name of an embedding of the study."),
+        "title": Key((str,), "", "Title above the panel."),
+        **{name: Key(key.types, None, key.doc, key.values) for name, key in look.items()},
+    }
+    doc = f"One embedding of one cloud each; {', '.join(look)} may be set per panel."
+    return Key((list,), REQUIRED, doc, items=keys)
+
+
+_PANELS: dict[str, Key] = {
+    "columns": Key((int, type(None)), None, "Panels a row; null = chosen from their number."),
+    "labels": Key((dict,), {}, "Run label -> shown label, for color run; equal shown labels share a colour."),
+    "limits": Key((list, type(None)), None, "Colour limits [low, high] of a colour bar; null = all panels' range."),
+}
+
+KINDS: dict[str, Kind] = {
+    "embedding": Kind(
+        "figure",
+        "Panels of two-dimensional embeddings of clouds.",
+        {"panels": _panels(_LOOK), **_PANELS, **_LOOK},
+    ),
+    "animation": Kind(
+        "figure",
+        "The panels of kind embedding in motion: dots with fading tails run along the trajectories, epoch by epoch.",
+        {
+            "panels": _panels(_MOTION),
+            **_PANELS,
+            **_MOTION,
+            "fps": Key((int,), 20, "Frames a second; a GIF counts in hundredths of a second.", (5, 10, 20, 25, 50)),
+            "frames_per_epoch": Key(
+                (int, type(None)), None, "Frames an epoch; null = up to 16. Fewer where seconds_max asks for it."
+            ),
+            "seconds_max": Key((int, float), 12, "The longest the picture may move, in seconds."),
+        },
+        formats=("png", "mp4", "gif"),
+    ),
+    "curves": Kind(
+        "figure",
+        "Lines of table columns, or of norms from a Gram matrix, with a band over replicas.",
+        {
+            "series": Key(
+                (list,),
+                REQUIRED,
+                "One input file each; equal labels are replicas of one line.",
+                items={
+                    "run": Key((str,), None, "Name of a run of the study (all its replicas)."),
+                    "cloud": Key((str,), None, "Name of a cloud of the study."),
+                    "label": Key((str,), REQUIRED, "Label of the line."),
+                },
+            ),
+            "x": Key((str,), "epoch", "Column on the horizontal axis."),
+            "y": Key(
+                (str, list),
+                REQUIRED,
+                "Column, or `norm` (L2 norm of the weights) or `distance` (to the first point); a list makes panels.",
+            ),
+            "group": Key((str, type(None)), None, "Column that splits a series into lines (run, seed, step)."),
+            "labels": Key((dict,), {}, "Value of the group column -> shown label; equal shown labels are replicas."),
+            "log": Key((str,), "none", "Logarithmic axes.", ("none", "x", "y", "both")),
+            "centre": Key((str,), "mean", "Line over replicas.", ("mean", "median")),
+            "band": Key((str,), "minmax", "Band over replicas.", ("minmax", "std", "quartiles", "none")),
+            "columns": Key((int, type(None)), None, "Panels a row; null = chosen from their number."),
+        },
+    ),
+    "scores": Kind(
+        "table",
+        "Scores of embedding methods on clouds, at library defaults and at settings chosen on other clouds.",
+        {
+            "rows": Key(
+                (list,),
+                REQUIRED,
+                "One cloud each.",
+                items={
+                    "scores": Key((str,), REQUIRED, "Name of an entry of the study's scores."),
+                    "title": Key((str,), "", "Name of the row; the entry's by default."),
+                },
+            ),
+            "paper": Key((dict,), {}, "Method -> what the paper reads off its picture of it."),
+        },
+    ),
+    "runs": Kind(
+        "table",
+        "Loss and accuracy at the last recorded epoch of runs, over replicas, beside the paper's.",
+        {
+            "rows": Key(
+                (list,),
+                REQUIRED,
+                "One row of the table each.",
+                items={
+                    "run": Key((str,), REQUIRED, "Name of a run of the study."),
+                    "title": Key((str,), "", "Name of the row; the run's by default."),
+                    "paper": Key((dict,), {}, "Quantity -> the paper's value."),
+                },
+            ),
+        },
+    ),
+}
+"""Every kind of figure and table, by name."""
+
+TRAJECTORY = ("run", "replica", "seed", "step")
+"""Columns that tell trajectories apart, where a table has them."""
+
+PANELLED = {"embedding": _LOOK, "animation": _MOTION}
+"""Kinds made of panels, and the keys that a panel takes from the whole figure unless it has its own."""
+
+FROM_GRAM = ("norm", "distance")
+"""Quantities of ``curves`` that come from a Gram matrix."""
+
+QUANTITIES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+"""What a table of kind ``runs`` compares."""
+
+
+SCORES = ("demap", "continuity", "trustworthiness")
+"""Scores of an embedding (:mod:`lossatlas.embed.scores`)."""
+
+EXACT = "exact"
+"""The method that stands for R^D itself among the scores: what a perfect isometry would get."""
+
+SETTINGS = ("defaults", "selected")
+"""Settings at which methods are compared: the library's, or those chosen on other clouds."""
+
+
+class Study(Protocol):
+    """What :func:`inputs` asks of a study's plan; an artefact is whatever these return."""
+
+    def runs(self, name: str, key: str) -> list[Any]:
+        """Return all replicas of a run."""
+
+    def gram(self, cloud: str, key: str) -> Any:
+        """Return the Gram matrix of a cloud."""
+
+    def embedding(self, cloud: str, name: str, key: str) -> Any:
+        """Return an embedding of a cloud."""
+
+    def scores(self, name: str, key: str) -> dict[str, Any]:
+        """Return the scores to report and those on which settings are chosen."""
+
+
+def formats(kind: str, configured: Sequence[str]) -> tuple[str, ...]:
+    """Return the files of a figure of a kind besides its CSV.
+
+    Args:
+        kind: of figure.
+        configured: the formats of ``config.yaml``.
+    """
+    own = KINDS[kind].formats
+    return tuple(configured) if own is None else own
+
+
+def check(spec: Mapping[str, Any]) -> None:
+    """Raise a :class:`LossatlasError` when :func:`resolve` would."""
+    resolve(spec)
+
+
+def inputs(resolved: Mapping[str, Any], study: Study, key: str) -> dict[str, Any]:
+    """Return the artefacts a figure or table is made from, by role, as its drawing function takes them.
+
+    Args:
+        resolved: what :func:`resolve` returned.
+        study: the study's plan, which turns names into artefacts.
+        key: what to call the figure in messages.
+
+    Returns:
+        ``panels``: one embedding a panel; ``tables``: a Gram matrix or a list of replicas a series; ``runs``: row title
+        -> replicas; ``scores``: row title -> {``report``, ``select``}.
+    """
+    if resolved["kind"] in PANELLED:
+        panels = enumerate(resolved["panels"])
+        return {"panels": [study.embedding(p["cloud"], p["embedding"], f"{key}.panels[{i}]") for i, p in panels]}
+    if resolved["kind"] == "curves":
+        made: list[Any] = []
+        for i, series in enumerate(resolved["series"]):
+            where = f"{key}.series[{i}]"
+            by_run = series["run"] is not None
+            made.append(study.runs(series["run"], where) if by_run else study.gram(series["cloud"], where))
+        return {"tables": made}
+    if resolved["kind"] == "scores":
+        rows = enumerate(resolved["rows"])
+        return {"scores": {r["title"]: study.scores(r["scores"], f"{key}.rows[{i}]") for i, r in rows}}
+    return {"runs": {r["title"]: study.runs(r["run"], f"{key}.rows[{i}]") for i, r in enumerate(resolved["rows"])}}
+
+
+def resolve(spec: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Check the spec of a figure or table and fill in the defaults.
+
+    Args:
+        spec: the mapping of the study's YAML.
+        where: prefix of the keys in messages, such as ``figures.fig2``.
+
+    Returns:
+        A new mapping with every key of its kind; panels and rows likewise.
+
+    Raises:
+        LossatlasError: one line for each mistake: the key, what was found, what is allowed or the nearest valid key.
+    """
+    kind = spec.get("kind")
+    if kind not in KINDS:
+        found = "missing" if kind is None else f"{kind!r} is not a kind of figure or table"
+        raise LossatlasError(f"{_at(where, 'kind')}: {found}; {nearest(str(kind), list(KINDS))}")
+    mistakes: list[str] = []
+    resolved = _resolve(spec, {**COMMON, **KINDS[kind].keys}, where, mistakes)
+    if not mistakes:
+        _check_kind(resolved, where, mistakes)
+    if mistakes:
+        raise LossatlasError("\n".join(mistakes))
+    return resolved
+
+
+def _at(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
+def _resolve(spec: Mapping[str, Any], keys: Mapping[str, Key], where: str, mistakes: list[str]) -> dict[str, Any]:
+    """Fill one mapping with the defaults of its keys, appending a line to ``mistakes`` for each that is wrong."""
+    resolved: dict[str, Any] = {}
+    mistakes.extend(
+        f"{_at(where, name)}: unknown key; {nearest(name, list(keys))}" for name in spec if name not in keys
+    )
+    for name, key in keys.items():
+        if name not in spec:
+            if key.default is REQUIRED:
+                mistakes.append(f"{_at(where, name)}: missing; {key.doc}")
+            else:
+                resolved[name] = copy(key.default)
+            continue
+        value = spec[name]
+        right = isinstance(value, key.types) and not (isinstance(value, bool) and bool not in key.types)
+        if not right and not (value is None and key.default is None):
+            expected = " or ".join("null" if t is type(None) else t.__name__ for t in key.types)
+            mistakes.append(f"{_at(where, name)}: {value!r} is of type {type(value).__name__}, expected {expected}")
+        elif key.values and value is not None and value not in key.values:
+            mistakes.append(f"{_at(where, name)}: {value!r} is not allowed; {nearest(value, list(key.values))}")
+        elif key.items is not None:
+            resolved[name] = []
+            for i, entry in enumerate(value):
+                if isinstance(entry, Mapping):
+                    resolved[name].append(_resolve(entry, key.items, f"{_at(where, name)}[{i}]", mistakes))
+                else:
+                    mistakes.append(
+                        f"{_at(where, name)}[{i}]: {entry!r} is not a mapping; keys: {', '.join(key.items)}"
+                    )
+            if not value:
+                mistakes.append(f"{_at(where, name)}: empty; give at least one entry")
+        else:
+            resolved[name] = value
+    return resolved
+
+
+def _check_kind(spec: dict[str, Any], where: str, mistakes: list[str]) -> None:
+    """Check what single keys cannot tell, and settle defaults that depend on other keys."""
+    if spec.get("columns") is not None and spec["columns"] < 1:
+        mistakes.append(f"{_at(where, 'columns')}: {spec['columns']!r} is not positive; give 1 or more, or null")
+    for name in ("frames_per_epoch", "seconds_max"):
+        if spec.get(name) is not None and not spec[name] > 0:
+            mistakes.append(f"{_at(where, name)}: {spec[name]!r} is not positive")
+    if spec["kind"] in PANELLED:
+        for panel in spec["panels"]:
+            for name in PANELLED[spec["kind"]]:
+                if panel[name] is None:
+                    panel[name] = spec[name]
+        limits = spec["limits"]
+        numbers = limits is not None and all(isinstance(v, int | float) and not isinstance(v, bool) for v in limits)
+        if limits is not None and not (numbers and len(limits) == 2 and limits[0] < limits[1]):
+            mistakes.append(f"{_at(where, 'limits')}: {limits!r} is not [low, high] with low < high")
+    elif spec["kind"] == "curves":
+        for i, series in enumerate(spec["series"]):
+            if (series["run"] is None) == (series["cloud"] is None):
+                mistakes.append(f"{_at(where, 'series')}[{i}]: give either run or cloud")
+        wanted = [spec["y"]] if isinstance(spec["y"], str) else spec["y"]
+        if set(wanted) & set(FROM_GRAM) and any(series["run"] is not None for series in spec["series"]):
+            mistakes.append(f"{_at(where, 'y')}: {wanted!r} needs clouds: write `cloud: name` in place of `run: name`")
+        if not spec["y"]:
+            mistakes.append(f"{_at(where, 'y')}: empty; name a column, `norm` or `distance`")
+    elif spec["kind"] in ("runs", "scores"):
+        for i, row in enumerate(spec["rows"]):
+            row["title"] = row["title"] or row["run" if spec["kind"] == "runs" else "scores"]
+            mistakes.extend(
+                f"{_at(where, 'rows')}[{i}].paper.{name}: unknown quantity; {nearest(name, list(QUANTITIES))}"
+                for name in row.get("paper", {})
+                if name not in QUANTITIES
+            )
+        titles = [row["title"] for row in spec["rows"]]
+        if len(set(titles)) < len(titles):
+            mistakes.append(f"{_at(where, 'rows')}: two rows have one title: {titles}; give each its own")

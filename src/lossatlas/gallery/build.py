@@ -1,0 +1,242 @@
+"""Build the gallery from a manifest."""
+
+import json
+import math
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from PIL import Image
+
+from lossatlas import __version__
+from lossatlas.claims.catalogue import VERDICTS
+from lossatlas.errors import LossatlasError
+
+THUMBNAIL_WIDTH = 1200
+"""Largest width of a thumbnail in pixels."""
+
+SHOWN_SHARE = 125 / 300
+"""CSS pixels on the page for one pixel of the figure (300 a printed inch), so that letters have one size everywhere."""
+
+FORMATS = ("png", "pdf", "svg", "csv", "gif", "mp4", "html", "vtp")
+"""Files of a figure that are copied beside the page when the manifest names them."""
+
+FORMAT_NAMES = {
+    "png": "PNG, full size",
+    "pdf": "PDF",
+    "svg": "SVG",
+    "csv": "numbers (CSV)",
+    "gif": "animation (GIF)",
+    "mp4": "animation (MP4)",
+    "html": "interactive view",
+    "vtp": "VTK",
+}
+
+BADGES = dict(zip(VERDICTS, ("holds", "fails", "open"), strict=True))
+
+
+def build(output_dir: Path | str, manifest: Mapping[str, Any]) -> None:
+    """Write ``index.html`` with its pictures, tables and numbers into a folder that appears whole or not at all.
+
+    Args:
+        output_dir: the folder; one that exists is replaced.
+        manifest: ``preset``, ``commit``, ``versions``, optionally ``date``, and ``studies``, each with ``name``,
+            ``title``, ``reference``, ``figures`` (``name``, ``title``, ``caption``, ``paper_figure``, ``png``,
+            optionally the other :data:`FORMATS`, ``artefacts`` of ``kind``, ``label``, ``hash``, and ``seconds``),
+            ``tables`` (``name``, ``title``, ``caption``, ``csv``) and ``claims`` (CSV or None).
+
+    Raises:
+        LossatlasError: a file that the manifest names is missing or is not a picture.
+    """
+    target = Path(os.path.abspath(output_dir))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    try:
+        part.chmod(0o755)
+        page = _page(part, manifest)
+        (part / "index.html").write_text(page, encoding="utf-8")
+        _swap(part, target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _swap(part: Path, target: Path) -> None:
+    """Put a finished folder in place of an old one, which may be absent."""
+    old = part.with_suffix(".old")
+    if target.exists():
+        os.replace(target, old)
+    os.replace(part, target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _page(folder: Path, manifest: Mapping[str, Any]) -> str:
+    template = files("lossatlas.gallery").joinpath("templates", "index.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    studies = [_study(folder, study) for study in manifest["studies"]]
+    counts = {verdict: sum(study["counts"][verdict] for study in studies) for verdict in VERDICTS}
+    return environment.from_string(template).render(
+        preset=manifest["preset"],
+        commit=manifest.get("commit") or "unknown",
+        versions=dict(manifest.get("versions") or {}),
+        date=manifest.get("date") or datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        lossatlas=__version__,
+        studies=studies,
+        counts=counts,
+        badges=BADGES,
+        totals={part: sum(len(study[part]) for study in studies) for part in ("figures", "tables", "claims")},
+    )
+
+
+def _study(folder: Path, study: Mapping[str, Any]) -> dict[str, Any]:
+    name = _safe(study["name"])
+    claims = _claims(study.get("claims"))
+    return {
+        "name": name,
+        "title": study.get("title") or name,
+        "reference": study.get("reference") or "",
+        "figures": [_figure(folder, name, figure) for figure in study.get("figures") or []],
+        "tables": [_table(folder, name, table) for table in study.get("tables") or []],
+        "claims": claims,
+        "claims_csv": _copy(folder, Path(study["claims"]), f"claims/{name}.csv") if study.get("claims") else None,
+        "counts": {verdict: sum(claim["verdict"] == verdict for claim in claims) for verdict in VERDICTS},
+    }
+
+
+def _figure(folder: Path, study: str, figure: Mapping[str, Any]) -> dict[str, Any]:
+    name = _safe(figure["name"])
+    if not figure.get("png"):
+        raise LossatlasError(f"figure {study}/{name}: no PNG; the gallery needs `png` among the formats of config.yaml")
+    links = []
+    for kind in FORMATS:
+        if figure.get(kind):
+            path = _copy(folder, Path(figure[kind]), f"figures/{study}/{name}.{kind}")
+            links.append({"kind": kind, "name": FORMAT_NAMES[kind], "path": path})
+    thumbnail, width, height, notes = _thumbnail(folder, Path(figure["png"]), f"thumbnails/{study}/{name}.png")
+    title = figure.get("title") or name
+    return {
+        "name": name,
+        "title": title,
+        "caption": " ".join([figure.get("caption") or "", *notes]).strip(),
+        "paper_figure": figure.get("paper_figure") or "",
+        "links": links,
+        "full": next(link["path"] for link in links if link["kind"] == "png"),
+        "thumbnail": thumbnail,
+        "width": width,
+        "height": height,
+        "alt": f"{title}. {figure.get('caption') or ''}".strip(),
+        "artefacts": [dict(artefact) for artefact in figure.get("artefacts") or []],
+        "seconds": _duration(figure.get("seconds")),
+    }
+
+
+def _thumbnail(folder: Path, png: Path, name: str) -> tuple[str, int, int, list[str]]:
+    """Write a thumbnail; return its path, the size to show it at, and the figure's own notes for the caption."""
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with Image.open(png) as image:
+            image.load()
+            noted = json.loads(getattr(image, "text", {}).get("lossatlas-notes", "[]"))
+            small = image.convert("RGBA")
+    except OSError as error:
+        raise LossatlasError(
+            f"{png}: not a readable picture ({error}); delete it and run the same command again"
+        ) from error
+    shown = round(small.width * SHOWN_SHARE), max(round(small.height * SHOWN_SHARE), 1)
+    flat = Image.new("RGB", small.size, "white")
+    flat.paste(small, mask=small.getchannel("A"))
+    if flat.width > THUMBNAIL_WIDTH:
+        flat = flat.resize(
+            (THUMBNAIL_WIDTH, max(round(flat.height * THUMBNAIL_WIDTH / flat.width), 1)), Image.Resampling.LANCZOS
+        )
+    flat.save(folder / name, optimize=True)
+    return name, *shown, [str(note) for note in noted]
+
+
+def _table(folder: Path, study: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    name = _safe(table["name"])
+    path = _copy(folder, Path(table["csv"]), f"tables/{study}/{name}.csv")
+    data = pd.read_csv(folder / path)
+    numeric = [pd.api.types.is_numeric_dtype(data[column]) for column in data]
+    rows = [[_cell(value) for value in row] for row in data.itertuples(index=False)]
+    return {
+        "name": name,
+        "title": table.get("title") or name,
+        "caption": table.get("caption") or "",
+        "paper_figure": table.get("paper_figure") or "",
+        "csv": path,
+        "columns": [{"name": str(c).replace("_", " "), "numeric": n} for c, n in zip(data, numeric, strict=True)],
+        "rows": rows,
+    }
+
+
+def _claims(csv: Path | str | None) -> list[dict[str, Any]]:
+    if not csv:
+        return []
+    if not Path(csv).is_file():
+        raise LossatlasError(f"{csv}: no such claims file; run the snakemake target that makes it")
+    rows = pd.read_csv(csv, dtype={"paper": str, "id": str, "threshold": str, "detail": str})
+    claims = []
+    for row in rows.to_dict("records"):
+        if row["verdict"] not in VERDICTS:
+            raise LossatlasError(
+                f"{csv}: verdict {row['verdict']!r} of claim {row['id']} is not one of {', '.join(VERDICTS)}"
+            )
+        interval = "" if pd.isna(row["low"]) else f"{_cell(row['low'])} to {_cell(row['high'])}"
+        claims.append(
+            {
+                **{key: _cell(row[key]) for key in ("id", "sentence", "measure", "paper", "threshold", "detail")},
+                "ours": _cell(row["ours"]),
+                "interval": interval,
+                "n": _cell(row["n"]),
+                "verdict": row["verdict"],
+            }
+        )
+    return claims
+
+
+def _cell(value: Any) -> str:
+    """Return a value as a person reads it: four digits, nothing for a missing one."""
+    if isinstance(value, float):
+        if math.isnan(value):
+            return ""
+        return f"{value:.4g}".replace("-", "\u2212") if math.isfinite(value) else ("∞" if value > 0 else "\u2212∞")
+    return str(value)
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _safe(name: str) -> str:
+    """Return a name that is fit for a path and a link; one that is not is a :class:`LossatlasError`."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", str(name)):
+        raise LossatlasError(
+            f"{name!r}: a name in the gallery may have letters, digits, `_`, `-` and `.` only; rename it"
+        )
+    return str(name)
+
+
+def _copy(folder: Path, source: Path, name: str) -> str:
+    """Copy a file into the gallery; return its path relative to the page."""
+    if not source.is_file():
+        raise LossatlasError(
+            f"{source}: no such file, but the gallery shows it; run the snakemake target that makes it"
+        )
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, folder / name)
+    return name

@@ -1,0 +1,276 @@
+"""Build a network from its spec, its weights drawn from a seed."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from math import prod
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lossatlas.errors import LossatlasError
+from lossatlas.layout import Layout
+from lossatlas.models import catalogue
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "softplus": nn.Softplus,
+    "sigmoid": nn.Sigmoid,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+}
+
+Builder = Callable[..., nn.Module]
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+REGISTRY: dict[str, Builder] = {}
+
+
+def register(name: str) -> Callable[[Builder], Builder]:
+    """Enter a builder under the name by which ``catalogue.MODELS`` describes its arguments."""
+
+    def enter(builder: Builder) -> Builder:
+        REGISTRY[name] = builder
+        return builder
+
+    return enter
+
+
+def build(spec: Mapping[str, Any], input_shape: Sequence[int], outputs: int, seed: int) -> nn.Module:
+    """Return a newly initialised network on the CPU.
+
+    Its weights come from torch's CPU generator seeded with ``seed``; the generator's state is put back afterwards, so
+    the caller's random numbers are the same with and without this call. A user's builder must draw from that generator.
+
+    Args:
+        spec: see ``catalogue.resolve``. A user's builder is called with the spec's other keys as keywords, and with
+            ``input_shape`` and ``outputs`` where its signature accepts them and the spec does not set them.
+        input_shape: shape of one example: (C, H, W) for images, (d,) for features.
+        outputs: number of classes or regressed values.
+        seed: of the initialisation.
+
+    Raises:
+        LossatlasError: a wrong spec, a builder that cannot be imported or called, or one that returns no network.
+    """
+    shape = tuple(int(n) for n in input_shape)
+    resolved = catalogue.resolve(spec)
+    if "builder" in resolved:
+        builder, keywords = _user_builder(resolved, shape, outputs)
+    else:
+        builder = REGISTRY[resolved.pop("name")]
+        keywords = {**resolved, "input_shape": shape, "outputs": outputs}
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs as well
+        model = builder(**keywords)
+    if "builder" in resolved:
+        _check_network(model, resolved["builder"])
+    return model
+
+
+def from_vector(model: AnyModule, theta: Tensor | np.ndarray) -> AnyModule:
+    """Copy a flat weight vector (D,) into a network's parameters, in place, and return the network."""
+    Layout.of(model).load_into(model, theta)
+    return model
+
+
+def _user_builder(spec: dict[str, Any], shape: tuple[int, ...], outputs: int) -> tuple[Builder, dict[str, Any]]:
+    """Import a user's builder and settle its keywords."""
+    name = spec["builder"]
+    module_name, function_name = catalogue.split_builder(name)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise LossatlasError(
+            f"model: builder {name!r} cannot be imported ({error}); install its package or put it on PYTHONPATH"
+        ) from error
+    builder = getattr(module, function_name, None)
+    if not callable(builder):
+        callables = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
+        raise LossatlasError(
+            f"model: module {module_name!r} has no function {function_name!r}; "
+            f"{catalogue.nearest(function_name, callables)}"
+        )
+    keywords = {key: value for key, value in spec.items() if key != "builder"}
+    signature = inspect.signature(builder)
+    parameters = signature.parameters.values()
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    accepted = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    for key, value in (("input_shape", shape), ("outputs", outputs)):
+        if takes_any or key in accepted:
+            keywords.setdefault(key, value)
+    for key in keywords:
+        if not takes_any and key not in accepted:
+            raise LossatlasError(
+                f"model: builder {name!r} has no argument {key!r}; {catalogue.nearest(key, sorted(accepted))}"
+            )
+    try:
+        signature.bind(**keywords)
+    except TypeError as error:
+        raise LossatlasError(f"model: builder {name!r} got {sorted(keywords)!r}: {error}") from error
+    return builder, keywords
+
+
+def _check_network(model: Any, builder: str) -> None:
+    if not isinstance(model, nn.Module):
+        raise LossatlasError(f"model: builder {builder!r} returned {type(model).__name__}; expected a torch.nn.Module")
+    if not any(True for _ in model.parameters()):
+        raise LossatlasError(f"model: builder {builder!r} returned {type(model).__name__} without parameters")
+
+
+def _initialise(model: nn.Module, init: str) -> None:
+    """Redraw the weights: ``default`` keeps torch's, ``glorot_normal`` is N(0, 2 / (fan_in + fan_out)), biases 0."""
+    if init == "default":
+        return
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            nn.init.xavier_normal_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def _image_shape(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    if len(shape) != 3:
+        raise LossatlasError(f"model {name}: input got shape {shape}; expected images (channels, height, width)")
+    return shape
+
+
+def _dense(sizes: Sequence[int], activation: str, bias: bool, first: int = 1) -> list[tuple[str, nn.Module]]:
+    """Return linear layers with an activation between each two, none after the last."""
+    layers: list[tuple[str, nn.Module]] = []
+    for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
+        layers.append((f"linear{first + i}", nn.Linear(fan_in, fan_out, bias=bias)))
+        if i < len(sizes) - 2:
+            layers.append((f"{activation}{first + i}", _ACTIVATIONS[activation]()))
+    return layers
+
+
+@register("mlp")
+def mlp(
+    *, widths: list[int], activation: str, bias: bool, init: str, input_shape: tuple[int, ...], outputs: int
+) -> nn.Sequential:
+    """Fully connected network: the input flattened, hidden layers with an activation each, a linear head."""
+    sizes = [prod(input_shape), *widths, outputs]
+    model = nn.Sequential(OrderedDict([("flatten", nn.Flatten()), *_dense(sizes, activation, bias)]))
+    _initialise(model, init)
+    return model
+
+
+@register("cnn")
+def cnn(
+    *,
+    channels: list[int],
+    kernel: int | list[int],
+    padding: int | list[int],
+    pool: int,
+    hidden: list[int],
+    activation: str,
+    bias: bool,
+    init: str,
+    input_shape: tuple[int, ...],
+    outputs: int,
+) -> nn.Sequential:
+    """Blocks of convolution, activation and average pooling, then fully connected layers and a linear head.
+
+    Tahir & Katz (levelsets) on MNIST: the defaults with tanh and Glorot normal; on CIFAR-10 ``channels=[60, 60]``,
+    ``hidden=[300]``. They do not state the padding; none is our choice, because it is what the common frameworks do
+    unless told otherwise. LeNet-5 (61,706 parameters on MNIST) is ``channels=[6, 16], kernel=5,
+    padding=[2, 0], hidden=[120, 84]``.
+    """
+    depth, height, width = _image_shape("cnn", input_shape)
+    kernels, paddings = catalogue.per_block(kernel, len(channels)), catalogue.per_block(padding, len(channels))
+    layers: list[tuple[str, nn.Module]] = []
+    for i, (filters, side, margin) in enumerate(zip(channels, kernels, paddings, strict=True), start=1):
+        got = (height, width)
+        height = (height + 2 * margin - side + 1) // pool
+        width = (width + 2 * margin - side + 1) // pool
+        if min(height, width) < 1:
+            raise LossatlasError(
+                f"model cnn: block {i} got a {got[0]} x {got[1]} image, too small for kernel {side}, padding {margin} "
+                f"and pool {pool}; use padding {side // 2}, fewer blocks or larger images than {input_shape}"
+            )
+        layers.append((f"conv{i}", nn.Conv2d(depth, filters, side, padding=margin, bias=bias)))
+        layers.append((f"{activation}{i}", _ACTIVATIONS[activation]()))
+        if pool > 1:
+            layers.append((f"pool{i}", nn.AvgPool2d(pool)))
+        depth = filters
+    layers.append(("flatten", nn.Flatten()))
+    sizes = [depth * height * width, *hidden, outputs]
+    layers += _dense(sizes, activation, bias, first=len(channels) + 1)
+    model = nn.Sequential(OrderedDict(layers))
+    _initialise(model, init)
+    return model
+
+
+class _Block(nn.Module):
+    """Pre-activation basic block: BN, ReLU, 3x3 convolution, twice, plus the shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, shortcut: bool) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.shortcut = shortcut
+        self.project = shortcut and (inputs != outputs or stride != 1)
+        if self.project:
+            self.projection = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = torch.relu(self.bn1(x))
+        out = self.conv2(torch.relu(self.bn2(self.conv1(active))))
+        if not self.shortcut:
+            return out
+        return out + (self.projection(active) if self.project else x)
+
+
+class WideResNet(nn.Module):
+    """Wide ResNet WRN-depth-width (Zagoruyko & Komodakis 2016, table 1), pre-activation, B(3, 3) blocks, no dropout.
+
+    A 3x3 convolution to 16 channels; three groups of n = (depth - 4) / 6 blocks with 16k, 32k and 64k channels, the
+    second and third starting with stride 2; batch norm, ReLU, average over the whole remaining image (so 16 x 16 and
+    32 x 32 inputs both work), linear head. A block that changes shape has a 1x1 convolution on the activated input as
+    its shortcut, as in the authors' code. WRN-28-2 with 3 input channels and 10 outputs has 1,467,610 parameters.
+
+    Initialisation: convolutions N(0, 2 / fan_out), the "MSR" initialisation of the authors' code; batch norm 1 and 0;
+    the head's weights torch's default (uniform within 1 / sqrt(fan_in)), its bias zero.
+    """
+
+    def __init__(self, depth: int, width: int, channels: int, outputs: int, shortcut: bool = True) -> None:
+        super().__init__()
+        catalogue.check({"name": "wrn", "depth": depth, "width": width, "shortcut": shortcut})
+        blocks = (depth - 4) // 6
+        self.conv = nn.Conv2d(channels, 16, 3, padding=1, bias=False)
+        previous, groups = 16, []
+        for filters, first_stride in ((16 * width, 1), (32 * width, 2), (64 * width, 2)):
+            group = []
+            for i in range(blocks):
+                group.append(_Block(previous, filters, first_stride if i == 0 else 1, shortcut))
+                previous = filters
+            groups.append(nn.Sequential(*group))
+        self.groups = nn.Sequential(*groups)
+        self.bn = nn.BatchNorm2d(previous)
+        self.linear = nn.Linear(previous, outputs)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (n, C, H, W) to logits (n, outputs)."""
+        features = torch.relu(self.bn(self.groups(self.conv(x))))
+        return self.linear(nn.functional.adaptive_avg_pool2d(features, 1).flatten(1))
+
+
+@register("wrn")
+def wrn(*, depth: int, width: int, shortcut: bool, input_shape: tuple[int, ...], outputs: int) -> WideResNet:
+    """Wide ResNet for images of any size; see ``WideResNet``."""
+    channels, _, _ = _image_shape("wrn", input_shape)
+    return WideResNet(depth, width, channels, outputs, shortcut)

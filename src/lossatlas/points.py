@@ -1,0 +1,173 @@
+"""Points: an HDF5 store of weight vectors, one row a point, with a table beside it.
+
+A finished file appears whole (written under a temporary name, synced, renamed); rows that a running job has recorded
+live in a :class:`Journal` until then. The format is described in ``docs/design.md``.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from lossatlas.errors import LossatlasError
+from lossatlas.store import create, open_hdf5, table_in, write_table
+
+CHUNK_COLUMNS = 32_768
+"""Columns of one HDF5 chunk (128 kB of float32): a Gram pass over column blocks then reads each byte once."""
+
+
+class Journal:
+    """Rows recorded by a running job: append-only, and truncated to the last commit when the job resumes.
+
+    Two raw float32 files in one folder, ``theta.f32`` and ``buffers.f32``. A row counts once the job's own state
+    (written atomically after it) says so; whatever lies beyond was cut off by a kill and is dropped by
+    :meth:`truncate`. A raw file cannot be corrupted by a kill between two rows, which an HDF5 file can.
+    """
+
+    def __init__(self, folder: Path, dim: int, buffer_dim: int) -> None:
+        """Open or create the journal of rows of ``dim`` weights and ``buffer_dim`` buffer values in ``folder``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.dims = {"theta": dim, "buffers": buffer_dim}
+        self.files = {name: open(folder / f"{name}.f32", "a+b") for name in self.dims}  # noqa: SIM115
+
+    def append(self, theta: np.ndarray, buffers: np.ndarray) -> None:
+        """Append one row: theta (D,) and buffers (B,), both float32."""
+        for name, row in (("theta", theta), ("buffers", buffers)):
+            if row.shape != (self.dims[name],) or row.dtype != np.float32:
+                raise ValueError(f"{name}: got {row.dtype} {row.shape}, expected float32 ({self.dims[name]},)")
+            self.files[name].write(row.tobytes())
+
+    def sync(self) -> None:
+        """Put the appended rows on disk, so that a commit that follows never counts a row that is not there."""
+        for file in self.files.values():
+            file.flush()
+            os.fsync(file.fileno())
+
+    def truncate(self, rows: int) -> None:
+        """Keep the first ``rows`` rows; raise ValueError when the journal holds fewer."""
+        for name, file in self.files.items():
+            size = 4 * rows * self.dims[name]
+            if file.seek(0, os.SEEK_END) < size:
+                raise ValueError(f"{name}: journal holds fewer than the {rows} committed rows")
+            file.truncate(size)
+
+    def rows(self, name: str, count: int) -> Iterator[np.ndarray]:
+        """Yield the first ``count`` rows of ``theta`` or ``buffers`` from disk, one at a time."""
+        file, dim = self.files[name], self.dims[name]
+        file.flush()
+        file.seek(0)
+        for _ in range(count):
+            yield np.frombuffer(file.read(4 * dim), dtype=np.float32)
+
+    def close(self) -> None:
+        """Close both files."""
+        for file in self.files.values():
+            file.close()
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def write_points(
+    output: Path,
+    journal: Journal,
+    table: pd.DataFrame,
+    layout: str,
+    buffer_layout: str,
+    provenance: Mapping,
+) -> None:
+    """Turn a journal into a points file, row by row (never more than one row in memory).
+
+    Args:
+        output: the points.h5 to make; it appears whole or not at all.
+        journal: its first ``len(table)`` rows are written.
+        table: one line a row.
+        layout: JSON of the parameters' :class:`lossatlas.layout.Layout`.
+        buffer_layout: JSON of the buffers' layout.
+        provenance: JSON-able description of what made the file.
+    """
+    with create(output, "points", provenance) as file:
+        file.attrs["layout"] = layout
+        file.attrs["buffer_layout"] = buffer_layout
+        for name, dim in journal.dims.items():
+            chunks = (1, min(dim, CHUNK_COLUMNS)) if dim else None
+            data = file.create_dataset(name, (len(table), dim), np.float32, chunks=chunks)
+            for i, row in enumerate(journal.rows(name, len(table))):
+                data[i] = row
+        write_table(file, table)
+
+
+def read_point(path: Path, row: int = -1) -> tuple[np.ndarray, np.ndarray]:
+    """Return theta (D,) and buffers (B,) of one row of a points file, float32."""
+    with open_hdf5(path, "points") as file:
+        return file["theta"][row], file["buffers"][row]
+
+
+def gather(
+    output: Path,
+    sources: Sequence[tuple[Path, Sequence[int] | None]],
+    provenance: Mapping,
+    names: Sequence[tuple[str, int]] | None = None,
+) -> None:
+    """Gather rows of many points files into one cloud by HDF5 virtual datasets: no weight is copied.
+
+    Args:
+        output: the cloud to make. It names its sources by paths relative to itself.
+        sources: (points file, row numbers or None for all of them), in the order the cloud is to have.
+        provenance: JSON-able description of what made the file.
+        names: (run, replica) of each source; they replace the table's column ``run`` and add ``replica``.
+
+    Raises:
+        LossatlasError: a source is missing, truncated, or of another network than the first.
+    """
+    tables: list[pd.DataFrame] = []
+    spans, layouts = [], []
+    for path, rows in sources:
+        with open_hdf5(path, "points") as file:
+            table = table_in(file)
+            shapes = {name: file[name].shape for name in ("theta", "buffers")}
+            layouts.append((file.attrs["layout"], file.attrs["buffer_layout"]))
+        if shapes["theta"][0] != len(table):
+            raise LossatlasError(
+                f"{path}: {shapes['theta'][0]} weight vectors but {len(table)} table rows; delete it and run again"
+            )
+        if layouts[-1] != layouts[0]:
+            raise LossatlasError(
+                f"{path}: its network differs from that of {sources[0][0]}; gather clouds of one network"
+            )
+        rows = list(range(len(table))) if rows is None else [range(len(table))[row] for row in rows]
+        table = table.iloc[rows]
+        if names is not None:
+            run, replica = names[len(tables)]
+            table = table.assign(run=run, replica=replica)
+        tables.append(table)
+        spans.append((path, rows, shapes))
+    merged = pd.concat(tables, ignore_index=True)
+    with create(output, "points", provenance) as file:
+        file.attrs["layout"], file.attrs["buffer_layout"] = layouts[0]
+        for name in ("theta", "buffers"):
+            dim = spans[0][2][name][1]
+            virtual = h5py.VirtualLayout((len(merged), dim), np.float32)
+            start = 0
+            for path, rows, shapes in spans:
+                relative = os.path.relpath(path, output.parent)
+                source = h5py.VirtualSource(relative, name, shape=shapes[name], dtype=np.float32)
+                virtual[start : start + len(rows)] = source[rows] if len(rows) < shapes[name][0] else source
+                start += len(rows)
+            file.create_virtual_dataset(name, virtual, fillvalue=np.nan)
+        write_table(file, merged)
+
+
+def remove_state(folder: Path) -> None:
+    """Remove the state folder of a finished job."""
+    shutil.rmtree(folder, ignore_errors=True)

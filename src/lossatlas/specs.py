@@ -1,0 +1,134 @@
+"""Artefacts and the hash that names them: a digest of everything the artefact depends on."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+STEP_VERSIONS: dict[str, int] = {
+    "data": 1,
+    "runs": 1,
+    "retrains": 1,
+    "clouds": 1,
+    "synthetic": 1,
+    "grams": 1,
+    "embeddings": 1,
+    "scores": 1,
+}
+"""Code version of each kind of artefact: its author raises it when the same spec gives other results."""
+
+FILES: dict[str, str] = {
+    "data": "data.h5",
+    "runs": "points.h5",
+    "retrains": "points.h5",
+    "clouds": "points.h5",
+    "synthetic": "points.h5",
+    "grams": "gram.h5",
+    "embeddings": "embedding.h5",
+    "scores": "scores.csv",
+}
+"""The file of each kind of artefact."""
+
+
+def canonical(value: Any) -> Any:
+    """Return a JSON value in one canonical form: 1.0 and 1 are the same number, mappings have sorted text keys."""
+    if isinstance(value, Mapping):
+        return {str(key): canonical(value[key]) for key in sorted(value, key=str)}
+    if isinstance(value, list | tuple):
+        return [canonical(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 hex digest of a JSON value's canonical form."""
+    text = json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Described(dict):
+    """A rule's parameter: what a script needs, shown (and compared by Snakemake) as a name and a digest.
+
+    Snakemake tells a changed parameter by its ``repr`` and prints it; the whole mapping would fill the screen.
+    """
+
+    def __init__(self, name: str, content: Mapping) -> None:
+        """Take a mapping and the name to show it by."""
+        super().__init__(content)
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"{self.name} ({digest(dict(self))[:10]})"
+
+    def __reduce__(self) -> tuple:
+        return Described, (self.name, dict(self))
+
+
+@dataclass(frozen=True, eq=False)
+class Artefact:
+    """One thing the workflow makes, and what it is made from.
+
+    Attributes:
+        kind: a key of :data:`FILES`.
+        label: what a person reads in its path; it is part of the spec, not of the study that asks for it.
+        spec: resolved parameters, without those of its inputs.
+        inputs: role -> artefacts it is made from, in order.
+    """
+
+    kind: str
+    label: str
+    spec: dict
+    inputs: dict[str, tuple["Artefact", ...]] = field(default_factory=dict)
+
+    @cached_property
+    def hash(self) -> str:
+        """Ten hex digits that name this artefact: its kind, code version, spec and inputs' hashes."""
+        parts = {
+            "kind": self.kind,
+            "version": STEP_VERSIONS[self.kind],
+            "spec": self.spec,
+            "inputs": self.input_hashes(),
+        }
+        return digest(parts)[:10]
+
+    def input_hashes(self) -> dict[str, list[str]]:
+        """Return role -> hashes of the inputs."""
+        return {role: [made.hash for made in inputs] for role, inputs in self.inputs.items()}
+
+    @property
+    def id(self) -> str:
+        """Return the name of its folder, label-hash."""
+        return f"{self.label}-{self.hash}"
+
+    @property
+    def path(self) -> str:
+        """Return the path of its file relative to the working directory."""
+        return str(Path("results") / self.kind / self.id / FILES[self.kind])
+
+    def paths(self, role: str) -> list[str]:
+        """Return the files of one role's inputs."""
+        return [made.path for made in self.inputs.get(role, ())]
+
+    def describe(self) -> Described:
+        """Return what its script and provenance need."""
+        content = {
+            "kind": self.kind,
+            "label": self.label,
+            "hash": self.hash,
+            "version": STEP_VERSIONS[self.kind],
+            "spec": self.spec,
+            "inputs": self.input_hashes(),
+            "files": {role: self.paths(role) for role in self.inputs},
+        }
+        return Described(self.id, content)
+
+    def ancestry(self) -> Iterator["Artefact"]:
+        """Yield everything it is made from, deepest first, then itself."""
+        for inputs in self.inputs.values():
+            for made in inputs:
+                yield from made.ancestry()
+        yield self

@@ -1,0 +1,113 @@
+"""Artefact files: HDF5 that appears whole or not at all, tables inside it, and clear errors on reading."""
+
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from lossatlas.errors import LossatlasError
+from lossatlas.provenance import dumps
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success sync it and rename it to ``path``, on failure remove it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        yield part
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def create(path: Path, kind: str, provenance: Mapping) -> Iterator[h5py.File]:
+    """Open a new artefact file for writing; it appears under its name, whole, when the block is left without error.
+
+    Args:
+        path: the file to make.
+        kind: attribute ``kind``: ``points``, ``gram``, ``embedding``, ``data``.
+        provenance: JSON-able description of what made it; written last, so that its seconds count the writing.
+    """
+    with atomic(Path(path)) as part, h5py.File(part, "w", libver="latest") as file:
+        file.attrs["kind"] = kind
+        yield file
+        file.attrs["provenance"] = dumps(provenance)
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or a cause of it, is a full disk (HDF5 and torch wrap ENOSPC in errors of their own)."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error) or "errno = 28" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def write_table(file: h5py.Group, table: pd.DataFrame) -> None:
+    """Write a data frame as group ``/table``: integers int64, other numbers float64, the rest UTF-8 text."""
+    group = file.create_group("table", track_order=True)
+    for name, column in table.items():
+        if pd.api.types.is_bool_dtype(column) or pd.api.types.is_integer_dtype(column):
+            group.create_dataset(str(name), data=column.to_numpy(dtype=np.int64))
+        elif pd.api.types.is_numeric_dtype(column):
+            group.create_dataset(str(name), data=column.to_numpy(dtype=np.float64))
+        else:
+            values = [str(value) for value in column]
+            group.create_dataset(str(name), data=values, dtype=h5py.string_dtype("utf-8"))
+
+
+def table_in(file: h5py.Group) -> pd.DataFrame:
+    """Return the group ``/table`` as a data frame, columns in the order in which they were written, text decoded."""
+    columns = {}
+    for name, data in file["table"].items() if "table" in file else ():
+        columns[name] = data.asstr()[...] if h5py.check_string_dtype(data.dtype) else data[...]
+    return pd.DataFrame(columns)
+
+
+@contextmanager
+def open_hdf5(path: Path, kind: str | Sequence[str]) -> Iterator[h5py.File]:
+    """Open an artefact for reading; a missing, truncated or foreign file is one clear :class:`LossatlasError`."""
+    remedy = f"delete {path.parent} and run the same command again"
+    if not path.exists():
+        raise LossatlasError(f"{path}: no such file; run the snakemake target that makes it, or `dvc pull`")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise LossatlasError(f"{path}: not a readable HDF5 file, truncated or corrupt ({error}); {remedy}") from error
+    with file:
+        found = file.attrs.get("kind")
+        kinds = [kind] if isinstance(kind, str) else list(kind)
+        if found not in kinds:
+            raise LossatlasError(f"{path}: holds {found!r}, expected {' or '.join(kinds)}; {remedy}")
+        yield file
+
+
+def read_table(path: Path, kind: str | Sequence[str] = ("points", "gram", "embedding")) -> pd.DataFrame:
+    """Read ``/table`` of an artefact file."""
+    with open_hdf5(path, kind) as file:
+        return table_in(file)
+
+
+def provenance_file(path: Path) -> Path:
+    """Return the JSON file beside an artefact in CSV that keeps its provenance."""
+    return path.with_suffix(".json")
+
+
+def read_provenance(path: Path) -> dict:
+    """Read the provenance of any artefact: inside an HDF5 file, beside a CSV one."""
+    if path.suffix == ".csv":
+        return json.loads(provenance_file(path).read_text(encoding="utf-8"))
+    with h5py.File(path, "r") as file:
+        return json.loads(file.attrs["provenance"])

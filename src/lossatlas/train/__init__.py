@@ -1,0 +1,1 @@
+"""Training and jump-and-retrain."""

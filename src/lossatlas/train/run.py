@@ -1,0 +1,110 @@
+"""Train a network from its initialisation and export the recorded weight vectors."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+
+from lossatlas import models
+from lossatlas.data import labels as label_policies
+from lossatlas.data.prepare import load
+from lossatlas.layout import Layout
+from lossatlas.points import remove_state, write_points
+from lossatlas.progress import Progress
+from lossatlas.train.loop import Examples, Recorder, Training, pick_device
+
+
+def make_examples(
+    data_file: Path, policy: str, seed: int, precision: str, device: torch.device
+) -> tuple[Examples, int]:
+    """Load prepared data as it is trained on.
+
+    Args:
+        data_file: data.h5.
+        policy: ``given`` labels, or ``random`` ones.
+        seed: the labels' seed, used by ``random``.
+        precision: of the recipe; float64 makes float64 inputs.
+        device: where to put it.
+
+    Returns:
+        The examples and the number of network outputs.
+    """
+    data = load(data_file)
+    outputs = len(data.classes) if data.task == "classification" else 1
+    y = label_policies.randomise(data.y_train, outputs, seed) if policy == "random" else data.y_train
+    dtype = torch.float64 if precision == "float64" else torch.float32
+    examples = Examples(
+        data.x_train.to(device), y.to(device), data.x_test.to(device), data.y_test.to(device), data.normalised, dtype
+    )
+    return examples, outputs
+
+
+def build_model(spec: Mapping, examples: Examples, outputs: int, seed: int) -> nn.Module:
+    """Build a network on the examples' device, its initialisation drawn from ``seed``."""
+    model = models.build(dict(spec), tuple(examples.x.shape[1:]), outputs, seed)
+    model = model.to(examples.x.device, examples.dtype)
+    if examples.x.ndim == 4:  # faster on CPU and GPU
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
+
+
+def train_run(spec: Mapping, data_file: Path, output: Path, state: Path, provenance: Mapping) -> None:
+    """Train one replica of a run; resumes from the last whole epoch found in ``state``.
+
+    Args:
+        spec: resolved spec of the run (:mod:`lossatlas.plan`): label, model, recipe, labels, record, seeds.
+        data_file: data.h5.
+        output: points.h5 to make.
+        state: folder of the unfinished job; removed at the end.
+        provenance: written into the output.
+    """
+    recipe, record, seed = spec["recipe"], spec["record"], spec["seeds"]
+    examples, outputs = make_examples(data_file, spec["labels"], seed["labels"], recipe["precision"], pick_device())
+    model = build_model(spec["model"], examples, outputs, seed["init"])
+    recorder = Recorder(state, Layout.of(model), Layout.of_buffers(model))
+    training = Training(model, examples, recipe, seed["training"], spec["label"])
+    progress = recorder.state
+    if progress.model is not None and progress.optimizer is not None:
+        model.load_state_dict(progress.model)
+        training.optimizer.load_state_dict(progress.optimizer)
+
+    def point(epoch: float) -> None:
+        recorder.record(model, {**row_of(spec["label"], -1, 0.0, epoch), **training.metrics()})
+
+    def commit(epoch: int) -> None:
+        progress.epoch, progress.model, progress.optimizer = epoch, model.state_dict(), training.optimizer.state_dict()
+        recorder.commit()
+
+    keep_all = record["epochs"] == "all"
+    if progress.epoch < 0:
+        if keep_all:
+            point(0.0)
+        commit(0)
+    with Progress(f"train {spec['label']}", recipe["epochs"], progress.epoch) as bar:
+        for epoch in range(progress.epoch, recipe["epochs"]):
+            if epoch < record["fine_epochs"]:
+                training.epoch(epoch, point, record["per_epoch"])
+            else:
+                training.epoch(epoch)
+                if keep_all or epoch + 1 == recipe["epochs"]:
+                    point(epoch + 1.0)
+            commit(epoch + 1)
+            bar.update()
+    finish(recorder, output, state, provenance)
+
+
+def row_of(run: str, seed: int, step: float, epoch: float) -> dict:
+    """Return the identifying columns of a table row (``docs/design.md``)."""
+    return {"run": run, "seed": seed, "step": float(step), "epoch": float(epoch)}
+
+
+def finish(recorder: Recorder, output: Path, state: Path, provenance: Mapping) -> None:
+    """Write the recorded rows as a points file and remove the job's state."""
+    table = pd.DataFrame(recorder.state.rows)
+    write_points(
+        output, recorder.journal, table, recorder.layout.to_json(), recorder.buffer_layout.to_json(), provenance
+    )
+    recorder.journal.close()
+    remove_state(state)

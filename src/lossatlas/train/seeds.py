@@ -1,0 +1,11 @@
+"""Seeds of a training (no torch: the Snakefile resolves them)."""
+
+from lossatlas.seeds import derive
+
+
+def training_seeds(master: int, replica: int) -> dict[str, int]:
+    """Return the seeds of a replica: initialisation, training (order and augmentation), random labels.
+
+    They depend on the master seed and the replica alone: two recipes of one replica start from the same weights.
+    """
+    return {role: derive(master, role, replica) for role in ("init", "training", "labels")}

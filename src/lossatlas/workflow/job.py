@@ -1,0 +1,100 @@
+"""The frame every script of the workflow runs in: log, threads, provenance, and one clear line when it fails."""
+
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lossatlas.errors import LossatlasError
+from lossatlas.provenance import Provenance, commit, versions
+from lossatlas.store import is_disk_full, read_provenance
+
+
+class Job:
+    """A Snakemake job as the library sees it."""
+
+    def __init__(self, snakemake: Any) -> None:
+        """Wrap the object Snakemake injects into a script."""
+        self._snakemake = snakemake
+        self.root = Path(snakemake.scriptdir).resolve().parent.parent
+        about = snakemake.params.get("artefact") or snakemake.params.get("product") or {"kind": snakemake.rule}
+        self.spec = about.get("spec", {})
+        self.study, self.preset = about.get("study", ""), about.get("preset", "")
+        self.product_inputs = about.get("inputs", {})
+        self._files = about.get("files", {})
+        kept = {key: value for key, value in about.items() if key != "files"}
+        self.provenance = Provenance(kept, self.root, snakemake.threads)
+        self.state = Path("results/.state") / str(about.get("kind")) / f"{about.get('label')}-{about.get('hash')}"
+
+    def input(self, name: str) -> Path:
+        """Return the one file of a named input."""
+        (path,) = self.inputs(name)
+        return path
+
+    def inputs(self, name: str) -> list[Path]:
+        """Return the files of a named input, in order; an artefact's own list of them, where it has one."""
+        value = self._files[name] if name in self._files else self._snakemake.input.get(name, [])
+        return [Path(value)] if isinstance(value, str) else [Path(path) for path in value]
+
+    def output(self, name: str) -> Path:
+        """Return a named output."""
+        return Path(self._snakemake.output[name])
+
+    @property
+    def outputs(self) -> dict[str, Path]:
+        """Return all named outputs."""
+        return {name: Path(path) for name, path in self._snakemake.output.items()}
+
+    def complete_manifest(self, manifest: dict) -> dict:
+        """Add to the gallery's manifest what only a job knows: commit, versions, seconds of each artefact."""
+        for study in manifest["studies"]:
+            for entry in study["figures"] + study["tables"]:
+                seconds = [
+                    read_provenance(Path(made["path"])).get("seconds", 0.0)
+                    for made in entry["artefacts"]
+                    if Path(made["path"]).exists()
+                ]
+                entry["seconds"] = sum(seconds)
+        return {**manifest, "commit": commit(self.root), "versions": versions()}
+
+
+@contextmanager
+def job(snakemake: Any) -> Iterator[Job]:
+    """Run a script: log to the rule's log file, and turn failures into one line and a non-zero exit.
+
+    A :class:`LossatlasError` is printed as it is; a full disk says so and what is kept; anything else is a bug and
+    keeps its traceback, on the screen and in the log.
+    """
+    log = Path(snakemake.log[0])
+    log.parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=log, filemode="w", level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    logging.captureWarnings(True)
+    warnings.simplefilter("default")
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(snakemake.threads)
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    try:
+        this = Job(snakemake)
+        logging.info("start %s", snakemake.rule)
+        yield this
+        logging.info("done")
+    except Exception as error:
+        logging.exception("failed")
+        if isinstance(error, LossatlasError):
+            message = str(error)
+        elif is_disk_full(error):
+            message = (
+                f"the disk is full while writing {', '.join(map(str, snakemake.output))}; free space and run the same "
+                "command again: finished artefacts and whole epochs are kept"
+            )
+        else:
+            traceback.print_exc()
+            message = f"{type(error).__name__}: {error} (full log: {log})"
+        print(f"lossatlas: error: {message}", file=sys.stderr, flush=True)
+        sys.exit(1)

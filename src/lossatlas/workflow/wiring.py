@@ -1,0 +1,192 @@
+"""The plan as the rules see it: input functions, parameters, resources, manifest. Nothing here imports torch."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from snakemake.exceptions import WorkflowError
+
+from lossatlas.config import load
+from lossatlas.data import catalogue
+from lossatlas.errors import LossatlasError
+from lossatlas.plan import Plan, Product
+from lossatlas.specs import Artefact, Described
+from lossatlas.workflow import resources
+
+PACKAGE = Path(__file__).resolve().parent.parent
+CODE = {
+    "figures": ["figures"],
+    "tables": ["figures"],
+    "claims": ["claims"],
+    "gallery": ["gallery"],
+}
+"""Which packages draw what: a digest of their sources is a parameter of the rule, so an edit redraws."""
+
+
+@cache
+def code_digest(section: str) -> str:
+    """Return a short digest of the sources that draw a section's products."""
+    files = sorted(
+        path for part in CODE[section] for path in (PACKAGE / part).rglob("*") if path.suffix in (".py", ".j2")
+    )
+    total = hashlib.sha256()
+    for path in files:
+        total.update(path.read_bytes())
+    return total.hexdigest()[:10]
+
+
+def load_plan(raw: Mapping, root: Path) -> "Wiring":
+    """Load and resolve the configuration; a user's mistake becomes one clear WorkflowError."""
+    try:
+        config = load(raw, root)
+        if config.data_path:  # jobs inherit it; it changes where data is found, never what it is
+            known = os.environ.get("LOSSATLAS_DATA", "")
+            os.environ["LOSSATLAS_DATA"] = os.pathsep.join([*config.data_path, *filter(None, [known])])
+        return Wiring(Plan(config), root)
+    except LossatlasError as error:
+        raise WorkflowError(str(error)) from None
+
+
+class Wiring:
+    """Input functions and parameters of the rules; errors are WorkflowErrors."""
+
+    def __init__(self, plan: Plan, root: Path) -> None:
+        """Wrap a resolved plan."""
+        self.plan, self.root, self.config = plan, root, plan.config
+        self.studies = list(plan.studies)
+
+    def artefact(self, kind: str, id: str) -> Artefact:
+        """Return an artefact by kind and folder name."""
+        try:
+            return self.plan.artefact(kind, id)
+        except LossatlasError as error:
+            raise WorkflowError(str(error)) from None
+
+    def tracked_files(self, id: str) -> list[str]:
+        """Return the bundled files that prepared data is made from, where DVC can fetch them.
+
+        Without their pointers (another working directory, a copy without ``data/``) the job itself looks for the data
+        and its error lists what was tried.
+        """
+        spec = self.artefact("data", id).spec
+        files = catalogue.tracked_files(spec["name"], spec["variant"])
+        return [file for file in files if Path.cwd() == self.root and Path(f"{file}.dvc").exists()]
+
+    def product(self, section: str, study: str, name: str) -> Product:
+        """Return a figure, table or claims product."""
+        try:
+            if section == "claims" and study in self.plan.studies:
+                return self.plan.studies[study].claims
+            return self.plan.product(section, study, name)
+        except LossatlasError as error:
+            raise WorkflowError(str(error)) from None
+
+    def files(self, section: str, study: str, name: str = "claims") -> list[str]:
+        """Return the files a product is drawn from."""
+        return [made.path for made in self.product(section, study, name).artefacts]
+
+    def describe(self, section: str, study: str, name: str = "claims") -> Described:
+        """Return what a product's script needs: spec, input files by role, and the digest of the code that draws it."""
+        product = self.product(section, study, name)
+        content = {
+            "study": study,
+            "name": name,
+            "preset": self.config.preset,
+            "spec": product.spec,
+            "inputs": product.paths(),
+            "artefacts": [f"{made.kind}/{made.id}" for made in product.artefacts],
+            "code": code_digest(section),
+        }
+        return Described(f"{study}/{name}", content)
+
+    def resources(self, kind: str) -> dict[str, Callable[..., Any]]:
+        """Return a rule's resource functions, sized from the spec of the job at hand."""
+
+        def sized(name: str) -> Callable[..., Any]:
+            def value(wildcards: Any, attempt: int = 1) -> Any:
+                spec = self.artefact(kind, wildcards.id).spec if hasattr(wildcards, "id") else {}
+                return resources.size(kind, name, spec, attempt)
+
+            return value
+
+        return {name: sized(name) for name in resources.NAMES}
+
+    def figure_files(self) -> list[str]:
+        """Return all figures in every format, and their numbers."""
+        kinds = (*self.config.formats, "csv")
+        return [
+            f"results/figures/{study}/{name}.{kind}"
+            for study, plan in self.plan.studies.items()
+            for name in plan.figures
+            for kind in kinds
+        ]
+
+    def table_files(self) -> list[str]:
+        """Return all tables."""
+        return [
+            f"results/tables/{study}/{name}.csv" for study, plan in self.plan.studies.items() for name in plan.tables
+        ]
+
+    def index(self) -> Described:
+        """Return the rows of results/index.csv: every artefact with its spec and the products that ask for it."""
+        asked: dict[tuple[str, str], list[str]] = {}
+        for product in self.plan.products():
+            for made in product.artefacts:
+                for part in made.ancestry():
+                    asked.setdefault((part.kind, part.id), []).append(f"{product.study}/{product.name}")
+        rows = [
+            {
+                "kind": kind,
+                "name": made.label,
+                "hash": made.hash,
+                "path": made.path,
+                "asked_for_by": " ".join(dict.fromkeys(asked[kind, id])),
+                "spec": _compact(made.spec),
+                "inputs": _compact(made.input_hashes()),
+            }
+            for (kind, id), made in sorted(self.plan.artefacts.items())
+        ]
+        return Described("index", {"rows": rows})
+
+    def manifest(self) -> Described:
+        """Return what the gallery shows; the job adds commit, versions and the seconds each artefact took."""
+        content = {
+            "preset": self.config.preset,
+            "code": code_digest("gallery"),
+            "studies": [self._study_manifest(name) for name in self.studies],
+        }
+        return Described("gallery", content)
+
+    def _study_manifest(self, name: str) -> dict:
+        plan = self.plan.studies[name]
+        return {
+            "name": name,
+            "title": plan.study["title"],
+            "reference": plan.study["reference"],
+            "figures": [self._entry("figures", product) for product in plan.figures.values()],
+            "tables": [self._entry("tables", product) for product in plan.tables.values()],
+            "claims": f"results/claims/{name}.csv",
+        }
+
+    def _entry(self, section: str, product: Product) -> dict:
+        stem = f"results/{section}/{product.study}/{product.name}"
+        kinds = [*self.config.formats, "csv"] if section == "figures" else ["csv"]
+        ancestors = {part.path: part for made in product.artefacts for part in made.ancestry()}
+        return {
+            "name": product.name,
+            "title": product.spec["title"],
+            "caption": product.spec["caption"],
+            "paper_figure": product.spec.get("paper_figure", ""),
+            **{kind: f"{stem}.{kind}" for kind in kinds},
+            "artefacts": [
+                {"kind": p.kind, "label": p.label, "hash": p.hash, "path": p.path} for p in ancestors.values()
+            ],
+        }
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))

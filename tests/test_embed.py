@@ -1,0 +1,247 @@
+"""Every embedding against its library on the raw rows, seeds, error messages, files."""
+
+import secrets
+import warnings
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.spatial import procrustes
+from scipy.stats import ks_2samp
+from sklearn.decomposition import PCA, KernelPCA
+
+from lossatlas.embed import catalogue, methods
+from lossatlas.embed.gram import Gram
+from lossatlas.embed.methods import Embedding, embed, read, write
+from lossatlas.errors import LossatlasError
+
+
+@pytest.fixture(scope="module")
+def rows() -> np.ndarray:
+    """Four random walks of 15 steps from one point of R^300, away from the origin."""
+    seed = secrets.randbits(32)
+    print(f"fresh seed: {seed}")
+    rng = np.random.default_rng(seed)
+    walks = [np.cumsum(rng.standard_normal((15, 300)), axis=0) for _ in range(4)]
+    return np.concatenate(walks) + 3 * rng.standard_normal(300)
+
+
+@pytest.fixture(scope="module")
+def gram(rows: np.ndarray) -> Gram:
+    return Gram.from_rows(rows, pd.DataFrame({"run": ["w"] * 60, "epoch": np.arange(60) % 15}))
+
+
+def test_pca_is_that_of_the_raw_rows(rows, gram):
+    model = PCA(svd_solver="full").fit(rows)
+    scores = model.transform(rows)[:, :2]
+    ours = embed(gram, "pca")
+    np.testing.assert_allclose(np.abs(ours.coordinates), np.abs(scores), atol=1e-8)
+    np.testing.assert_allclose(ours.notes["explained_variance_ratio"], model.explained_variance_ratio_[:59], atol=1e-12)
+    assert ours.seed is None
+
+
+@pytest.mark.parametrize(
+    "ours, theirs",
+    [
+        ({"kernel": "rbf"}, {"kernel": "rbf"}),
+        ({"kernel": "rbf", "two_sigma2": "dimension"}, {"kernel": "rbf", "gamma": 1 / 300}),
+        ({"kernel": "rbf", "two_sigma2": 900}, {"kernel": "rbf", "gamma": 1 / 900}),
+        ({"kernel": "linear"}, {"kernel": "linear"}),
+        ({"kernel": "poly", "degree": 2, "coef0": 0.5}, {"kernel": "poly", "degree": 2, "coef0": 0.5}),
+        ({"kernel": "poly", "gamma": 0.01}, {"kernel": "poly", "gamma": 0.01}),
+        ({"kernel": "sigmoid", "gamma": 1e-4, "coef0": -0.1}, {"kernel": "sigmoid", "gamma": 1e-4, "coef0": -0.1}),
+    ],
+)
+def test_kernel_pca_is_that_of_the_raw_rows(rows, gram, ours, theirs):
+    expected = KernelPCA(n_components=2, eigen_solver="dense", **theirs).fit_transform(rows)
+    found = embed(gram, "kpca", **ours).coordinates
+    signs = np.sign((found * expected).sum(axis=0))
+    np.testing.assert_allclose(found * signs, expected, rtol=1e-5, atol=1e-7 * np.abs(expected).max())
+
+
+def test_phate_is_that_of_the_raw_rows(rows, gram):
+    import phate
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = phate.PHATE(n_pca=None, mds_solver="smacof", verbose=0, random_state=1)
+        expected = theirs.fit_transform(rows)
+    ours = embed(gram, "phate", seed=5)
+    assert ours.notes["t"] == theirs.optimal_t
+    assert ours.parameters["knn"] == 5
+    assert procrustes(expected, ours.coordinates)[2] < 1e-4
+    assert embed(gram, "phate", seed=5, t=7).notes["t"] == 7
+
+
+def test_tsne_is_as_good_as_that_of_the_raw_rows(rows, gram):
+    """The descent magnifies last digits, so only its objective can be compared."""
+    from sklearn.manifold import TSNE
+
+    model = TSNE(perplexity=9, init="pca", method="exact", random_state=0).fit(rows)
+    ours = embed(gram, "tsne", seed=5, perplexity=9, angle=0)
+    assert ours.notes["kl_divergence"] == pytest.approx(model.kl_divergence_, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    "method, metric",
+    [
+        ("phate", "euclidean"),
+        ("phate", "cosine"),
+        ("tsne", "euclidean"),
+        ("tsne", "cosine"),
+        ("umap", "euclidean"),
+        ("umap", "cosine"),
+        ("pca", "euclidean"),
+        ("kpca", "euclidean"),
+        ("random", "euclidean"),
+    ],
+)
+def test_same_seed_same_bits_and_silence(gram, capfd, method, metric):
+    np.random.random(3)  # noqa: NPY002
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        first = embed(gram, method, metric, seed=2**62 + 1)
+        assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
+        np.random.seed(secrets.randbits(32))  # noqa: NPY002
+        second = embed(gram, method, metric, seed=2**62 + 1)
+    assert first.coordinates.shape == (60, 2)
+    np.testing.assert_array_equal(first.coordinates, second.coordinates)
+    assert first.notes == second.notes
+    assert capfd.readouterr() == ("", "")
+    if method in ("umap", "random"):
+        assert not np.array_equal(first.coordinates, embed(gram, method, metric, seed=7).coordinates)
+
+
+def test_seed_matters_to_tsne_with_a_random_start(gram):
+    a, b = (embed(gram, "tsne", seed=seed, init="random", max_iter=300).coordinates for seed in (1, 2))
+    assert not np.allclose(a, b)
+
+
+def test_auto_neighbourhoods_follow_the_size_of_the_cloud(rows):
+    small = Gram.from_rows(rows[:6])
+    assert embed(small, "tsne", seed=0).parameters["perplexity"] == pytest.approx(5 / 3)
+    assert embed(small, "phate", seed=0).parameters["knn"] == 4
+    assert embed(small, "umap", seed=0).parameters["n_neighbors"] == 5
+
+
+def test_disconnected_clouds_are_noted():
+    rng = np.random.default_rng(0)
+    cloud = rng.standard_normal((40, 30))
+    cloud[20:] += 1e4
+    assert "disconnected" in embed(Gram.from_rows(cloud), "phate", seed=0).notes["warnings"][0]
+
+
+def test_random_plane_has_the_distribution_of_a_plane_of_the_whole_space():
+    rng = np.random.default_rng(20)
+    rows = rng.standard_normal((5, 12)) * np.array([1, 2, 3, 4, 5.0])[:, None]
+    gram = Gram.from_rows(rows)
+    centred = rows - rows.mean(axis=0)
+    draws = 1500
+    for directions in ("orthonormal", "gaussian"):
+        parameters = {"directions": directions}
+        ours = np.array([methods._random(gram, "euclidean", seed, parameters, {}) for seed in range(draws)])
+        direct = []
+        for _ in range(draws):
+            plane = rng.standard_normal((12, 2))
+            if directions == "orthonormal":
+                q, r = np.linalg.qr(plane)
+                plane = q * np.sign(np.diagonal(r))
+            direct.append(centred @ plane)
+        theirs = np.array(direct)
+        for statistic in (
+            lambda y: y[:, 2, 0],
+            lambda y: y[:, 2, 1],
+            lambda y: ((y[:, 0] - y[:, 4]) ** 2).sum(axis=1),
+            lambda y: y[:, 1, 0] * y[:, 3, 1],
+            lambda y: (y**2).sum(axis=(1, 2)),
+        ):
+            assert ks_2samp(statistic(ours), statistic(theirs)).pvalue > 1e-3
+
+
+def test_random_plane_of_a_plane_is_a_rotation(rng):
+    rows = rng.standard_normal((10, 2))
+    found = embed(Gram.from_rows(rows), "random", seed=3).coordinates
+    np.testing.assert_allclose(Gram.from_rows(found).distances(), Gram.from_rows(rows).distances(), atol=1e-9)
+    line = embed(Gram.from_rows(rows[:, :1]), "random", seed=3).coordinates
+    np.testing.assert_allclose(np.abs(np.diff(line[:, 0])), np.abs(np.diff(rows[:, 0])), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (({"method": "phat"},), "did you mean phate"),
+        (({"method": "zzz"},), "valid: phate, tsne, umap, pca, kpca, random"),
+        (({},), "without 'method'"),
+        (({"method": "tsne", "metric": "cosin"},), "did you mean cosine"),
+        (({"method": "pca", "metric": "cosine"},), "valid: euclidean"),
+        (({"method": "umap", "n_neighbours": 3},), "did you mean n_neighbors"),
+        (({"method": "umap", "parameters": {"n_neighbors": 2.5}},), "expected an integer of at least 2 or 'auto'"),
+        (({"method": "kpca", "kernel": "gauss"},), "expected 'rbf' or 'linear'"),
+        (({"method": "kpca", "gamma": 1, "two_sigma2": 3},), "both given"),
+        (({"method": "kpca", "kernel": "poly", "two_sigma2": 3},), "belongs to the kernel rbf"),
+        (({"method": "phate", "decay": None},), "decay = None"),
+    ],
+)
+def test_catalogue_names_the_mistake(call, words):
+    with pytest.raises(LossatlasError) as caught:
+        catalogue.check(*call)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_catalogue_fills_in_defaults():
+    assert catalogue.check({"method": "random"}) == {
+        "method": "random",
+        "metric": "euclidean",
+        "parameters": {"directions": "orthonormal"},
+    }
+    spelt = {"method": "umap", "metric": "cosine", "parameters": {"n_neighbors": 30}}
+    assert catalogue.check(spelt) == catalogue.check({"method": "umap", "metric": "cosine", "n_neighbors": 30})
+    checked = catalogue.check(spelt)
+    assert catalogue.check(checked) == checked
+    for name, method in catalogue.METHODS.items():
+        assert all(parameter.accepts(parameter.default) for parameter in method.parameters.values()), name
+        assert catalogue.defaults(name) == catalogue.check({"method": name})["parameters"]
+    assert set(catalogue.METHODS) == set(methods._METHODS)
+
+
+def test_values_that_do_not_fit_the_cloud(gram, rows):
+    with pytest.raises(LossatlasError, match=r"perplexity = 60 with 60 points; give at most 59"):
+        embed(gram, "tsne", seed=0, perplexity=60)
+    with pytest.raises(LossatlasError, match=r"n_neighbors = 60"):
+        embed(gram, "umap", seed=0, n_neighbors=60)
+    with pytest.raises(LossatlasError, match=r"knn = 59"):
+        embed(gram, "phate", seed=0, knn=59)
+    with pytest.raises(LossatlasError, match="seed = None"):
+        embed(gram, "umap")
+    with pytest.raises(LossatlasError, match="at least 5 are needed"):
+        embed(Gram.from_rows(rows[:4]), "umap", seed=0)
+    with pytest.raises(LossatlasError, match="overflows"):
+        embed(gram, "kpca", kernel="poly", degree=300)
+    with pytest.raises(LossatlasError, match="holds a NaN"):
+        Gram.from_rows(np.array([[0.0], [np.nan]]))
+    with pytest.raises(LossatlasError, match="at least 2 rows"):
+        Gram.from_rows(np.zeros((1, 3)))
+
+
+def test_files_round_trip(tmp_path, gram):
+    embedding = embed(gram, "pca")
+    write(tmp_path / "embedding.h5", embedding, gram.table, {"hash": "abc"})
+    back, table = read(tmp_path / "embedding.h5")
+    assert isinstance(back, Embedding)
+    np.testing.assert_array_equal(back.coordinates, embedding.coordinates)
+    assert (back.method, back.metric, back.notes, back.seed) == ("pca", "euclidean", embedding.notes, None)
+    assert table["run"].tolist() == ["w"] * 60
+    with h5py.File(tmp_path / "embedding.h5") as file:
+        assert file.attrs["kind"] == "embedding"
+        assert file.attrs["provenance"] == '{"hash": "abc"}'
+    assert [path.name for path in tmp_path.iterdir()] == ["embedding.h5"]
+    with pytest.raises(LossatlasError, match="60 points but 3 table rows"):
+        write(tmp_path / "embedding.h5", embedding, gram.table[:3], {})
+    (tmp_path / "cut.h5").write_bytes((tmp_path / "embedding.h5").read_bytes()[:900])
+    with pytest.raises(LossatlasError, match="compute it again"):
+        read(tmp_path / "cut.h5")
+    with pytest.raises(LossatlasError, match="no such embedding file"):
+        read(tmp_path / "none.h5")

@@ -1,0 +1,281 @@
+import inspect
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from lossatlas.errors import LossatlasError
+from lossatlas.layout import Layout
+from lossatlas.models import build, builders, catalogue, from_vector
+
+LENET = {
+    "name": "cnn",
+    "channels": [6, 16],
+    "kernel": 5,
+    "padding": [2, 0],
+    "hidden": [120, 84],
+    "activation": "softplus",
+}
+
+
+def dim(spec, shape, outputs=10):
+    return Layout.of(build(spec, shape, outputs, 0)).dim
+
+
+def test_catalogue_does_not_import_torch():
+    use = "import lossatlas.models.catalogue as c; c.check({'name': 'mlp', 'widths': [3]})"
+    code = f"import sys; {use}; print('torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "False"
+
+
+def test_catalogue_and_builders_name_the_same_arguments():
+    assert set(builders.REGISTRY) == set(catalogue.MODELS)
+    for name, builder in builders.REGISTRY.items():
+        assert set(inspect.signature(builder).parameters) - {"input_shape", "outputs"} == set(catalogue.MODELS[name])
+    assert set(builders._ACTIVATIONS) == set(catalogue.ACTIVATIONS)
+
+
+@pytest.mark.parametrize(
+    "spec, shape, expected",
+    [
+        ({"name": "wrn", "depth": 28, "width": 2}, (3, 32, 32), 1_467_610),  # trajectories, section 3
+        ({"name": "mlp", "widths": [50, 50], "bias": False}, (1, 28, 28), 42_200),  # optimizers, table 1: FCP
+        (LENET, (1, 28, 28), 61_706),  # optimizers, table 1: LeNet
+        ({"name": "mlp", "widths": [100, 100, 100]}, (784,), 785 * 100 + 2 * 101 * 100 + 101 * 10),
+        ({"name": "mlp", "widths": []}, (4,), 50),
+        ({"name": "cnn"}, (1, 28, 28), 20 * 10 + 20 * 181 + 10 * (20 * 5 * 5 + 1)),
+        (
+            {"name": "cnn", "channels": [60, 60], "hidden": [300]},
+            (3, 32, 32),
+            60 * 28 + 60 * 541 + 300 * (60 * 36 + 1) + 10 * 301,
+        ),
+    ],
+)
+def test_parameter_counts(spec, shape, expected):
+    assert dim(spec, shape) == expected
+
+
+def test_autoencoder_of_the_optimizers_study_is_an_mlp():
+    assert dim({"name": "mlp", "widths": [32, 32, 32], "bias": False}, (784,), 784) == 52_224
+
+
+@pytest.mark.parametrize("side", [16, 32])
+@pytest.mark.parametrize("shortcut", [True, False])
+def test_wrn_takes_both_image_sizes_with_and_without_shortcuts(side, shortcut):
+    model = build({"name": "wrn", "depth": 10, "width": 1, "shortcut": shortcut}, (3, side, side), 7, 0)
+    assert model(torch.randn(2, 3, side, side)).shape == (2, 7)
+    projections = [name for name in Layout.of(model).names if "projection" in name]
+    assert len(projections) == (2 if shortcut else 0)
+
+
+def test_wrn_equals_a_forward_pass_written_from_the_paper():
+    model = build({"name": "wrn", "depth": 10, "width": 2}, (3, 16, 16), 5, 3).double().eval()
+    p = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    for name, value in p.items():  # statistics and affine parameters that show when they are mixed up
+        if value.is_floating_point() and ("bn" in name):
+            value.data = torch.rand(value.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) + 0.5
+
+    def bn_relu(x, name):
+        mean, var, gain, bias = (p[f"{name}.{k}"] for k in ("running_mean", "running_var", "weight", "bias"))
+        shape = (1, -1, 1, 1)
+        z = (x - mean.reshape(shape)) / torch.sqrt(var.reshape(shape) + 1e-5) * gain.reshape(shape) + bias.reshape(
+            shape
+        )
+        return z.clamp(min=0)
+
+    x = torch.randn(2, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    h = nn.functional.conv2d(x, p["conv.weight"], padding=1)
+    for group, stride in enumerate((1, 2, 2)):
+        at = f"groups.{group}.0"
+        a = bn_relu(h, f"{at}.bn1")
+        z = nn.functional.conv2d(a, p[f"{at}.conv1.weight"], stride=stride, padding=1)
+        z = nn.functional.conv2d(bn_relu(z, f"{at}.bn2"), p[f"{at}.conv2.weight"], padding=1)
+        h = z + nn.functional.conv2d(a, p[f"{at}.projection.weight"], stride=stride)
+    expected = bn_relu(h, "bn").mean((2, 3)) @ p["linear.weight"].T + p["linear.bias"]
+    torch.testing.assert_close(model(x), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_removing_the_shortcut_keeps_the_branch_alone():
+    spec = {"name": "wrn", "depth": 10, "width": 1}
+    plain = build({**spec, "shortcut": False}, (3, 8, 8), 10, 0).eval()
+    block = plain.groups[0][0]
+    x = torch.randn(1, 16, 8, 8)
+    branch = block.conv2(torch.relu(block.bn2(block.conv1(torch.relu(block.bn1(x))))))
+    assert torch.equal(block(x), branch)
+    residual = build(spec, (3, 8, 8), 10, 0).eval().groups[0][0]
+    branch = residual.conv2(torch.relu(residual.bn2(residual.conv1(torch.relu(residual.bn1(x))))))
+    assert torch.equal(residual(x), branch + x)
+
+
+def test_wrn_initialisation_has_the_stated_spread():
+    model = build({"name": "wrn", "depth": 16, "width": 4}, (3, 32, 32), 10, 11)
+    weight = model.groups[2][0].conv1.weight  # from 128 to 256 channels: fan_out is not fan_in
+    assert weight.shape == (256, 128, 3, 3)
+    assert weight.std().item() == pytest.approx((2 / (256 * 9)) ** 0.5, rel=0.01)
+    assert model.linear.bias.abs().max() == 0
+
+
+def test_glorot_normal_has_the_stated_spread_and_zero_biases():
+    model = build({"name": "mlp", "widths": [400, 300], "init": "glorot_normal"}, (500,), 10, 5)
+    assert model.linear1.weight.std().item() == pytest.approx((2 / 900) ** 0.5, rel=0.02)
+    assert model.linear2.weight.std().item() == pytest.approx((2 / 700) ** 0.5, rel=0.02)
+    assert (model.linear2.weight.abs() > 3 * (2 / 700) ** 0.5).any()  # normal, not uniform
+    assert all(b.abs().max() == 0 for name, b in model.named_parameters() if name.endswith("bias"))
+    conv = build({"name": "cnn", "channels": [64, 64], "init": "glorot_normal"}, (3, 12, 12), 10, 5).conv2
+    assert conv.weight.std().item() == pytest.approx((2 / (2 * 64 * 9)) ** 0.5, rel=0.02)
+
+
+def test_layers_stand_in_the_order_of_the_paper():
+    model = build({"name": "cnn", "activation": "tanh", "hidden": [7]}, (1, 28, 28), 10, 0)
+    kinds = [type(layer).__name__ for layer in model]
+    block = ["Conv2d", "Tanh", "AvgPool2d"]
+    assert kinds == [*block, *block, "Flatten", "Linear", "Tanh", "Linear"]
+    mlp = build({"name": "mlp", "widths": [3, 4], "activation": "softplus"}, (5,), 2, 0)
+    assert [type(layer).__name__ for layer in mlp] == ["Flatten", "Linear", "Softplus", "Linear", "Softplus", "Linear"]
+
+
+@pytest.mark.parametrize(
+    "spec, shape",
+    [
+        ({"name": "wrn", "depth": 10, "width": 1}, (3, 16, 16)),
+        ({"name": "mlp", "widths": [5]}, (3,)),
+        ({"name": "mlp", "widths": [5], "init": "glorot_normal"}, (3,)),
+        ({"name": "cnn", "channels": [2]}, (1, 8, 8)),
+    ],
+)
+def test_initialisation_is_the_seeds_and_leaves_the_global_generator_alone(spec, shape):
+    torch.manual_seed(123)
+    before = torch.get_rng_state()
+    a = build(spec, shape, 3, 7)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(5)
+    b, c = build(spec, shape, 3, 7), build(spec, shape, 3, 8)
+    layout = Layout.of(a)
+    assert torch.equal(layout.flatten(a), layout.flatten(b))
+    assert not torch.equal(layout.flatten(a), layout.flatten(c))
+    build(spec, shape, 3, 2**63 - 1)  # the largest seed that lossatlas.seeds derives
+
+
+def test_from_vector_loads_and_returns_the_model():
+    model = build({"name": "mlp", "widths": [5]}, (3,), 2, 0)
+    theta = torch.arange(float(Layout.of(model).dim))
+    assert from_vector(model, theta) is model
+    assert torch.equal(Layout.of(model).flatten(model), theta)
+
+
+USER_MODULE = """
+import torch
+from torch import nn
+
+def plain(hidden, input_shape, outputs):
+    return nn.Sequential(nn.Linear(input_shape[0], hidden), nn.Linear(hidden, outputs))
+
+def takes_neither(size=3):
+    return nn.Linear(size, 1)
+
+def takes_all(**keywords):
+    model = nn.Linear(1, 1)
+    model.keywords = keywords
+    return model
+
+def returns_text():
+    return "network"
+
+def returns_nothing_to_train():
+    return nn.ReLU()
+
+constant = 3
+"""
+
+
+@pytest.fixture
+def user_module(tmp_path, monkeypatch):
+    (tmp_path / "users_own_models.py").write_text(USER_MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "users_own_models"
+    sys.modules.pop("users_own_models", None)
+
+
+def test_users_own_builder_gets_what_it_accepts(user_module):
+    model = build({"builder": f"{user_module}:plain", "hidden": 6}, (4,), 2, 1)
+    assert [tuple(p.shape) for p in model.parameters()] == [(6, 4), (6,), (2, 6), (2,)]
+    again = build({"builder": f"{user_module}:plain", "hidden": 6}, (4,), 2, 1)
+    assert torch.equal(Layout.of(model).flatten(model), Layout.of(model).flatten(again))
+    assert tuple(build({"builder": f"{user_module}:takes_neither", "size": 5}, (4,), 2, 1).weight.shape) == (1, 5)
+    keywords = build({"builder": f"{user_module}:takes_all", "outputs": 9}, (4,), 2, 1).keywords
+    assert keywords == {"outputs": 9, "input_shape": (4,)}
+
+
+@pytest.mark.parametrize(
+    "builder, extra, message",
+    [
+        ("no_such_package.models:net", {}, "'no_such_package.models:net' cannot be imported .* PYTHONPATH"),
+        ("users_own_models:plian", {}, "has no function 'plian'; .* did you mean 'plain'"),
+        ("users_own_models:constant", {}, "has no function 'constant'"),
+        ("users_own_models:plain", {}, "missing a required argument: 'hidden'"),
+        ("users_own_models:plain", {"hiden": 3}, "has no argument 'hiden'; .* did you mean 'hidden'"),
+        ("users_own_models:returns_text", {}, "returned str; expected a torch.nn.Module"),
+        ("users_own_models:returns_nothing_to_train", {}, "returned ReLU without parameters"),
+    ],
+)
+def test_wrong_builders_are_named(user_module, builder, extra, message):
+    with pytest.raises(LossatlasError, match=message) as caught:
+        build({"builder": builder, **extra}, (4,), 2, 0)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "spec, message",
+    [
+        ("wrn", "got 'wrn'; expected a mapping"),
+        ({}, "expected exactly one of 'name' and 'builder'"),
+        ({"name": "mlp", "builder": "a:b"}, "expected exactly one of 'name' and 'builder'"),
+        ({"builder": "module.function"}, "got 'module.function'; expected 'package.module:function'"),
+        ({"builder": 3}, "got 3; expected 'package.module:function'"),
+        ({"name": "wnr"}, "unknown name 'wnr'; known: .*did you mean 'wrn'"),
+        ({"name": ["mlp"]}, r"unknown name \['mlp'\]"),
+        ({"name": "wrn", "depth": 28, "widht": 2}, "unknown argument 'widht'; .*did you mean 'width'"),
+        ({"name": "wrn", "depth": 28}, "argument 'width' is missing; expected an integer >= 1"),
+        ({"name": "wrn", "depth": 27, "width": 2}, r"depth got 27; expected 6n \+ 4 .* nearest are 22 and 28"),
+        ({"name": "wrn", "depth": 4, "width": 2}, "depth got 4; expected an integer >= 10"),
+        ({"name": "wrn", "depth": 10, "width": True}, "width got True; expected an integer >= 1"),
+        ({"name": "wrn", "depth": 10, "width": 1, "shortcut": 1}, "shortcut got 1; expected true or false"),
+        ({"name": "mlp", "widths": 50}, "widths got 50; expected a list, each an integer >= 1"),
+        ({"name": "mlp", "widths": [50, 0]}, r"widths got \[50, 0\]"),
+        ({"name": "mlp", "widths": [50], "activation": "rleu"}, "activation got 'rleu'; expected one of relu, tanh"),
+        ({"name": "cnn", "kernel": [3, 3, 3]}, "kernel got 3 values; expected one for all or 2"),
+        ({"name": "cnn", "kernel": "3"}, "kernel got '3'; expected an integer >= 1, or a list of them"),
+        ({"name": "cnn", "padding": -1}, "padding got -1; expected an integer >= 0"),
+    ],
+)
+def test_wrong_specs_are_named_before_torch_is_needed(spec, message):
+    with pytest.raises(LossatlasError, match=message) as caught:
+        catalogue.check(spec)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(LossatlasError, match=message):
+        build(spec, (3, 16, 16), 10, 0)
+
+
+@pytest.mark.parametrize(
+    "spec, shape, message",
+    [
+        ({"name": "cnn"}, (1, 8, 8), "block 2 got a 3 x 3 image, too small for kernel 3, padding 0 and pool 2"),
+        ({"name": "cnn"}, (64,), r"model cnn: input got shape \(64,\); expected images"),
+        ({"name": "wrn", "depth": 10, "width": 1}, (64,), r"model wrn: input got shape \(64,\); expected images"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_named(spec, shape, message):
+    with pytest.raises(LossatlasError, match=message):
+        build(spec, shape, 10, 0)
+
+
+def test_resolve_fills_defaults_and_copies():
+    spec = {"name": "mlp", "widths": (3, 4)}
+    resolved = catalogue.resolve(spec)
+    assert resolved == {"name": "mlp", "widths": [3, 4], "activation": "relu", "bias": True, "init": "default"}
+    resolved = catalogue.resolve({"name": "cnn"})
+    resolved["channels"].append(99)
+    assert catalogue.resolve({"name": "cnn"})["channels"] == [20, 20]

@@ -1,0 +1,101 @@
+"""Content addresses: what changes a hash, what does not, and what two studies share."""
+
+from pathlib import Path
+
+import pytest
+
+from lossatlas.config import load, merge
+from lossatlas.errors import LossatlasError
+from lossatlas.plan import Plan
+from lossatlas.specs import STEP_VERSIONS, canonical, digest
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = ROOT / "tests" / "studies" / "tiny.yaml"
+
+
+def plan(overrides: dict | None = None, **changes: object) -> Plan:
+    """Return the plan of the tiny study with overrides."""
+    raw = {
+        "preset": "quick",
+        "studies": [str(TINY)],
+        "seed": 0,
+        "formats": ["png"],
+        "overrides": {"tiny": overrides or {}},
+    }
+    return Plan(load({**raw, **changes}, ROOT))
+
+
+def ids(plan: Plan, kind: str) -> set[str]:
+    """Return the folder names of one kind."""
+    return {id for k, id in plan.artefacts if k == kind}
+
+
+def test_numbers_have_one_canonical_form():
+    assert digest({"a": 1.0, "b": (1, 2)}) == digest({"b": [1, 2], "a": 1})
+    assert digest({"a": 1}) != digest({"a": 1.5})
+    assert canonical({"a": True}) == {"a": True}
+
+
+def test_plans_are_deterministic_and_defaults_hash_like_their_absence():
+    assert set(plan().artefacts) == set(plan().artefacts)
+    spelt_out = {"runs": {"good": {"recipe": {"momentum": 0.9, "clip": None}, "labels": "given"}}}
+    assert set(plan(spelt_out).artefacts) == set(plan().artefacts)
+
+
+def test_a_changed_number_changes_its_run_and_what_follows_only():
+    before, after = plan(), plan({"runs": {"memorization": {"recipe": {"lr": 0.04}}}})
+    assert len(ids(before, "runs") - ids(after, "runs")) == 1
+    assert len(ids(before, "retrains") - ids(after, "retrains")) == 1
+    assert ids(before, "data") == ids(after, "data")
+    unchanged = before.studies["tiny"].cloud("good", "")
+    assert unchanged.path == after.studies["tiny"].cloud("good", "").path
+
+
+def test_retraining_epochs_leave_the_runs_alone():
+    before, after = plan(), plan({"clouds": {"good": {"jump": {"retrain": {"epochs": 4}}}}})
+    assert ids(before, "runs") == ids(after, "runs")
+    assert len(ids(before, "retrains") & ids(after, "retrains")) == 1
+
+
+def test_code_version_and_master_seed_enter_the_hash(monkeypatch):
+    before = plan()
+    assert not ids(before, "runs") & ids(plan(seed=1), "runs")
+    monkeypatch.setitem(STEP_VERSIONS, "grams", 99)
+    after = plan()
+    assert ids(before, "runs") == ids(after, "runs")
+    assert not ids(before, "grams") & ids(after, "grams")
+    assert not ids(before, "embeddings") & ids(after, "embeddings")
+
+
+def test_names_a_study_gives_do_not_enter_the_hash():
+    renamed = {
+        "runs": {"another": merge({}, {"recipe": {"weight_decay": 1e-3, "augment": ["crop"]}, "replicas": [0, 1]})}
+    }
+    renamed["clouds"] = {"good": {"jump": {"run": "another"}}}
+    assert ids(plan(), "retrains") == ids(plan(renamed), "retrains")
+
+
+def test_replicas_share_nothing_but_data():
+    runs = plan().studies["tiny"].runs("good", "")
+    assert len({run.hash for run in runs}) == 2
+    assert runs[0].spec["seeds"] != runs[1].spec["seeds"]
+    assert runs[0].inputs["data"][0].hash == runs[1].inputs["data"][0].hash
+
+
+def test_recipes_of_one_replica_start_from_the_same_weights():
+    study = plan().studies["tiny"]
+    assert study.run("good", 0, "").spec["seeds"]["init"] == study.run("memorization", 0, "").spec["seeds"]["init"]
+
+
+def test_grain_spreads_the_jumps_over_jobs():
+    parts = plan().studies["tiny"].cloud("good", "").inputs["points"]
+    jumps = [tuple(jump) for part in parts for jump in part.spec["jumps"]]
+    assert [len(part.spec["jumps"]) for part in parts] == [4, 2]
+    assert jumps == [(seed, step) for seed in (0, 1, 2) for step in (0.5, 1.0)]
+
+
+def test_unknown_artefacts_and_products_are_named():
+    with pytest.raises(LossatlasError, match=r"results/runs/x-0123456789: no study of this configuration"):
+        plan().artefact("runs", "x-0123456789")
+    with pytest.raises(LossatlasError, match=r"'fgi1' is not one of its figures; did you mean 'fig1'"):
+        plan().product("figures", "tiny", "fgi1")

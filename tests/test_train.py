@@ -1,0 +1,220 @@
+"""Training and jump-and-retrain: resume to the same bits, independence of the grain, errors that name the remedy."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from lossatlas.config import load
+from lossatlas.data.prepare import prepare
+from lossatlas.errors import LossatlasError
+from lossatlas.plan import Plan
+from lossatlas.points import read_point
+from lossatlas.store import open_hdf5, read_table
+from lossatlas.train.jump import retrain
+from lossatlas.train.loop import Training, autocast_type
+from lossatlas.train.recipe import DEFAULTS, learning_rate, resolve
+from lossatlas.train.run import build_model, make_examples, train_run
+
+ROOT = Path(__file__).resolve().parent.parent
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Prepare digits and train the tiny run once; return its specs and files."""
+    folder = tmp_path_factory.mktemp("made")
+    raw = {"preset": "quick", "studies": [str(ROOT / "tests/studies/tiny.yaml")], "seed": 0, "formats": ["png"]}
+    study = Plan(load(raw, ROOT)).studies["tiny"]
+    run = study.run("good", 0, "")
+    prepare(run.inputs["data"][0].spec, folder / "data.h5", ROOT)
+    train_run(run.spec, folder / "data.h5", folder / "run.h5", folder / "state", {})
+    part = study.cloud("good", "").inputs["points"][0]
+    return {"folder": folder, "run": run.spec, "retrain": part.spec, "path": study.run("path", 0, "").spec}
+
+
+def contents(path):
+    """Return theta, buffers and table of a points file."""
+    with open_hdf5(path, "points") as file:
+        return file["theta"][:], file["buffers"][:], read_table(path)
+
+
+def same(a, b):
+    """Assert that two points files hold the same bits."""
+    for one, other in zip(contents(a)[:2], contents(b)[:2], strict=True):
+        np.testing.assert_array_equal(one.view(np.uint32), other.view(np.uint32))
+    pd.testing.assert_frame_equal(contents(a)[2], contents(b)[2], check_exact=True)
+
+
+def run_job(function, spec, folder, inputs, output, state):
+    """Start a job in a process of its own, as the workflow does."""
+    code = (
+        "import json, sys, torch; from pathlib import Path; torch.set_num_threads(1); a = sys.argv\n"
+        f"from lossatlas.train.{'run import train_run' if function == 'train_run' else 'jump import retrain'} as job\n"
+        "print('ready', flush=True)\n"
+        "job(json.loads(a[1]), *map(Path, a[2:]), {})"
+    )
+    arguments = [json.dumps(spec), *map(str, inputs), str(output), str(state)]
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("function", ["train_run", "retrain"])
+def test_killed_at_random_moments_and_rerun_gives_the_same_bits(made, tmp_path, rng, function):
+    folder = made["folder"]
+    inputs = [folder / "data.h5"] + ([folder / "run.h5"] if function == "retrain" else [])
+    spec = json.loads(json.dumps(made["retrain"] if function == "retrain" else {**made["path"]}))
+    spec["recipe"]["epochs"] = 8
+    job = train_run if function == "train_run" else retrain
+    begun = time.perf_counter()
+    job(spec, *inputs, tmp_path / "whole.h5", tmp_path / "whole-state", {})
+    whole = time.perf_counter() - begun
+    kills = 0
+    for _ in range(12):
+        with run_job(function, spec, folder, inputs, tmp_path / "killed.h5", tmp_path / "state") as process:
+            process.stdout.readline()
+            time.sleep(float(rng.uniform(0.02, 0.5)) * whole)
+            process.kill()
+            kills += process.wait() != 0
+        if (tmp_path / "killed.h5").exists():
+            break
+    if not (tmp_path / "killed.h5").exists():
+        with run_job(function, spec, folder, inputs, tmp_path / "killed.h5", tmp_path / "state") as process:
+            assert process.wait() == 0
+    assert kills >= 2, "the job must really have been interrupted"
+    same(tmp_path / "whole.h5", tmp_path / "killed.h5")
+    assert not (tmp_path / "state").exists()
+
+
+def test_grain_changes_no_bit(made, tmp_path):
+    folder, spec = made["folder"], made["retrain"]
+    retrain(spec, folder / "data.h5", folder / "run.h5", tmp_path / "all.h5", tmp_path / "s", {})
+    alone = {**spec, "jumps": [spec["jumps"][2]]}
+    retrain(alone, folder / "data.h5", folder / "run.h5", tmp_path / "one.h5", tmp_path / "t", {})
+    points = spec["recipe"]["epochs"] + 1
+    theta, buffers, table = contents(tmp_path / "all.h5")
+    rows = slice(2 * points, 3 * points)
+    one = contents(tmp_path / "one.h5")
+    np.testing.assert_array_equal(theta[rows], one[0])
+    np.testing.assert_array_equal(buffers[rows], one[1])
+    pd.testing.assert_frame_equal(table[rows].reset_index(drop=True), one[2])
+
+
+def test_jumps_lie_on_straight_lines_of_the_filter_norm(made, tmp_path):
+    folder, spec = made["folder"], made["retrain"]
+    retrain(spec, folder / "data.h5", folder / "run.h5", tmp_path / "all.h5", tmp_path / "s", {})
+    minimum, _ = read_point(folder / "run.h5")
+    theta, _, table = contents(tmp_path / "all.h5")
+    jumps = table.index[table["epoch"] == 0]
+    offsets = theta[jumps].astype(np.float64) - minimum
+    lengths = np.linalg.norm(offsets, axis=1)
+    steps = table["step"].to_numpy()[jumps]
+    np.testing.assert_allclose(lengths / steps, (lengths / steps)[0], rtol=1e-5)
+    cosines = (offsets / lengths[:, None]) @ (offsets / lengths[:, None]).T
+    seeds = table["seed"].to_numpy()[jumps]
+    np.testing.assert_allclose(cosines[seeds[:, None] == seeds[None]], 1, atol=1e-5)
+    assert np.abs(cosines[seeds[:, None] != seeds[None]]).max() < 0.05
+
+
+def test_table_tells_what_the_weights_do(made):
+    """The recorded losses equal the loss of the recorded weights and statistics, by another route."""
+    folder = made["folder"]
+    examples, outputs = make_examples(folder / "data.h5", "given", 0, "float32", torch.device("cpu"))
+    model = build_model(made["run"]["model"], examples, outputs, 0)
+    theta, buffers = read_point(folder / "run.h5")
+    torch.nn.utils.vector_to_parameters(torch.from_numpy(theta), model.parameters())
+    stats = [b for b in model.buffers() if b.is_floating_point()]
+    torch.nn.utils.vector_to_parameters(torch.from_numpy(buffers), stats)
+    model.double().eval()
+    with torch.no_grad():
+        outputs = model(examples.normalise(examples.x).double())
+    row = read_table(folder / "run.h5").iloc[-1]
+    assert row["train_loss"] == pytest.approx(torch.nn.functional.cross_entropy(outputs, examples.y).item(), rel=1e-5)
+    assert row["train_accuracy"] == pytest.approx((outputs.argmax(1) == examples.y).double().mean().item())
+
+
+def test_training_learns_and_memorises(made, tmp_path):
+    folder = made["folder"]
+    spec = json.loads(json.dumps(made["run"]))
+    spec["recipe"]["epochs"] = 12
+    train_run(spec, folder / "data.h5", tmp_path / "a.h5", tmp_path / "s", {})
+    assert read_table(tmp_path / "a.h5").iloc[-1]["test_accuracy"] > 0.5
+    spec["labels"] = "random"
+    spec["recipe"].update(epochs=60, augment=[], weight_decay=0.0)
+    train_run(spec, folder / "data.h5", tmp_path / "b.h5", tmp_path / "s", {})
+    last = read_table(tmp_path / "b.h5").iloc[-1]
+    assert last["train_accuracy"] > 0.95
+    assert last["test_accuracy"] < 0.4
+
+
+def test_fine_recording(made, tmp_path):
+    train_run(made["path"], made["folder"] / "data.h5", tmp_path / "a.h5", tmp_path / "s", {})
+    theta, _, table = contents(tmp_path / "a.h5")
+    assert table["epoch"].tolist() == [0.0, 0.4, 1.0, 2.0] or table["epoch"].tolist() == [0.0, 0.6, 1.0, 2.0]
+    assert len(np.unique(theta, axis=0)) == 4
+
+
+def test_momentum_step_against_the_formula(made):
+    """Two full-batch steps of SGD with momentum and decay equal v <- m v + (g + wd theta), theta <- theta - lr v."""
+    folder = made["folder"]
+    examples, outputs = make_examples(folder / "data.h5", "given", 0, "float64", torch.device("cpu"))
+    recipe = resolve(
+        {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "batch": 100, "epochs": 2, "precision": "float64"}
+    )
+    model = build_model(
+        {"name": "mlp", "widths": [5], "activation": "tanh", "bias": True, "init": "default"}, examples, outputs, 3
+    )
+    reference = [p.detach().clone().requires_grad_() for p in model.parameters()]
+    velocity = [torch.zeros_like(p) for p in reference]
+    names = [name for name, _ in model.named_parameters()]
+    for _ in range(2):
+        out = torch.func.functional_call(model, dict(zip(names, reference, strict=True)), examples.inputs(examples.x))
+        grads = torch.autograd.grad(torch.nn.functional.cross_entropy(out, examples.y), reference)
+        for i, (p, g) in enumerate(zip(reference, grads, strict=True)):
+            velocity[i] = 0.9 * velocity[i] + g + 0.01 * p.detach()
+            reference[i] = (p.detach() - 0.1 * velocity[i]).requires_grad_()
+    training = Training(model, examples, recipe, 0, "test")
+    training.epoch(0)
+    training.epoch(1)
+    for p, q in zip(model.parameters(), reference, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-12)
+
+
+def test_milestones():
+    recipe = resolve({"lr": 0.1, "milestones": [0.5, 0.75], "epochs": 8})
+    rates = [learning_rate(recipe, epoch) for epoch in range(8)]
+    np.testing.assert_allclose(rates, [0.1] * 4 + [0.01] * 2 + [0.001] * 2)
+
+
+def test_diverging_loss_is_one_clear_error(made, tmp_path):
+    spec = json.loads(json.dumps(made["run"]))
+    spec["recipe"].update(lr=1e20, epochs=3)
+    with pytest.raises(LossatlasError, match=r"training loss became (nan|inf) in epoch \d, step \d+ .*lower recipe.lr"):
+        train_run(spec, made["folder"] / "data.h5", tmp_path / "a.h5", tmp_path / "s", {})
+    assert not (tmp_path / "a.h5").exists()
+
+
+def test_run_of_another_network_is_refused(made, tmp_path):
+    spec = json.loads(json.dumps(made["retrain"]))
+    spec["model"]["width"] = 2
+    with pytest.raises(LossatlasError, match=r"run.h5: holds 77\d+ weights, the network of .* has \d+"):
+        retrain(spec, made["folder"] / "data.h5", made["folder"] / "run.h5", tmp_path / "a.h5", tmp_path / "s", {})
+
+
+def test_precision_auto_follows_the_hardware(monkeypatch):
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    assert autocast_type("auto", cpu) is torch.bfloat16
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert autocast_type("auto", cpu) is None
+    assert autocast_type("bfloat16", cpu) is torch.bfloat16
+    assert autocast_type("float32", cpu) is None
+
+
+def test_defaults_are_a_whole_recipe():
+    assert resolve({}) == DEFAULTS

@@ -1,0 +1,32 @@
+rule fetch:
+    """Fetch a bundled data file from the DVC store of this repository."""
+    output:
+        file="data/{file}",
+    wildcard_constraints:
+        file=r"[\w.-]+(?<!\.dvc)",
+    log:
+        "results/logs/fetch/{file}.log",
+    resources:
+        dvc=1,
+    message:
+        "fetch data/{wildcards.file} from the DVC store"
+    shell:
+        "{sys.executable} -m dvc pull --quiet data/{wildcards.file}.dvc > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 1; }}"
+
+
+rule data:
+    """Prepare a data set: the examples a study uses, at the size it uses them."""
+    input:
+        sources=PLAN.inputs_of("data", "sources"),
+    output:
+        data="results/data/{id}/data.h5",
+    params:
+        artefact=lambda w: PLAN.artefact("data", w.id).describe(),
+    log:
+        "results/logs/data/{id}.log",
+    resources:
+        **PLAN.resources("data"),
+    message:
+        "data {wildcards.id}"
+    script:
+        "../scripts/data.py"

@@ -1,0 +1,72 @@
+rule synthesise:
+    """Make an artificial cloud, whose structure is known."""
+    output:
+        cloud="results/synthetic/{id}/points.h5",
+    params:
+        artefact=lambda w: PLAN.artefact("synthetic", w.id).describe(),
+    log:
+        "results/logs/synthetic/{id}.log",
+    resources:
+        **PLAN.resources("synthetic"),
+    message:
+        "synthesise {wildcards.id}"
+    script:
+        "../scripts/synthesise.py"
+
+
+rule gram:
+    """One streaming pass over a cloud: its Gram matrix in float64, from which every distance follows exactly."""
+    input:
+        cloud=PLAN.inputs_of("grams", "cloud"),
+    output:
+        gram="results/grams/{id}/gram.h5",
+    params:
+        artefact=lambda w: PLAN.artefact("grams", w.id).describe(),
+    log:
+        "results/logs/grams/{id}.log",
+    threads: 1
+    resources:
+        **PLAN.resources("grams"),
+    message:
+        "gram {wildcards.id}"
+    script:
+        "../scripts/gram.py"
+
+
+rule embed:
+    """Embed a cloud in the plane from its Gram matrix."""
+    input:
+        gram=PLAN.inputs_of("embeddings", "gram"),
+    output:
+        embedding="results/embeddings/{id}/embedding.h5",
+    params:
+        artefact=lambda w: PLAN.artefact("embeddings", w.id).describe(),
+    log:
+        "results/logs/embeddings/{id}.log",
+    resources:
+        **PLAN.resources("embeddings"),
+    message:
+        "embed {wildcards.id}"
+    script:
+        "../scripts/embed.py"
+
+
+rule scores:
+    """Embed a cloud under many settings and score the pictures against its exact geometry."""
+    input:
+        gram=PLAN.inputs_of("scores", "gram"),
+        truth=PLAN.inputs_of("scores", "truth"),
+    output:
+        scores="results/scores/{id}/scores.csv",
+        provenance="results/scores/{id}/scores.json",
+    params:
+        artefact=lambda w: PLAN.artefact("scores", w.id).describe(),
+    log:
+        "results/logs/scores/{id}.log",
+    threads: 1
+    resources:
+        **PLAN.resources("scores"),
+    message:
+        "scores {wildcards.id}"
+    script:
+        "../scripts/scores.py"

@@ -1,0 +1,101 @@
+rule figure:
+    """Draw a figure in every configured format, with the numbers that are drawn as CSV."""
+    input:
+        lambda w: PLAN.files("figures", w.study, w.figure),
+    output:
+        **{kind: f"results/figures/{{study}}/{{figure}}.{kind}" for kind in (*PLAN.config.formats, "csv")},
+    params:
+        product=lambda w: PLAN.describe("figures", w.study, w.figure),
+    log:
+        "results/logs/figures/{study}/{figure}.log",
+    resources:
+        **PLAN.resources("figures"),
+    message:
+        "figure {wildcards.study}/{wildcards.figure}"
+    script:
+        "../scripts/figure.py"
+
+
+rule table:
+    """Write a table as CSV, the paper's values beside ours."""
+    input:
+        lambda w: PLAN.files("tables", w.study, w.table),
+    output:
+        csv="results/tables/{study}/{table}.csv",
+    params:
+        product=lambda w: PLAN.describe("tables", w.study, w.table),
+    log:
+        "results/logs/tables/{study}/{table}.log",
+    resources:
+        **PLAN.resources("tables"),
+    message:
+        "table {wildcards.study}/{wildcards.table}"
+    script:
+        "../scripts/table.py"
+
+
+rule claims:
+    """Measure a study's claims and give each its verdict."""
+    input:
+        lambda w: PLAN.files("claims", w.study),
+    output:
+        csv="results/claims/{study}.csv",
+    params:
+        product=lambda w: PLAN.describe("claims", w.study),
+    log:
+        "results/logs/claims/{study}.log",
+    resources:
+        **PLAN.resources("claims"),
+    message:
+        "claims of {wildcards.study}"
+    script:
+        "../scripts/claims.py"
+
+
+rule scorecard:
+    """All claims of the configured studies in one table."""
+    input:
+        claims=[f"results/claims/{study}.csv" for study in PLAN.studies],
+    output:
+        csv="results/claims.csv",
+    log:
+        "results/logs/scorecard.log",
+    message:
+        "scorecard"
+    script:
+        "../scripts/scorecard.py"
+
+
+rule index:
+    """List every artefact of the configured studies: name, hash, spec, and what asked for it."""
+    output:
+        csv="results/index.csv",
+    params:
+        index=PLAN.index(),
+    log:
+        "results/logs/index.log",
+    message:
+        "index"
+    script:
+        "../scripts/index.py"
+
+
+rule gallery:
+    """The gallery: every figure and table with caption and provenance, and the scorecard."""
+    input:
+        figures=PLAN.figure_files(),
+        tables=PLAN.table_files(),
+        claims="results/claims.csv",
+        index="results/index.csv",
+    output:
+        gallery=directory("results/figures/all"),
+    params:
+        manifest=PLAN.manifest(),
+    log:
+        "results/logs/gallery.log",
+    resources:
+        **PLAN.resources("gallery"),
+    message:
+        "gallery results/figures/all/index.html"
+    script:
+        "../scripts/gallery.py"

@@ -1,0 +1,17 @@
+rule train:
+    """Train a network and export its recorded weight vectors; resumes from the last whole epoch."""
+    input:
+        data=PLAN.inputs_of("runs", "data"),
+    output:
+        points="results/runs/{id}/points.h5",
+    params:
+        artefact=lambda w: PLAN.artefact("runs", w.id).describe(),
+    log:
+        "results/logs/runs/{id}.log",
+    threads: 1
+    resources:
+        **PLAN.resources("runs"),
+    message:
+        "train {wildcards.id}"
+    script:
+        "../scripts/train.py"

@@ -1,0 +1,8 @@
+"""Rule data."""
+
+from lossatlas.workflow.job import job
+
+with job(snakemake) as this:
+    from lossatlas.data.prepare import prepare
+
+    prepare(this.spec, this.output("data"), this.root, this.provenance)

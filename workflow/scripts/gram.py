@@ -1,0 +1,7 @@
+"""Rule gram."""
+
+from lossatlas.embed.gram import compute
+from lossatlas.workflow.job import job
+
+with job(snakemake) as this:
+    compute(this.input("cloud"), this.output("gram"), this.provenance)

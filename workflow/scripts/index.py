@@ -1,0 +1,9 @@
+"""Rule index."""
+
+import pandas as pd
+
+from lossatlas.store import atomic
+from lossatlas.workflow.job import job
+
+with job(snakemake) as this, atomic(this.output("csv")) as part:
+    pd.DataFrame(snakemake.params.index["rows"]).to_csv(part, index=False)

@@ -1,0 +1,9 @@
+"""Rule scorecard."""
+
+import pandas as pd
+
+from lossatlas.claims.evaluate import write
+from lossatlas.workflow.job import job
+
+with job(snakemake) as this:
+    write(pd.concat([pd.read_csv(path) for path in this.inputs("claims")]), this.output("csv"))

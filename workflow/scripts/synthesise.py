@@ -1,0 +1,8 @@
+"""Rule synthesise."""
+
+from lossatlas.workflow.job import job
+
+with job(snakemake) as this:
+    from lossatlas.synthetic import synthesise
+
+    synthesise(this.output("cloud"), this.spec, this.provenance)
