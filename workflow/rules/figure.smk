@@ -8,10 +8,35 @@ rule figure:
         product=lambda w: PLAN.describe("figures", w.study, w.figure),
     log:
         "results/logs/figures/{study}/{figure}.log",
+    wildcard_constraints:
+        study=PLAN.figures_of(None),
     resources:
         **PLAN.resources("figures"),
     message:
         "figure {wildcards.study}/{wildcards.figure}"
+    script:
+        "../scripts/figure.py"
+
+
+rule animate:
+    """Draw a figure in motion: MP4, GIF and its last frame, with the numbers that are drawn as CSV."""
+    input:
+        lambda w: PLAN.files("figures", w.study, w.figure),
+    output:
+        png="results/figures/{study}/{figure}.png",
+        mp4="results/figures/{study}/{figure}.mp4",
+        gif="results/figures/{study}/{figure}.gif",
+        csv="results/figures/{study}/{figure}.csv",
+    params:
+        product=lambda w: PLAN.describe("figures", w.study, w.figure),
+    log:
+        "results/logs/figures/{study}/{figure}.log",
+    wildcard_constraints:
+        study=PLAN.figures_of("animation"),
+    resources:
+        **PLAN.resources("figures"),
+    message:
+        "animation {wildcards.study}/{wildcards.figure}"
     script:
         "../scripts/figure.py"
 

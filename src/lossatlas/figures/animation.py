@@ -1,6 +1,6 @@
 """Figures of kind ``animation``: clouds side by side, their trajectories drawn as they happened."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,12 +93,9 @@ class Trajectory:
         """Return coordinates (n, 2): straight between recorded epochs, exact at them, still before and after."""
         return np.stack([np.interp(times, self.epochs, self.xy[:, k]) for k in (0, 1)], axis=1)
 
-    def colors(self, times: Floats, by: str, colors: Colors) -> Floats:
-        """Return RGB (n, 3): of the path, of the time, or of the loss at the last recorded epoch (NaN if it has none)."""
-        if by not in ("epoch", "train_loss"):
-            return np.tile(self.color, (len(times), 1))
-        latest = np.clip(np.searchsorted(self.epochs, times, side="right") - 1, 0, None)
-        return colors.values(pd.DataFrame({"epoch": times, "train_loss": self.losses[latest]}), by)
+    def loss(self, times: Floats) -> Floats:
+        """Return the loss at the last recorded epoch before or at each time."""
+        return self.losses[np.clip(np.searchsorted(self.epochs, times, side="right") - 1, 0, None)]
 
 
 def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
@@ -162,8 +159,8 @@ class Stage:
         for actor in self.actors:
             actor.show(time)
 
-    def render(self, dpi: int) -> Iterator[Frame]:
-        """Yield all frames at a resolution; the figure shows the last one afterwards."""
+    def render(self, dpi: int, every: int) -> Iterator[Frame]:
+        """Yield every ``every``-th frame at a resolution; the figure shows the last one afterwards."""
         canvas: Any = self.figure.canvas
         self.figure.set_dpi(dpi)
         moving = sorted((artist for actor in self.actors for artist in actor.artists), key=Artist.get_zorder)
@@ -172,7 +169,7 @@ class Stage:
         try:
             canvas.draw()
             still = canvas.copy_from_bbox(self.figure.bbox)
-            for time in self.clock.times:
+            for time in self.clock.times[::every]:
                 canvas.restore_region(still)
                 self.show(float(time))
                 for artist in moving:
@@ -205,18 +202,26 @@ class _Cast:
         faint = [_faded(np.array([path.color]), FAINT_PATH)[0] for path in self.trajectories]
         self.paths = LineCollection([], colors=faint, linewidths=0.6, capstyle="round", zorder=1)
         self.paths.set_visible(panel.spec["lines"])
-        self.tails = LineCollection([], capstyle="round", zorder=2)
-        empty: NDArray[Any] = np.empty((0, 2))
-        self.dots = axes.scatter(*empty.T, s=2.1 * area, linewidths=0.45, zorder=3.5)
-        self.lost = axes.scatter(*empty.T, s=1.6 * area, c="#c2185b", marker="x", linewidths=0.7, zorder=6)
+        self.tails: Any = LineCollection([], capstyle="round", zorder=2)
+        self.dots: Any = axes.scatter([], [], s=2.1 * area, linewidths=0.45, zorder=3.5)
+        self.lost = axes.scatter([], [], s=1.6 * area, color="#c2185b", marker="x", linewidths=0.7, zorder=6)
         axes.add_collection(self.paths)
         axes.add_collection(self.tails)
         self.artists: list[Artist] = [self.paths, self.tails, self.dots, self.lost, *marks(axes, panel, area, colors)]
 
+    def _rgb(self, times: list[Floats]) -> Floats:
+        """Return RGB of some times of each trajectory, one after the other; NaN where there is no finite loss."""
+        if self.by not in ("epoch", "train_loss"):
+            return np.repeat([path.color for path in self.trajectories], [len(t) for t in times], axis=0)
+        losses = [path.loss(t) for path, t in zip(self.trajectories, times, strict=True)]
+        rows = pd.DataFrame({"epoch": np.concatenate(times), "train_loss": np.concatenate(losses)})
+        return self.colors.values(rows, self.by)
+
     def show(self, time: float) -> None:
+        """Show a time."""
         now = np.array([time])
         here = np.array([path.at(now)[0] for path in self.trajectories]).reshape(-1, 2)
-        rgb = np.array([path.colors(now, self.by, self.colors)[0] for path in self.trajectories]).reshape(-1, 3)
+        rgb = self._rgb([now] * len(self.trajectories))
         known = np.isfinite(rgb).all(axis=1)
         self.dots.set_offsets(here[known])
         self.dots.set_facecolors(rgb[known])
@@ -232,25 +237,20 @@ class _Cast:
 
     def _show_tails(self, time: float) -> None:
         """Set the pieces of all tails, the oldest first, so that no faded piece lies over a fresh one."""
-        pieces, hues, ages = [], [], []
+        samples = []
         for path in self.trajectories:
-            start, end = max(time - self.tail, path.epochs[0]), min(time, path.epochs[-1])
-            if start >= end:
-                continue
+            start = min(max(time - self.tail, path.epochs[0]), path.epochs[-1])
+            end = min(max(time, start), path.epochs[-1])
             corners = path.epochs[(path.epochs > start) & (path.epochs < end)]
-            times = np.union1d(np.linspace(start, end, TAIL_PARTS), corners)
-            places = path.at(times)
-            pieces.append(np.stack([places[:-1], places[1:]], axis=1))
-            hues.append(path.colors(times[1:], self.by, self.colors))
-            ages.append((time - times[1:]) / self.tail)
-        if not pieces:
-            self.tails.set_segments([])
-            return
-        age = np.concatenate(ages)
+            samples.append(np.union1d(np.linspace(start, end, TAIL_PARTS), corners))
+        places = [path.at(times) for path, times in zip(self.trajectories, samples, strict=True)]
+        pieces = np.concatenate([np.stack([p[:-1], p[1:]], axis=1) for p in places])
+        ends = [times[1:] for times in samples]
+        age = np.clip((time - np.concatenate(ends)) / self.tail, 0.0, 1.0)
         order = np.argsort(-age, kind="stable")
         fresh = 1.0 - age[order]
-        rgb = np.nan_to_num(np.concatenate(hues)[order], nan=0.6)
-        self.tails.set_segments(np.concatenate(pieces)[order])
+        rgb = np.nan_to_num(self._rgb(ends)[order], nan=0.6)
+        self.tails.set_segments(list(pieces[order]))
         self.tails.set_color(_faded(rgb, FAINT_PATH + (1 - FAINT_PATH) * fresh))
         self.tails.set_linewidths(0.6 + 1.2 * fresh)
 
@@ -277,7 +277,8 @@ class _Counter:
         axes.text(0.0, top + 0.2, "Epoch", fontsize=9, fontweight="bold", **look)
         self.text = axes.text(0.51, top + 0.2, "", fontsize=10.5, fontweight="bold", **look)
         axes.add_patch(Rectangle((0, top + 0.27), self.length, self.BAR, facecolor="#e3e3e3", linewidth=0))
-        self.bar = axes.add_patch(Rectangle((0, top + 0.27), 0, self.BAR, facecolor=style.INK, linewidth=0))
+        self.bar = Rectangle((0, top + 0.27), 0, self.BAR, facecolor=style.INK, linewidth=0)
+        axes.add_patch(self.bar)
         self.artists = [self.text, self.bar]
 
     def show(self, time: float) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -42,14 +42,14 @@ class Film:
     """A moving picture that is ready to be encoded.
 
     Attributes:
-        render: pixels an inch -> the frames, each the same size.
-        count: how many frames ``render`` yields.
+        render: pixels an inch and k -> every k-th frame from the first, each the same size.
+        count: how many frames there are.
         fps: frames a second; a divisor of 100, since a GIF counts hundredths of a second.
         lead: frames for which the first one stands still before the picture moves.
         hold: frames for which the last one stands still before the picture starts again.
     """
 
-    render: Callable[[int], Iterator[Frame]]
+    render: Callable[[int, int], Iterator[Frame]]
     count: int
     fps: int
     lead: int
@@ -104,7 +104,7 @@ def encode(film: Film, path: Path, kind: str, title: str, comment: str, limit: i
 
 
 def _write_mp4(film: Film, path: Path, dpi: int, rate: int, title: str, comment: str) -> None:
-    frames = film.stills(film.render(dpi))
+    frames = film.stills(film.render(dpi, 1))
     first = _even(next(frames))
     height, width, _ = first.shape
     with tempfile.TemporaryDirectory() as folder:
@@ -161,7 +161,7 @@ def _even(frame: Frame) -> Frame:
 def _write_gif(film: Film, path: Path, dpi: int, colors: int, comment: str) -> None:
     palette = _palette(film, dpi, colors)
     pictures = (
-        Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in film.render(dpi)
+        Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in film.render(dpi, 1)
     )
     first = next(pictures)
     first.save(
@@ -179,23 +179,26 @@ def _write_gif(film: Film, path: Path, dpi: int, colors: int, comment: str) -> N
 def _palette(film: Film, dpi: int, colors: int) -> Image.Image:
     """Return a picture whose palette serves all frames: greys from white to black, then the hues.
 
-    Hues are a median cut over the distinct colours of some frames, each counted once: over pixels, a white page would
-    take nearly the whole palette and leave the dots none. Greys and nearly white colours are kept out of the cut, so
-    that white stays white.
+    Half of the hues are the most frequent ones of some frames, no two in one small cell of the colour cube: the colours
+    of dots, paths and colour bars come out exactly. The other half are a median cut over the rest, each counted once,
+    for edges and fading tails. Over all pixels a white page would take nearly the whole palette.
     """
-    stride = max(film.count // SAMPLED, 1)
-    packed = [
-        np.unique(frame.astype(np.uint32) @ np.array([65536, 256, 1], dtype=np.uint32))
-        for frame in islice(film.render(dpi), 0, None, stride)
+    pixels = [
+        frame.reshape(-1, 3).astype(np.uint32) @ np.array([65536, 256, 1], dtype=np.uint32)
+        for frame in film.render(dpi, max(film.count // SAMPLED, 1))
     ]
-    distinct = np.unique(np.concatenate(packed))
-    rgb = np.stack([distinct >> 16, distinct >> 8 & 255, distinct & 255], axis=-1).astype(np.uint8)
+    distinct, counts = np.unique(np.concatenate(pixels), return_counts=True)
+    distinct = distinct[np.argsort(-counts, kind="stable")]
+    cells = np.unique(distinct & 0xF8F8F8, return_index=True)[1]
+    rgb = np.stack([distinct >> 16, distinct >> 8 & 255, distinct & 255], axis=-1).astype(np.uint8)[np.sort(cells)]
     hues = rgb[(np.ptp(rgb.astype(int), axis=1) > 12) & (rgb.min(axis=1) < 236)]
     greys = [round(255 * (1 - i / (GREYS - 1))) for i in range(GREYS)]
     table = [level for grey in greys for level in (grey, grey, grey)]
-    if len(hues):
-        cut = Image.fromarray(hues[None]).quantize(colors - GREYS, method=Image.Quantize.MEDIANCUT, kmeans=1)
-        table += (cut.getpalette() or [])[: 3 * (colors - GREYS)]
+    half = (colors - GREYS) // 2
+    table += hues[:half].ravel().tolist()
+    if len(hues) > half:
+        cut = Image.fromarray(hues[None, half:]).quantize(half, method=Image.Quantize.MEDIANCUT)
+        table += (cut.getpalette() or [])[: 3 * half]
     palette = Image.new("P", (1, 1))
     palette.putpalette(table)
     return palette

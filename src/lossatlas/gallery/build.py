@@ -129,6 +129,8 @@ def _figure(folder: Path, study: str, figure: Mapping[str, Any]) -> dict[str, An
         "caption": " ".join([figure.get("caption") or "", *notes]).strip(),
         "paper_figure": figure.get("paper_figure") or "",
         "links": links,
+        "film": next((link["path"] for link in links if link["kind"] == "mp4"), None),
+        "loop": next((link["path"] for link in links if link["kind"] == "gif"), None),
         "full": next(link["path"] for link in links if link["kind"] == "png"),
         "thumbnail": thumbnail,
         "width": width,

@@ -13,6 +13,7 @@ from snakemake.exceptions import WorkflowError
 from lossatlas.config import load
 from lossatlas.data import catalogue
 from lossatlas.errors import LossatlasError
+from lossatlas.figures import catalogue as figures
 from lossatlas.plan import Plan, Product
 from lossatlas.specs import Artefact, Described
 from lossatlas.workflow import resources
@@ -66,14 +67,29 @@ class Wiring:
         except LossatlasError as error:
             raise WorkflowError(str(error)) from None
 
-    def tracked_files(self, id: str) -> list[str]:
+    def inputs_of(self, kind: str, role: str) -> Callable[[Any], list[str]]:
+        """Return the input function of a heavy rule: the files of one role, or nothing once the artefact exists.
+
+        An artefact is named by all it depends on and appears whole or not at all, so one that exists needs nothing.
+        With its inputs left in the graph Snakemake would make it again when a missing ancestor is made for another
+        job (a pulled run, when its data is prepared for a new retraining), whatever ``ancient`` says.
+        """
+
+        def files(wildcards: Any) -> list[str]:
+            made = self.artefact(kind, wildcards.id)
+            if Path(made.path).exists():
+                return []
+            return self._tracked_files(made) if role == "sources" else made.paths(role)
+
+        return files
+
+    def _tracked_files(self, made: Artefact) -> list[str]:
         """Return the bundled files that prepared data is made from, where DVC can fetch them.
 
         Without their pointers (another working directory, a copy without ``data/``) the job itself looks for the data
         and its error lists what was tried.
         """
-        spec = self.artefact("data", id).spec
-        files = catalogue.tracked_files(spec["name"], spec["variant"])
+        files = catalogue.tracked_files(made.spec["name"], made.spec["variant"])
         return [file for file in files if Path.cwd() == self.root and Path(f"{file}.dvc").exists()]
 
     def product(self, section: str, study: str, name: str) -> Product:
@@ -116,14 +132,37 @@ class Wiring:
         return {name: sized(name) for name in resources.NAMES}
 
     def figure_files(self) -> list[str]:
-        """Return all figures in every format, and their numbers."""
-        kinds = (*self.config.formats, "csv")
+        """Return all figures in every format of their kind, and their numbers."""
         return [
             f"results/figures/{study}/{name}.{kind}"
             for study, plan in self.plan.studies.items()
-            for name in plan.figures
-            for kind in kinds
+            for name, product in plan.figures.items()
+            for kind in self.formats(product)
         ]
+
+    def formats(self, product: Product) -> list[str]:
+        """Return the files of a figure: its kind's own formats or the configured ones, and its numbers."""
+        return [*figures.formats(product.spec["kind"], self.config.formats), "csv"]
+
+    def figures_of(self, kind: str | None) -> str:
+        """Return the wildcard constraint on ``study`` that fits the figures of a kind with formats of its own.
+
+        It looks ahead over ``study/figure``, since two studies may give one name to figures of different kinds.
+
+        Args:
+            kind: of figure; None = all that come in the configured formats, and names that no study has, so that a
+                misspelt one meets the rule that says which there are.
+        """
+        own = {
+            f"{study}/{name}": product.spec["kind"]
+            for study, plan in self.plan.studies.items()
+            for name, product in plan.figures.items()
+            if figures.KINDS[product.spec["kind"]].formats is not None
+        }
+        names = "|".join(sorted(name for name, found in own.items() if kind in (None, found)))
+        if kind is None:
+            return rf"(?!(?:{names})\.)[A-Za-z0-9_]+" if names else "[A-Za-z0-9_]+"
+        return rf"(?=(?:{names})\.)[A-Za-z0-9_]+" if names else "(?!)"
 
     def table_files(self) -> list[str]:
         """Return all tables."""
@@ -174,7 +213,7 @@ class Wiring:
 
     def _entry(self, section: str, product: Product) -> dict:
         stem = f"results/{section}/{product.study}/{product.name}"
-        kinds = [*self.config.formats, "csv"] if section == "figures" else ["csv"]
+        kinds = self.formats(product) if section == "figures" else ["csv"]
         ancestors = {part.path: part for made in product.artefacts for part in made.ancestry()}
         return {
             "name": product.name,
