@@ -1,9 +1,11 @@
 """Fixtures shared by all tests."""
 
+import json
 import secrets
 
 import numpy as np
 import pytest
+from workflow_tools import ALL, plan, snakemake
 
 
 @pytest.fixture
@@ -18,3 +20,13 @@ def fresh_seed() -> int:
 def rng(fresh_seed: int) -> np.random.Generator:
     """Return a numpy generator from a fresh, printed seed."""
     return np.random.default_rng(fresh_seed)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """Build the whole tiny study once, by Snakemake; tests copy the folder before they change it."""
+    folder = tmp_path_factory.mktemp("built")
+    (folder / "jobs.json").write_text(json.dumps([job.rule for job in plan(folder, ALL)]))
+    done = snakemake(folder, ALL)
+    assert done.returncode == 0, done.stdout
+    return folder

@@ -13,6 +13,7 @@ from lossatlas.claims.evaluate import COLUMNS, evaluate, write
 from lossatlas.claims.measures import REGISTRY, Measurement, measure
 from lossatlas.embed.gram import Gram
 from lossatlas.errors import LossatlasError
+from lossatlas.figures.scores import Scores
 from lossatlas.store import write_table
 
 DIM = 40
@@ -158,6 +159,99 @@ def test_run_measures():
     assert measure("min_accuracy", {"runs": worse}, {}).value == pytest.approx(0.85)
 
 
+def trainings(**runs):
+    """A cloud of whole trainings: run -> replica -> points in the plane, far from the origin of R^D."""
+    rows, theta = [], []
+    for name, replicas in runs.items():
+        for replica, points in enumerate(replicas):
+            for epoch, (a, b) in enumerate(points):
+                rows.append({"run": name, "replica": replica, "seed": -1, "step": 0.0, "epoch": epoch / 2})
+                theta.append([3.0 + a, 4.0 + b, 0.0])
+    order = np.random.default_rng(3).permutation(len(rows))
+    return Gram.from_rows(np.array(theta)[order], pd.DataFrame(rows).iloc[order].reset_index(drop=True))
+
+
+def test_path_measures_have_their_closed_form():
+    line = [(0, 0), (1.5, 2), (3, 4)]
+    corner = [(0, 0), (3, 0), (3, 4)]
+    half = [(0, 0), (1.5, 0), (1.5, 2)]
+    cloud = trainings(straight=[line, line], bent=[corner, half])
+    between = {"first": "bent", "second": "straight"}
+    expected = {  # of replica 0, of replica 1: 5 = |(3, 4)| is the norm of the initialisation
+        "weight_norm": (10 / 10, 7.5 / 10),
+        "distance_from_init": (1.0, 0.5),
+        "path_length": (7 / 5, 3.5 / 5),
+        "straightness": (7 / 5, 7 / 5),
+    }
+    for name, (first, second) in expected.items():
+        found = measure(name, {"cloud": [cloud]}, between)
+        assert found.value == pytest.approx((first + second) / 2), name
+        assert found.spread == pytest.approx((min(first, second), max(first, second))), "paired by replica"
+        assert found.n == 2
+    found = measure("straightness", {"cloud": [cloud]}, {**between, "contrast": "difference"})
+    assert found.value == pytest.approx(0.4)
+    assert found.detail == "bent: 1.4 (n 2); straight: 1 (n 2)"
+
+
+def test_path_measures_need_the_initialisation_and_a_motion():
+    cloud = trainings(moving=[[(0, 0), (1, 0)]], still=[[(0, 0), (0, 0)]])
+    found = measure("straightness", {"cloud": [cloud]}, {"first": "still", "second": "moving"})
+    assert found.value is None
+    assert found.detail.startswith("first: undefined: the weights did not move for run 'still'")
+    cloud.table["epoch"] += 1
+    found = measure("weight_norm", {"cloud": [cloud]}, {"first": "still", "second": "moving"})
+    assert "no training recorded from epoch 0 on for run 'still'; the cloud has moving, still" in found.detail
+
+
+def scores_of(name, select=(), **methods):
+    """Scores of methods on a cloud: method -> values, one a seed."""
+    rows = [
+        {"method": m, "metric": "euclidean", "setting": "{}", "seed": i, "demap": value}
+        for m, values in methods.items()
+        for i, value in enumerate(values)
+    ]
+    table = pd.DataFrame(rows).assign(continuity=np.nan, trustworthiness=0.5)
+    return Scores(name, table, select)
+
+
+def test_best_method_is_against_the_best_other():
+    first = scores_of("a", exact=[1.0], phate=[0.6, 0.8], tsne=[0.5, 0.5], pca=[0.4])
+    found = measure("best_method", {"scores": [first]}, {})
+    assert found.value == pytest.approx(0.2)
+    assert found.spread == pytest.approx((0.1, 0.3))
+    assert found.detail == "best on 1 of 1 clouds; a: phate 0.700, tsne 0.500, pca 0.400"
+    second = scores_of("b", phate=[0.2, 0.2], tsne=[0.5, 0.5], pca=[0.8])
+    found = measure("best_method", {"scores": [first, second]}, {})
+    assert (found.value, found.n) == (pytest.approx((0.2 - 0.6) / 2), 2)
+    assert found.spread == pytest.approx((-0.6, 0.3))
+    assert found.detail.startswith("best on 1 of 2 clouds")
+    assert measure("best_method", {"scores": [second]}, {"method": "pca"}).value == pytest.approx(0.3)
+
+
+def test_best_method_after_the_sweep_needs_another_cloud():
+    first = scores_of("a", phate=[0.6], tsne=[0.5])
+    found = measure("best_method", {"scores": [first]}, {"settings": "selected"})
+    assert found.value is None
+    assert "no cloud to select settings on" in found.detail
+    chosen = Scores("a", first.report, [first.report])
+    assert measure("best_method", {"scores": [chosen]}, {"settings": "selected"}).value == pytest.approx(0.1)
+    assert measure("best_method", {"scores": [first]}, {"score": "continuity"}).value is None
+
+
+def test_scores_are_loaded_with_what_settings_are_chosen_on(tmp_path):
+    path = tmp_path / "tree" / "scores.csv"
+    path.parent.mkdir()
+    scores_of("tree", phate=[0.6], tsne=[0.5]).report.to_csv(path, index=False)
+    pair = {"report": str(path), "select": [str(path)]}
+    entry = claim(id="T1", measure="best_method", inputs={"scores": {"scores": "tree"}}, holds={"op": ">", "value": 0})
+    entry["parameters"] = {"settings": "selected"}
+    row = evaluate([entry], {"T1": {"scores": pair}}).iloc[0]
+    assert (row["verdict"], row["ours"]) == ("holds", pytest.approx(0.1))
+    entry["inputs"] = {"scores": [{"scores": "tree"}, {"scores": "tree"}]}
+    row = evaluate([entry], {"T1": {"scores": [pair, pair]}}).iloc[0]
+    assert row["n"] == 2
+
+
 def test_registry_and_catalogue_agree():
     assert set(REGISTRY) == set(MEASURES)
 
@@ -269,6 +363,9 @@ def test_csv_round_trip(inputs, tmp_path):
         ),
         ({"inputs": {"clouds": {"gram": "bad"}}}, "inputs.clouds: unknown key; did you mean 'cloud'?"),
         ({"inputs": {"cloud": {"runs": "bad"}}}, r"inputs.cloud: .* write \{gram: name\}"),
+        ({"measure": "weight_norm"}, "parameters.first: missing; name a run of the cloud"),
+        ({"measure": "best_method"}, r"inputs.scores: missing; write \{scores: name\}"),
+        ({"measure": "best_method", "parameters": {"score": "demapp"}}, "score: 'demapp' .* did you mean 'demap'?"),
         ({"holds": {"op": "=", "value": 1}}, "holds.op: '=' is not allowed; valid: >, >=, <, <="),
         ({"holds": {"op": ">", "value": "1"}}, "holds.value: '1' is not a number"),
         ({"holds": 1}, "holds: 1 is not a threshold"),

@@ -20,7 +20,7 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.stack, self.links, self.images, self.ids, self.text = [], [], [], [], []
+        self.stack, self.links, self.images, self.ids, self.text, self.videos = [], [], [], [], [], []
         self.feed(text)
         assert self.stack == []
 
@@ -32,6 +32,8 @@ class Page(HTMLParser):
             self.ids.append(attrs["id"])
         if tag == "img":
             self.images.append(attrs)
+        if tag == "video":
+            self.videos.append(attrs)
         self.links += [attrs[key] for key in ("href", "src") if key in attrs]
 
     def handle_endtag(self, tag):
@@ -163,3 +165,24 @@ def test_picture_that_is_none(tmp_path, manifest):
     (tmp_path / "made" / "fig1.png").write_text("no picture")
     with pytest.raises(LossatlasError, match="not a readable picture"):
         build(tmp_path / "all", manifest)
+
+
+def test_animation_plays_on_request_and_has_a_label(tmp_path, manifest):
+    figure = manifest["studies"][0]["figures"][0]
+    for kind in ("mp4", "gif"):
+        figure[kind] = str(tmp_path / "made" / f"fig1.{kind}")
+        (tmp_path / "made" / f"fig1.{kind}").write_bytes(b"moving")
+    build(tmp_path / "all", manifest)
+    text = (tmp_path / "all" / "index.html").read_text()
+    page = Page(text)
+    (video,) = page.videos
+    assert video["src"] == "figures/trajectories/fig1.mp4"
+    assert video["poster"] == "thumbnails/trajectories/fig1.png"
+    assert (tmp_path / "all" / video["poster"]).is_file()
+    assert video["aria-label"].startswith("Title of fig1")
+    assert {"controls", "loop", "muted", "playsinline"} <= set(video)
+    assert "autoplay" not in video, "nothing moves unless it is asked to"
+    assert (video["width"], video["height"]) == ("1000", "83")
+    assert "figures/trajectories/fig1.gif" in page.links
+    for link in page.links:
+        assert link.startswith("#") or link == "data:," or (tmp_path / "all" / link).is_file(), link

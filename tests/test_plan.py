@@ -99,3 +99,89 @@ def test_unknown_artefacts_and_products_are_named():
         plan().artefact("runs", "x-0123456789")
     with pytest.raises(LossatlasError, match=r"'fgi1' is not one of its figures; did you mean 'fig1'"):
         plan().product("figures", "tiny", "fgi1")
+
+
+SCORES = {
+    "clouds": {
+        "tree": {"tree": {"branches": 3, "points": 6, "dimension": 10, "noise": 0.5}},
+        "clean": {"tree": {"branches": 3, "points": 6, "dimension": 10, "noise": 0}},
+    },
+    "scores": {
+        "good": {"cloud": "good", "methods": {"phate": {"knn": [3, 5]}, "pca": {}}, "select_on": ["other"]},
+        "other": {"cloud": "memorization", "methods": {"phate": {"knn": [3, 5]}, "pca": {}}, "select_on": ["good"]},
+        "tree": {"cloud": "tree", "truth": "clean", "methods": {"phate": {}}},
+    },
+    "tables": {"scores": {"kind": "scores", "title": "t", "caption": "c", "rows": [{"scores": "good"}]}},
+    "claims": [
+        {
+            "id": "T1",
+            "sentence": "s",
+            "measure": "best_method",
+            "inputs": {"scores": [{"scores": "good"}, {"scores": "tree"}]},
+            "holds": {"op": ">=", "value": 0},
+        }
+    ],
+}
+
+
+def test_an_artificial_cloud_is_made_not_gathered():
+    study = plan(SCORES).studies["tiny"]
+    tree = study.cloud("tree", "")
+    assert tree.path == f"results/synthetic/tree-3x6-{tree.hash}/points.h5"
+    assert tree.inputs == {}
+    assert tree.spec["seed"] == study.cloud("clean", "").spec["seed"], "the same tree without noise"
+    assert study.gram("tree", "").inputs["cloud"] == (tree,)
+    assert study.embedding("tree", "phate", "").path.startswith("results/embeddings/phate-euclidean-")
+    assert plan(SCORES, seed=1).studies["tiny"].cloud("tree", "").hash != tree.hash
+
+
+def test_scores_of_one_cloud_are_one_artefact_wherever_they_are_chosen():
+    made = plan(SCORES)
+    study = made.studies["tiny"]
+    good, other = study.scores("good", ""), study.scores("other", "")
+    assert good["report"].hash == other["select"][0].hash
+    assert good["select"][0].hash == other["report"].hash
+    assert good["report"].path.endswith("/scores.csv")
+    assert good["report"].spec["seeds"] == [[0, study.embedding("good", "phate", "").spec["seed"]]]
+    assert study.scores("tree", "")["report"].input_hashes()["truth"] == [study.gram("clean", "").hash]
+    assert len(ids(made, "scores")) == 3
+    paths = study.tables["scores"].paths()["scores"]["good"]
+    assert paths == {"report": good["report"].path, "select": [other["report"].path]}
+    assert study.claims.paths()["T1"]["scores"][0] == paths
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"cloud": "god"}, r"scores\.good\.cloud: 'god' is not one of the study's clouds; did you mean 'good'"),
+        (
+            {"select_on": ["othr"]},
+            "scores.good.select_on: 'othr' is not one of the study's scores; did you mean 'other'",
+        ),
+        ({"select_on": ["good"]}, "'good' scores the same cloud; settings are chosen on another one"),
+        ({"methods": {"phate": {"knn": [3, 7]}}}, "'other' has other methods or metrics"),
+        ({"methods": {"phate": {"kn": [3, 7]}}}, r"scores\.good: embedding phate: unknown parameter 'kn'"),
+        ({"methods": {"phate": {"knn": 3}}}, "3 is of type int, expected array"),
+        ({"demap_k": 0}, "demap_k: 0 is less than the minimum of 1"),
+    ],
+)
+def test_mistakes_in_scores_are_named(change, message):
+    with pytest.raises(LossatlasError, match=message):
+        plan(merge(SCORES, {"scores": {"good": change}}))
+
+
+def test_runs_of_a_path_measure_are_checked():
+    entry = {
+        "id": "T5",
+        "sentence": "s",
+        "measure": "weight_norm",
+        "inputs": {"cloud": {"gram": "paths"}},
+        "parameters": {"first": "path", "second": "pth"},
+        "holds": {"op": ">=", "value": 1},
+    }
+    with pytest.raises(
+        LossatlasError, match=r"claims\.T5\.parameters\.second: 'pth' is not a run of its cloud; .*'path'"
+    ):
+        plan({"claims": [entry]})
+    entry["parameters"]["second"] = "path"
+    assert plan({"claims": [entry]}).studies["tiny"].claims.paths()["T5"]["cloud"].startswith("results/grams/paths-")

@@ -138,7 +138,7 @@ def _study_file(name: str, root: Path) -> Path:
 
 
 def _typed(value: Any) -> Any:
-    """Return a nested value with its numbers and switches as such: ``--config`` hands everything nested over as text."""
+    """Return a nested value with numbers and switches as such: ``--config`` hands nested ones over as text."""
     if isinstance(value, Mapping):
         return {key: _typed(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -5,7 +5,7 @@ rule synthesise:
     params:
         artefact=lambda w: PLAN.artefact("synthetic", w.id).describe(),
     log:
-        "results/logs/synthetic/{id}.log",
+        "results/logs/synthesise/{id}.log",
     resources:
         **PLAN.resources("synthetic"),
     message:
@@ -23,7 +23,7 @@ rule gram:
     params:
         artefact=lambda w: PLAN.artefact("grams", w.id).describe(),
     log:
-        "results/logs/grams/{id}.log",
+        "results/logs/gram/{id}.log",
     threads: 1
     resources:
         **PLAN.resources("grams"),
@@ -42,7 +42,7 @@ rule embed:
     params:
         artefact=lambda w: PLAN.artefact("embeddings", w.id).describe(),
     log:
-        "results/logs/embeddings/{id}.log",
+        "results/logs/embed/{id}.log",
     resources:
         **PLAN.resources("embeddings"),
     message:

@@ -7,7 +7,7 @@ rule figure:
     params:
         product=lambda w: PLAN.describe("figures", w.study, w.figure),
     log:
-        "results/logs/figures/{study}/{figure}.log",
+        "results/logs/figure/{study}/{figure}.log",
     wildcard_constraints:
         study=PLAN.figures_of(None),
     resources:
@@ -30,7 +30,7 @@ rule animate:
     params:
         product=lambda w: PLAN.describe("figures", w.study, w.figure),
     log:
-        "results/logs/figures/{study}/{figure}.log",
+        "results/logs/animate/{study}/{figure}.log",
     wildcard_constraints:
         study=PLAN.figures_of("animation"),
     resources:
@@ -50,7 +50,7 @@ rule table:
     params:
         product=lambda w: PLAN.describe("tables", w.study, w.table),
     log:
-        "results/logs/tables/{study}/{table}.log",
+        "results/logs/table/{study}/{table}.log",
     resources:
         **PLAN.resources("tables"),
     message:

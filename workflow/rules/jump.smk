@@ -8,7 +8,7 @@ rule retrain:
     params:
         artefact=lambda w: PLAN.artefact("retrains", w.id).describe(),
     log:
-        "results/logs/retrains/{id}.log",
+        "results/logs/retrain/{id}.log",
     threads: 1
     resources:
         **PLAN.resources("retrains"),
@@ -28,7 +28,7 @@ rule gather:
     params:
         artefact=lambda w: PLAN.artefact("clouds", w.id).describe(),
     log:
-        "results/logs/clouds/{id}.log",
+        "results/logs/gather/{id}.log",
     resources:
         **PLAN.resources("clouds"),
     message:

@@ -7,7 +7,7 @@ rule train:
     params:
         artefact=lambda w: PLAN.artefact("runs", w.id).describe(),
     log:
-        "results/logs/runs/{id}.log",
+        "results/logs/train/{id}.log",
     threads: 1
     resources:
         **PLAN.resources("runs"),

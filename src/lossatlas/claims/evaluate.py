@@ -150,5 +150,12 @@ def _row(claim: Mapping[str, Any], found: Measurement, study: str) -> dict[str, 
         "n": found.n,
         "threshold": _threshold(claim["holds"]),
         "verdict": judge(found, claim["holds"]),
-        "detail": found.detail,
+        "detail": found.detail + _doubt(found, float(claim["holds"]["value"])),
     }
+
+
+def _doubt(found: Measurement, threshold: float) -> str:
+    """Return a remark where the interval leaves the verdict open."""
+    if found.value is None or found.spread is None or not found.spread[0] <= threshold <= found.spread[1]:
+        return ""
+    return "; the interval includes the threshold"

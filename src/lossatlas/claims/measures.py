@@ -313,8 +313,7 @@ def _best_method(inputs: Mapping[str, Sequence[Scores]], parameters: Mapping[str
 
     The value is the mean over clouds of (the method's mean - the largest mean of another method), the interval the
     range of that difference over all pairs of seeds of all clouds. A method that does not take the metric asked for
-    counts
-    under its own; the cloud itself (``exact``) does not compete.
+    counts under its own; the cloud itself (``exact``) does not compete.
     """
     method, score, settings = parameters["method"], parameters["score"], parameters["settings"]
     gaps, low, high, details = [], np.inf, -np.inf, []

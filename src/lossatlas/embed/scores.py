@@ -10,8 +10,9 @@ score              range       blind spot
 demap              -1 to 1     ranks only: it is dominated by the many far pairs, so a picture with the right global
                                layout scores high though every small neighbourhood is torn; on a cloud of nearly
                                orthogonal arms the geodesics are nearly the radii
-continuity         -1 to 1     rewards islands: trajectories drawn as separate blobs score 1 however their points lie
-                               within the blob, and so does collapse of each trajectory to a spot of its own
+continuity         0 to 1      rewards islands: trajectories drawn as separate blobs score 1 however their points lie
+                               within the blob, and so does collapse of each trajectory to a spot of its own; where
+                               trajectories meet in R^D a perfect isometry scores below 1, and islands above it
 trustworthiness    0 to 1      false neighbours only: tearing a neighbourhood apart costs nothing; about 1/2 by chance
 =================  ==========  ==================================================================================
 
@@ -22,7 +23,7 @@ The cloud itself scores too: method ``exact`` is R^D against itself, the value t
 References:
     K. R. Moon et al.: Visualizing structure and transitions in high-dimensional biological data. Nature Biotechnology
     37 (2019): DEMaP. J. Venna, S. Kaski: Neighborhood preservation in nonlinear projection methods. ICANN (2001):
-    trustworthiness. R. H. Somers: A new asymmetric measure of association for ordinal variables (1962): continuity.
+    trustworthiness. Continuity is our reading of "continuous trajectory structures" (Horoi et al., figure 4).
 """
 
 import json
@@ -145,11 +146,12 @@ def trajectories(table: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int
 
 
 def continuity(embedded: Array, member: NDArray[np.int64], successor: NDArray[np.int64]) -> float:
-    """Return how regularly a point's successor is nearer to it than the points of other trajectories.
+    """Return how often a point's successor is nearer to it than every point of other trajectories.
 
-    For each point i with a successor s, r_i is the share of the points j of other trajectories with
-    d(i, j) < d(i, s), ties counted half; the score is the mean of 1 - 2 r_i (Somers' D): 1 when the successor is always
-    nearer, 0 when the order is a matter of chance, -1 when it is always farther.
+    The share, among the points i with a successor s, of those with d(i, s) < d(i, j) for all points j of other
+    trajectories. 1: always; 0: never, which is also what a picture gets in which everything coincides; by chance
+    1 / (m + 1) with m points of other trajectories. (The mean rank of the successor says less: it is 1 within a few
+    thousandths for every method on jump-and-retrain clouds.)
 
     Args:
         embedded: (n, n) distances in the plane (or in R^D).
@@ -161,13 +163,10 @@ def continuity(embedded: Array, member: NDArray[np.int64], successor: NDArray[np
     """
     points = np.flatnonzero(successor >= 0)
     others = (member[None, :] != member[points, None]) & (member[None, :] >= 0)
-    counts = others.sum(axis=1)
-    if not len(points) or (counts == 0).any():
+    if not len(points) or not others.any(axis=1).all():
         return float("nan")
-    near = embedded[points]
-    step = embedded[points, successor[points]][:, None]
-    farther = ((near < step) & others).sum(axis=1) + 0.5 * ((near == step) & others).sum(axis=1)
-    return float(np.mean(1.0 - 2.0 * farther / counts))
+    nearest = np.where(others, embedded[points], np.inf).min(axis=1)
+    return float(np.mean(embedded[points, successor[points]] < nearest))
 
 
 def trustworthiness(distances: Array, embedded: Array, k: int) -> float:

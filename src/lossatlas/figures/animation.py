@@ -30,8 +30,11 @@ LEAD, HOLD = 0.5, 1.5
 TAIL, TAIL_PARTS = 0.15, 14
 """Length of a tail over the whole time (at least one epoch), and how many shades it fades through."""
 
-FAINT_PATH = 0.32
-"""How much of its colour the line behind a tail keeps."""
+FAINT_PATH, FAINT_GREY = 0.32, 0.7
+"""How much of its colour the line behind a tail keeps; more where the line is grey, under a colour bar."""
+
+BY_VALUE = ("epoch", "train_loss")
+"""Colourings that change along a trajectory."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +202,8 @@ class _Cast:
             )
             for rows in panel.trajectories()
         ]
-        faint = [_faded(np.array([path.color]), FAINT_PATH)[0] for path in self.trajectories]
+        share = FAINT_GREY if self.by in BY_VALUE else FAINT_PATH
+        faint = [_faded(np.array([path.color]), share)[0] for path in self.trajectories]
         self.paths = LineCollection([], colors=faint, linewidths=0.6, capstyle="round", zorder=1)
         self.paths.set_visible(panel.spec["lines"])
         self.tails: Any = LineCollection([], capstyle="round", zorder=2)
@@ -211,7 +215,7 @@ class _Cast:
 
     def _rgb(self, times: list[Floats]) -> Floats:
         """Return RGB of some times of each trajectory, one after the other; NaN where there is no finite loss."""
-        if self.by not in ("epoch", "train_loss"):
+        if self.by not in BY_VALUE:
             return np.repeat([path.color for path in self.trajectories], [len(t) for t in times], axis=0)
         losses = [path.loss(t) for path, t in zip(self.trajectories, times, strict=True)]
         rows = pd.DataFrame({"epoch": np.concatenate(times), "train_loss": np.concatenate(losses)})

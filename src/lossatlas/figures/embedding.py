@@ -200,8 +200,8 @@ class Colors:
             if names:
                 self.groups[color] = dict(zip(names, style.hues(len(names)), strict=True))
         moving = [panel.moving for panel in panels]
-        self.steps = style.steps([s for panel in panels if panel.jumps for s in panel.moving["step"]])
-        ordered = sorted(self.steps)
+        ordered = sorted({s for panel in panels if panel.jumps for s in panel.moving["step"]})
+        self.steps = style.steps([s for s in ordered if s > 0])
         shades = np.linspace(0.05, 0.92, max(len(ordered), 2))[: len(ordered)]
         self.step_hues = {step: to_rgb(self.cmap(value)) for step, value in zip(ordered, shades, strict=True)}
         epochs = pd.concat([rows["epoch"] for rows in moving])
@@ -374,7 +374,7 @@ def marks(axes: Axes, panel: Panel, area: float, colors: Colors) -> list[PathCol
     by_value = panel.spec["color"] in ("epoch", "train_loss")
     starts = pd.concat([rows.iloc[:1] for rows in trajectories]) if trajectories else panel.moving.iloc[:0]
     if panel.jumps and panel.spec["diamonds"]:
-        jumps = starts[starts["epoch"] == 0]
+        jumps = starts[(starts["epoch"] == 0) & (starts["step"] > 0)]
         faces: Any = [_diamond_face(colors, panel, step) for step in jumps["step"]]
         sizes = [3.0 * area] * len(jumps)
         if by_value:
