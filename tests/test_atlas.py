@@ -7,7 +7,7 @@ import shlex
 import pytest
 import yaml
 from packaging.requirements import Requirement
-from workflow_tools import ROOT, planned
+from workflow_tools import ROOT, TINY, planned
 
 from lossatlas.config import load, read_yaml
 from lossatlas.plan import Plan
@@ -135,11 +135,11 @@ def test_conda_environment_is_the_lock():
 
 
 def commands():
-    """Return the commands in the README's fenced blocks, one a line, without comments."""
-    if not README.exists():
-        return []
-    blocks = re.findall(r"^```(?:bash|sh|console|shell)?\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
-    lines = [line.strip().removeprefix("$ ") for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    """Return the commands in the README's code blocks, indented or fenced, without comments."""
+    text = README.read_text() if README.exists() else ""
+    fenced = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    code = [line for line in text.splitlines() if line.startswith("    ")] + "".join(fenced).splitlines()
+    lines = [line.strip().removeprefix("$ ") for line in code]
     return [shlex.split(line, comments=True) for line in lines if re.match(r"(make|snakemake|dvc|python) ", line)]
 
 
@@ -158,7 +158,7 @@ def test_readme_command_exists(command, tmp_path):
     program, *arguments = command
     if program == "make":
         targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-        assert set(argument for argument in arguments if "=" not in argument) <= set(targets)
+        assert {argument for argument in arguments if "=" not in argument} <= set(targets)
     elif program == "dvc":
         assert arguments[0] in ("pull", "push", "repro", "status", "remote", "fetch")
     elif program == "python":
@@ -167,4 +167,5 @@ def test_readme_command_exists(command, tmp_path):
         else:
             assert (ROOT / arguments[0]).exists()
     elif "--unlock" not in arguments:
-        assert planned(ROOT, ["--directory", str(tmp_path), *arguments])
+        own = [argument.replace("my/study.yaml", str(TINY)) for argument in arguments]
+        assert planned(ROOT, ["--directory", str(tmp_path), *own])

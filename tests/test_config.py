@@ -93,3 +93,16 @@ def test_every_study_is_valid_at_every_preset(preset):
     studies = [path.stem for path in (ROOT / "config" / "studies").glob("*.yaml")]
     plan = Plan(load({**RAW, "studies": studies, "preset": preset}, ROOT))
     assert plan.artefacts
+
+
+def test_overrides_given_as_text_are_typed(tmp_path):
+    """Snakemake hands values nested in ``--config`` over as text."""
+    recipe = {"lr": "1e-2", "epochs": "4", "nesterov": "true", "clip": "null", "augment": ["crop"]}
+    raw = {**change(tmp_path, {}), "overrides": {"tiny": {"runs": {"good": {"recipe": recipe}}}}}
+    found = load(raw, ROOT).studies["tiny"]["runs"]["good"]["recipe"]
+    assert {key: found[key] for key in recipe} == {
+        "lr": 0.01, "epochs": 4, "nesterov": True, "clip": None, "augment": ["crop"]
+    }  # fmt: skip
+    claim = {"id": "x", "sentence": "y", "measure": "max_train_loss"}
+    loaded = load({**raw, "overrides": {"tiny": {"claims": [{**claim, "holds": {"op": ">", "value": "0.5"}}]}}}, ROOT)
+    assert loaded.studies["tiny"]["claims"][0]["holds"] == {"op": ">", "value": 0.5}

@@ -149,7 +149,7 @@ def _typed(value: Any) -> Any:
         parsed = yaml.load(value, Loader=_Loader)
     except yaml.YAMLError:
         return value
-    return value if isinstance(parsed, Mapping | list) else parsed
+    return parsed if isinstance(parsed, bool | int | float) or value in ("null", "~") else value
 
 
 def load(raw: Mapping, root: Path) -> Config:

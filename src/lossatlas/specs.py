@@ -51,9 +51,10 @@ def digest(value: Any) -> str:
 
 
 class Described(dict):
-    """A rule's parameter: what a script needs, shown (and compared by Snakemake) as a name and a digest.
+    """The parameter of a cheap rule: what a script needs, shown (and compared by Snakemake) as a name and a digest.
 
-    Snakemake tells a changed parameter by its ``repr`` and prints it; the whole mapping would fill the screen.
+    Snakemake tells a changed parameter by its ``repr`` and prints it; the whole mapping would fill the screen. Heavy
+    rules take the :class:`Artefact` itself, of which Snakemake keeps no record: its path says all that can change.
     """
 
     def __init__(self, name: str, content: Mapping) -> None:
@@ -113,18 +114,16 @@ class Artefact:
         """Return the files of one role's inputs."""
         return [made.path for made in self.inputs.get(role, ())]
 
-    def describe(self) -> Described:
-        """Return what its script and provenance need."""
-        content = {
+    def describe(self) -> dict:
+        """Return what provenance and the index keep of it."""
+        return {
             "kind": self.kind,
             "label": self.label,
             "hash": self.hash,
             "version": STEP_VERSIONS[self.kind],
             "spec": self.spec,
             "inputs": self.input_hashes(),
-            "files": {role: self.paths(role) for role in self.inputs},
         }
-        return Described(self.id, content)
 
     def ancestry(self) -> Iterator["Artefact"]:
         """Yield everything it is made from, deepest first, then itself."""

@@ -38,10 +38,57 @@ def create(path: Path, kind: str, provenance: Mapping) -> Iterator[h5py.File]:
         kind: attribute ``kind``: ``points``, ``gram``, ``embedding``, ``data``.
         provenance: JSON-able description of what made it; written last, so that its seconds count the writing.
     """
-    with atomic(Path(path)) as part, h5py.File(part, "w", libver="latest") as file:
+    with atomic(Path(path)) as part, _Sink(part) as sink, h5py.File(sink, "w", libver="latest") as file:
         file.attrs["kind"] = kind
         yield file
         file.attrs["provenance"] = dumps(provenance)
+
+
+class _Sink:
+    """The file under an HDF5 file being written: it keeps the first failed write and raises it when it is closed.
+
+    HDF5 itself does not survive a full disk: it cannot close a file that it cannot flush, prints one traceback per open
+    object and often ends in a segmentation fault, so that no message reaches the user.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.file = open(path, "w+b", buffering=0)  # noqa: SIM115
+        self.error: OSError | None = None
+        for name in ("read", "seek", "tell", "flush"):
+            setattr(self, name, getattr(self.file, name))
+
+    def write(self, data: memoryview) -> int:
+        """Write all of ``data``; after a failure pretend to."""
+        rest = memoryview(data).cast("B")
+        try:
+            while rest and self.error is None:
+                rest = rest[self.file.write(rest) :]
+        except OSError as error:
+            self.error = error
+        return len(data)
+
+    def truncate(self, size: int) -> int:
+        """Set the size of the file; after a failure pretend to."""
+        try:
+            return self.file.truncate(size) if self.error is None else size
+        except OSError as error:
+            self.error = error
+            return size
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Read back what HDF5 has written; what a failure lost reads as zeros."""
+        view = memoryview(buffer).cast("B")
+        count = self.file.readinto(view) or 0
+        view[count:] = bytes(len(view) - count)
+        return len(view)
+
+    def __enter__(self) -> "_Sink":
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.file.close()
+        if self.error is not None:
+            raise self.error
 
 
 def is_disk_full(error: BaseException | None) -> bool:

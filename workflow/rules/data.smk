@@ -21,7 +21,7 @@ rule data:
     output:
         data="results/data/{id}/data.h5",
     params:
-        artefact=lambda w: PLAN.artefact("data", w.id).describe(),
+        artefact=lambda w: PLAN.artefact("data", w.id),
     log:
         "results/logs/data/{id}.log",
     resources:

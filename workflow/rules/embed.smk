@@ -3,7 +3,7 @@ rule synthesise:
     output:
         cloud="results/synthetic/{id}/points.h5",
     params:
-        artefact=lambda w: PLAN.artefact("synthetic", w.id).describe(),
+        artefact=lambda w: PLAN.artefact("synthetic", w.id),
     log:
         "results/logs/synthesise/{id}.log",
     resources:
@@ -21,7 +21,7 @@ rule gram:
     output:
         gram="results/grams/{id}/gram.h5",
     params:
-        artefact=lambda w: PLAN.artefact("grams", w.id).describe(),
+        artefact=lambda w: PLAN.artefact("grams", w.id),
     log:
         "results/logs/gram/{id}.log",
     threads: 1
@@ -40,7 +40,7 @@ rule embed:
     output:
         embedding="results/embeddings/{id}/embedding.h5",
     params:
-        artefact=lambda w: PLAN.artefact("embeddings", w.id).describe(),
+        artefact=lambda w: PLAN.artefact("embeddings", w.id),
     log:
         "results/logs/embed/{id}.log",
     resources:
@@ -60,7 +60,7 @@ rule scores:
         scores="results/scores/{id}/scores.csv",
         provenance="results/scores/{id}/scores.json",
     params:
-        artefact=lambda w: PLAN.artefact("scores", w.id).describe(),
+        artefact=lambda w: PLAN.artefact("scores", w.id),
     log:
         "results/logs/scores/{id}.log",
     threads: 1

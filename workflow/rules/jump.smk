@@ -6,7 +6,7 @@ rule retrain:
     output:
         points="results/retrains/{id}/points.h5",
     params:
-        artefact=lambda w: PLAN.artefact("retrains", w.id).describe(),
+        artefact=lambda w: PLAN.artefact("retrains", w.id),
     log:
         "results/logs/retrain/{id}.log",
     threads: 1
@@ -26,7 +26,7 @@ rule gather:
     output:
         cloud="results/clouds/{id}/points.h5",
     params:
-        artefact=lambda w: PLAN.artefact("clouds", w.id).describe(),
+        artefact=lambda w: PLAN.artefact("clouds", w.id),
     log:
         "results/logs/gather/{id}.log",
     resources:

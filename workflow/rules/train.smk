@@ -5,7 +5,7 @@ rule train:
     output:
         points="results/runs/{id}/points.h5",
     params:
-        artefact=lambda w: PLAN.artefact("runs", w.id).describe(),
+        artefact=lambda w: PLAN.artefact("runs", w.id),
     log:
         "results/logs/train/{id}.log",
     threads: 1

@@ -103,9 +103,44 @@ PATH_MEASURES: dict[str, Measure] = {
 }
 """Measures with one value a training, replica by replica; they compare two runs."""
 
+_FACTOR: dict[str, Any] = {
+    "of": "return_fraction",
+    "quantity": "cosine",
+    "relative_to": "jump",
+    "over": "path",
+    "steps": None,
+    "seeds": None,
+}
+
+_FACTOR_VALUES = {
+    "of": tuple(TRAJECTORY_MEASURES),
+    "quantity": ("cosine", "left"),
+    "relative_to": ("jump", "radius"),
+    "over": ("path", "displacement"),
+}
+
+FACTOR_MEASURES: dict[str, Measure] = {
+    "factor_effect": Measure(
+        "What a factor does to a trajectory measure (`of`): clouds `with` it less their partners `without`, the mean "
+        "over pairs. Only jumps (seed and step) that all clouds have are compared.",
+        {"with": "gram", "without": "gram"},
+        {**_FACTOR, "spread": "bootstrap"},
+        {**_FACTOR_VALUES, "spread": ("minmax", "bootstrap")},
+    ),
+    "factor_ratio": Measure(
+        "Size of the effect of with against without over that of good against bad, each averaged over the other: "
+        "above 1, the first factor does more to the trajectory measure `of`.",
+        dict.fromkeys(("good_with", "good_without", "bad_with", "bad_without"), "gram"),
+        _FACTOR,
+        _FACTOR_VALUES,
+    ),
+}
+"""Measures on crossed factors; their roles are lists of equal length whose entries belong together."""
+
 MEASURES: dict[str, Measure] = {
     **TRAJECTORY_MEASURES,
     **PATH_MEASURES,
+    **FACTOR_MEASURES,
     "best_method": Measure(
         "Score of an embedding method less that of the best other method, on each cloud (above 0: it is the best).",
         {"scores": "scores"},
@@ -202,6 +237,12 @@ def resolve(claim: Mapping[str, Any]) -> dict[str, Any]:
             mistakes += _threshold(part["holds"], prefix)
     if roles:
         mistakes += _inputs(inputs, roles)
+    for part in (claim, condition or {}):
+        if part.get("measure") in FACTOR_MEASURES:
+            counts = {role: len(v) if isinstance(v := inputs.get(role), list) else 1 for role in _roles(part)}
+            if len(set(counts.values())) > 1:
+                found = ", ".join(f"{role} {count}" for role, count in counts.items())
+                mistakes.append(f"inputs: {found} clouds; give the same number to each role, in the same order")
     if resolved["min_preset"] is not None and resolved["min_preset"] not in PRESETS:
         mistakes.append(
             f"min_preset: {resolved['min_preset']!r} is not a preset; {nearest(resolved['min_preset'], list(PRESETS))}"

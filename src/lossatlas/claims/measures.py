@@ -66,6 +66,21 @@ class Trajectory:
         """Distances from theta_o, (k,)."""
         return np.sqrt(np.maximum(np.diagonal(self.gram.gram)[self.rows], 0.0))
 
+    @property
+    def epochs(self) -> Array:
+        """Epochs of its points, (k,)."""
+        return self.gram.table["epoch"].to_numpy(np.float64)[self.rows]
+
+    @property
+    def ratios(self) -> Array:
+        """Distances from theta_o over the jump's, (k,)."""
+        return self.radii / self.radii[0]
+
+    @property
+    def cosines(self) -> Array:
+        """Cosines of the displacements from theta_o with the jump, (k,); not finite at theta_o itself."""
+        return self.inner / (self.radii * self.radii[0])
+
     def lengths2(self, steps: Sequence[tuple[int, int]]) -> Array:
         """Squared lengths of the motions between pairs of its points."""
         distances2 = self.gram.squared_distances()
@@ -89,17 +104,17 @@ def trajectories(clouds: Sequence[Gram], parameters: Mapping[str, Any]) -> list[
 
 
 def _outwardness(t: Trajectory, _: Mapping[str, Any]) -> float:
-    return float(t.radii.max() / t.radii[0])
+    return float(t.ratios.max())
 
 
 def _return_fraction(t: Trajectory, _: Mapping[str, Any]) -> float:
-    return float(t.radii[-1] / t.radii[0])
+    return float(t.ratios[-1])
 
 
 def _direction_kept(t: Trajectory, parameters: Mapping[str, Any]) -> float:
     if parameters["quantity"] == "left":
         return float(t.inner[-1] / t.inner[0])
-    return float(t.inner[-1] / (t.radii[-1] * t.radii[0]))
+    return float(t.cosines[-1])
 
 
 def _lateral(t: Trajectory, parameters: Mapping[str, Any]) -> float:
@@ -212,6 +227,85 @@ def _contrast(inputs: Mapping[str, Sequence[Any]], parameters: Mapping[str, Any]
     paired = same_clouds and list(sides[0].index) == list(sides[1].index)
     first, second = (side.to_numpy(float) for side in sides)
     return _compared(first, second, parameters, paired, "; ".join(details))
+
+
+def _cells(clouds: Sequence[Gram], parameters: Mapping[str, Any]) -> tuple[pd.DataFrame, str]:
+    """Return a trajectory measure by direction (seed) and step, a column a cloud: those that all clouds have.
+
+    Also what was compared, in words.
+    """
+    columns = []
+    for gram in clouds:
+        values, _ = _finite(per_trajectory(parameters["of"], [gram], parameters))
+        seeds = np.array([seed for _, seed in values["direction"]], dtype=np.int64)
+        cell = pd.MultiIndex.from_arrays([seeds, values["step"].to_numpy(np.float64)], names=["seed", "step"])
+        columns.append(pd.Series(values["value"].to_numpy(np.float64), cell).groupby(level=["seed", "step"]).mean())
+    cells = pd.concat(columns, axis=1, keys=range(len(clouds)))
+    common = cells.dropna().sort_index()
+    directions, steps = (common.index.get_level_values(name).unique() for name in ("seed", "step"))
+    shown = f" ({', '.join(f'{step:g}' for step in sorted(steps))})" if len(steps) else ""
+    words = f"{len(directions)} directions, {len(steps)} steps{shown} in all {len(clouds)} clouds"
+    lost = len(cells) - len(common)
+    return common, words + (f", {lost} of {len(cells)} jumps not in all and left out" if lost else "")
+
+
+def _factor_effect(inputs: Mapping[str, Sequence[Any]], parameters: Mapping[str, Any]) -> Measurement:
+    """Measure what a factor does to a trajectory measure: the mean over pairs of clouds of with less without.
+
+    A direction counts by the mean over its pairs and steps; the interval is over directions.
+    """
+    pairs = len(inputs["with"])
+    if pairs != len(inputs["without"]):
+        return Measurement(None, None, 0, f"{pairs} clouds with, {len(inputs['without'])} without: not pairs")
+    cells, compared = _cells([*inputs["with"], *inputs["without"]], parameters)
+    if cells.empty:
+        return Measurement(None, None, 0, f"nothing to compare: {compared}")
+    by_direction = cells.groupby(level="seed").mean().to_numpy(np.float64)
+    effects = by_direction[:, :pairs] - by_direction[:, pairs:]
+    means = by_direction.mean(axis=0)
+    detail = "; ".join(f"{a:.4g} with, {b:.4g} without" for a, b in zip(means[:pairs], means[pairs:], strict=True))
+    each = effects.mean(axis=1)
+    spread = None
+    if len(each) > 1:
+        by_bootstrap = parameters["spread"] == "bootstrap"
+        resampled = _bootstrap([each], lambda e: e.mean(axis=-1)) if by_bootstrap else None
+        spread = resampled or (float(each.min()), float(each.max()))
+    return Measurement(float(each.mean()), spread, len(each), f"{detail}; {compared}")
+
+
+def _factor_ratio(inputs: Mapping[str, Sequence[Any]], parameters: Mapping[str, Any]) -> Measurement:
+    """Measure which of two crossed factors does more to a trajectory measure: |effect of A| over |effect of B|.
+
+    Factor A is with against without, averaged over good and bad; factor B is good against bad, averaged over with and
+    without. Both come from the same four clouds and the same resampled directions.
+    """
+    roles = ("good_with", "good_without", "bad_with", "bad_without")
+    sizes = [len(inputs[role]) for role in roles]
+    if len(set(sizes)) > 1:
+        return Measurement(None, None, 0, f"{sizes} clouds: not the same number in each role")
+    cells, compared = _cells([gram for role in roles for gram in inputs[role]], parameters)
+    if cells.empty:
+        return Measurement(None, None, 0, f"nothing to compare: {compared}")
+    by_direction = cells.groupby(level="seed").mean().to_numpy(np.float64)
+    good_with, good_without, bad_with, bad_without = by_direction.reshape(len(by_direction), 4, -1).mean(axis=-1).T
+    a = (good_with + bad_with - good_without - bad_without) / 2
+    b = (good_with + good_without - bad_with - bad_without) / 2
+    several = len(a) > 1
+
+    def words(effect: Array) -> str:
+        low, high = _bootstrap([effect], lambda e: e.mean(axis=-1)) if several else (np.nan, np.nan)
+        return f"{effect.mean():.4g}" + (f" [{low:.4g}, {high:.4g}]" if several else "")
+
+    detail = f"with less without {words(a)}, good less bad {words(b)}; {compared}"
+    if abs(b.mean()) <= 1e-12 * max(abs(a.mean()), float(np.abs(by_direction).max())):
+        return Measurement(None, None, 0, f"no ratio: good and bad do not differ; {detail}")
+
+    def combine(top: Array, bottom: Array) -> Array:
+        # A resample may cancel exactly; the ratio is then beyond all others, not undefined.
+        return np.abs(top.mean(axis=-1)) / np.maximum(np.abs(bottom.mean(axis=-1)), 1e-12 * abs(b.mean()))
+
+    spread = _bootstrap([a, b], combine, paired=True) if several else None
+    return Measurement(float(abs(a.mean()) / abs(b.mean())), spread, len(a), detail)
 
 
 def _compared(first: Array, second: Array, parameters: Mapping[str, Any], paired: bool, detail: str) -> Measurement:
@@ -393,6 +487,8 @@ REGISTRY: dict[str, MeasureFunction] = {
     **{name: _trajectory_measure(name) for name in TRAJECTORY_MEASURES},
     **{name: _path_measure(name) for name in PATH_MEASURES},
     "contrast": _contrast,
+    "factor_effect": _factor_effect,
+    "factor_ratio": _factor_ratio,
     "best_method": _best_method,
     "accuracy_gap": _accuracy_gap,
     "max_train_loss": _max_train_loss,

@@ -138,6 +138,47 @@ KINDS: dict[str, Kind] = {
             "columns": Key((int, type(None)), None, "Panels a row; null = chosen from their number."),
         },
     ),
+    "returns": Kind(
+        "figure",
+        "Jump-and-retrain clouds beside each other: their embedding, and by epoch and step size the distance from "
+        "theta_o over the jump's and the cosine with the jump.",
+        {
+            "panels": Key(
+                (list,),
+                REQUIRED,
+                "One cloud each, with an embedding or none of them.",
+                items={
+                    "cloud": Key((str,), REQUIRED, "Name of a jump-and-retrain cloud of the study."),
+                    "embedding": Key((str, type(None)), None, "Name of an embedding of the study; null = none."),
+                    "title": Key((str,), "", "Title above the panel."),
+                    **{name: Key(key.types, None, key.doc, key.values) for name, key in _LOOK.items()},
+                },
+            ),
+            **_PANELS,
+            **_LOOK,
+        },
+    ),
+    "returns_table": Kind(
+        "table",
+        "How far retrainings go and come back, by cloud and step size: mean and range over directions.",
+        {
+            "rows": Key(
+                (list,),
+                REQUIRED,
+                "One cloud each.",
+                items={
+                    "cloud": Key((str,), REQUIRED, "Name of a jump-and-retrain cloud of the study."),
+                    "title": Key((str,), "", "Name of the row; the cloud's by default."),
+                    "group": Key((dict,), {}, "Columns of its own: name -> value; the same names in every row."),
+                    "paper": Key(
+                        (str, int, float, dict, type(None)),
+                        None,
+                        "What the paper says of it over all steps, or step size (or `all`) -> what it says.",
+                    ),
+                },
+            ),
+        },
+    ),
     "scores": Kind(
         "table",
         "Scores of embedding methods on clouds, at library defaults and at settings chosen on other clouds.",
@@ -176,7 +217,7 @@ KINDS: dict[str, Kind] = {
 TRAJECTORY = ("run", "replica", "seed", "step")
 """Columns that tell trajectories apart, where a table has them."""
 
-PANELLED = {"embedding": _LOOK, "animation": _MOTION}
+PANELLED = {"embedding": _LOOK, "animation": _MOTION, "returns": _LOOK}
 """Kinds made of panels, and the keys that a panel takes from the whole figure unless it has its own."""
 
 FROM_GRAM = ("norm", "distance")
@@ -184,6 +225,12 @@ FROM_GRAM = ("norm", "distance")
 
 QUANTITIES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 """What a table of kind ``runs`` compares."""
+
+RETURNS = ("outwardness", "return_fraction", "direction_left", "cosine")
+"""Quantities of a table of kind ``returns_table``."""
+
+RETURNS_COLUMNS = (*(f"{name}_{part}" for name in RETURNS for part in ("mean", "low", "high", "n")), "paper")
+"""Its columns after the row's title, the row's own columns and the step size."""
 
 
 SCORES = ("demap", "continuity", "trustworthiness")
@@ -237,9 +284,18 @@ def inputs(resolved: Mapping[str, Any], study: Study, key: str) -> dict[str, Any
         key: what to call the figure in messages.
 
     Returns:
-        ``panels``: one embedding a panel; ``tables``: a Gram matrix or a list of replicas a series; ``runs``: row title
-        -> replicas; ``scores``: row title -> {``report``, ``select``}.
+        ``panels``: one embedding a panel, or none; ``grams``: one Gram matrix a panel or row; ``tables``: a Gram matrix
+        or a list of replicas a series; ``runs``: row title -> replicas; ``scores``: row title -> {``report``,
+        ``select``}.
     """
+    if resolved["kind"] in ("returns", "returns_table"):
+        part = "panels" if resolved["kind"] == "returns" else "rows"
+        entries = [(entry, f"{key}.{part}[{i}]") for i, entry in enumerate(resolved[part])]
+        found = {"grams": [study.gram(entry["cloud"], place) for entry, place in entries]}
+        if part == "panels":
+            shown = [(entry, place) for entry, place in entries if entry["embedding"] is not None]
+            found["panels"] = [study.embedding(entry["cloud"], entry["embedding"], place) for entry, place in shown]
+        return found
     if resolved["kind"] in PANELLED:
         panels = enumerate(resolved["panels"])
         return {"panels": [study.embedding(p["cloud"], p["embedding"], f"{key}.panels[{i}]") for i, p in panels]}
@@ -338,6 +394,11 @@ def _check_kind(spec: dict[str, Any], where: str, mistakes: list[str]) -> None:
         numbers = limits is not None and all(isinstance(v, int | float) and not isinstance(v, bool) for v in limits)
         if limits is not None and not (numbers and len(limits) == 2 and limits[0] < limits[1]):
             mistakes.append(f"{_at(where, 'limits')}: {limits!r} is not [low, high] with low < high")
+        without = [i for i, panel in enumerate(spec["panels"]) if panel["embedding"] is None]
+        if 0 < len(without) < len(spec["panels"]):
+            mistakes.append(f"{_at(where, 'panels')}[{without[0]}].embedding: missing; give every panel one, or none")
+    elif spec["kind"] == "returns_table":
+        _check_returns(spec, where, mistakes)
     elif spec["kind"] == "curves":
         for i, series in enumerate(spec["series"]):
             if (series["run"] is None) == (series["cloud"] is None):
@@ -358,3 +419,36 @@ def _check_kind(spec: dict[str, Any], where: str, mistakes: list[str]) -> None:
         titles = [row["title"] for row in spec["rows"]]
         if len(set(titles)) < len(titles):
             mistakes.append(f"{_at(where, 'rows')}: two rows have one title: {titles}; give each its own")
+
+
+def _check_returns(spec: dict[str, Any], where: str, mistakes: list[str]) -> None:
+    taken = ("row", "step", *RETURNS_COLUMNS)
+    names = list(spec["rows"][0]["group"])
+    for i, row in enumerate(spec["rows"]):
+        row["title"] = row["title"] or row["cloud"]
+        at = f"{_at(where, 'rows')}[{i}]"
+        if list(row["group"]) != names:
+            mistakes.append(f"{at}.group: columns {list(row['group'])}, but those of the first row are {names}")
+        mistakes.extend(
+            f"{at}.group.{name}: a column of the table; call it otherwise" for name in names if name in taken
+        )
+        if isinstance(row["paper"], dict):
+            # Text keys, whether YAML or JSON was read.
+            row["paper"] = {_step_name(step): said for step, said in row["paper"].items()}
+            wrong = [step for step in row["paper"] if step != "all" and not _is_number(step)]
+            mistakes.extend(f"{at}.paper.{step}: not a step size; write a number or `all`" for step in wrong)
+    titles = [row["title"] for row in spec["rows"]]
+    if len(set(titles)) < len(titles):
+        mistakes.append(f"{_at(where, 'rows')}: two rows have one title: {titles}; give each its own")
+
+
+def _step_name(step: Any) -> str:
+    return f"{step:g}" if isinstance(step, int | float) and not isinstance(step, bool) else str(step)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -7,13 +7,14 @@ from typing import Any
 import matplotlib as mpl
 
 from lossatlas.errors import LossatlasError
-from lossatlas.figures import animation, catalogue, curves, embedding
+from lossatlas.figures import animation, catalogue, curves, embedding, returns
 from lossatlas.figures.style import RC, Drawn, save
 
 DRAWERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Drawn]] = {
     "embedding": embedding.compose,
     "animation": animation.compose,
     "curves": curves.compose,
+    "returns": returns.compose,
 }
 """The function that draws each kind of figure from its resolved spec and its inputs."""
 

@@ -138,12 +138,13 @@ def read_panels(spec: Mapping[str, Any], paths: Sequence[Path | str]) -> tuple[l
         if not finite.any():
             raise LossatlasError(f"{path}: no point has finite coordinates; delete the file and run again")
         jumps = bool((points["seed"] >= 0).any())
-        panels.append(Panel(_letter(i), entry, points[finite].reset_index(drop=True), method, jumps))
+        panels.append(Panel(letter(i), entry, points[finite].reset_index(drop=True), method, jumps))
     notes = [f"{_count(lost, 'point')} without finite coordinates left out."] if lost else []
     return panels, notes
 
 
-def _letter(i: int) -> str:
+def letter(i: int) -> str:
+    """Return the letter of a panel: a to z, aa, ab, ..."""
     return ascii_lowercase[i] if i < 26 else ascii_lowercase[i // 26 - 1] + ascii_lowercase[i % 26]
 
 
@@ -172,7 +173,7 @@ def _letters(panels: Iterable[Panel], all_panels: Sequence[Panel]) -> str:
         else:
             runs.append([i])
     named = [
-        _letter(r[0]) if len(r) == 1 else f"{_letter(r[0])}{'-' if len(r) > 2 else ', '}{_letter(r[-1])}" for r in runs
+        letter(r[0]) if len(r) == 1 else f"{letter(r[0])}{'-' if len(r) > 2 else ', '}{letter(r[-1])}" for r in runs
     ]
     return " (" + ", ".join(named) + ")"
 
@@ -344,6 +345,22 @@ def layout(
     return figure
 
 
+def show(axes: Axes, panel: Panel, colors: Colors, area: float, width: float) -> None:
+    """Draw one panel as :func:`compose` does, for figures that lay out their panels themselves."""
+    _draw(axes, panel, area, colors)
+    _frame(axes, panel)
+    _dress(axes, panel, _wrapped(_settings(panel), width), False, width)
+
+
+def room_below(panel: Panel, width: float) -> float:
+    """Return the inches that ticks, axis name and settings take below a panel of a width."""
+    return _below(panel) + 0.115 * len(_wrapped(_settings(panel), width))
+
+
+def _below(panel: Panel) -> float:
+    return 0.36 if panel.name in LINEAR else 0.20
+
+
 def _draw(axes: Axes, panel: Panel, area: float, colors: Colors) -> None:
     moving = panel.moving.sort_values("epoch", kind="stable")
     trajectories = panel.trajectories()
@@ -430,9 +447,8 @@ def _dress(axes: Axes, panel: Panel, settings: Sequence[str], lettered: bool, wi
     if panel.spec["title"]:
         indent = 0.15 / width if lettered else 0.0
         axes.text(indent, 1.025, panel.spec["title"], transform=axes.transAxes, fontsize=8.5, va="bottom")
-    below = 0.36 if panel.name in LINEAR else 0.20
     for i, line in enumerate(settings):
-        y = -(below + 0.115 * i) / width
+        y = -(_below(panel) + 0.115 * i) / width
         axes.text(0.5, y, line, transform=axes.transAxes, fontsize=6, color=style.FAINT, ha="center", va="top")
 
 

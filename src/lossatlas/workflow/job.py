@@ -22,14 +22,15 @@ class Job:
         """Wrap the object Snakemake injects into a script."""
         self._snakemake = snakemake
         self.root = Path(snakemake.scriptdir).resolve().parent.parent
-        about = snakemake.params.get("artefact") or snakemake.params.get("product") or {"kind": snakemake.rule}
+        artefact = snakemake.params.get("artefact")
+        product = snakemake.params.get("product")
+        about = artefact.describe() if artefact else product or {"kind": snakemake.rule}
+        self._artefact = artefact
         self.spec = about.get("spec", {})
         self.study, self.preset = about.get("study", ""), about.get("preset", "")
         self.product_inputs = about.get("inputs", {})
-        self._files = about.get("files", {})
-        kept = {key: value for key, value in about.items() if key != "files"}
-        self.provenance = Provenance(kept, self.root, snakemake.threads)
-        self.state = Path("results/.state") / str(about.get("kind")) / f"{about.get('label')}-{about.get('hash')}"
+        self.provenance = Provenance(about, self.root, snakemake.threads)
+        self.state = Path("results/.state") / (f"{artefact.kind}/{artefact.id}" if artefact else snakemake.rule)
 
     def input(self, name: str) -> Path:
         """Return the one file of a named input."""
@@ -38,7 +39,9 @@ class Job:
 
     def inputs(self, name: str) -> list[Path]:
         """Return the files of a named input, in order; an artefact's own list of them, where it has one."""
-        value = self._files[name] if name in self._files else self._snakemake.input.get(name, [])
+        if self._artefact and name in self._artefact.inputs:
+            return [Path(path) for path in self._artefact.paths(name)]
+        value = self._snakemake.input.get(name, [])
         return [Path(value)] if isinstance(value, str) else [Path(path) for path in value]
 
     def output(self, name: str) -> Path:

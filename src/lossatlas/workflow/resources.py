@@ -8,7 +8,7 @@ IMAGES_PER_GPU_SECOND = 4000
 """Training throughput assumed of one GPU on WRN-28-2 at 32 px, images/s: cautious, and growing with each attempt."""
 
 PAPER_TRAINING_IMAGES = 50_000
-BASE_MINUTES = {"data": 30, "grams": 60, "embeddings": 30, "clouds": 15}
+BASE_MINUTES = {"data": 30, "grams": 60, "embeddings": 30, "scores": 120, "synthetic": 15, "clouds": 15}
 
 
 def size(kind: str, name: str, spec: Mapping, attempt: int) -> int:

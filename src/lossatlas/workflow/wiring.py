@@ -22,7 +22,7 @@ PACKAGE = Path(__file__).resolve().parent.parent
 CODE = {
     "figures": ["figures"],
     "tables": ["figures"],
-    "claims": ["claims"],
+    "claims": ["claims", "figures"],
     "gallery": ["gallery"],
 }
 """Which packages draw what: a digest of their sources is a parameter of the rule, so an edit redraws."""
