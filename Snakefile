@@ -7,9 +7,12 @@ from lossatlas.workflow.wiring import load_plan
 
 ROOT = Path(workflow.basedir)
 
+
 configfile: str(ROOT / "config" / "config.yaml")
 
+
 PLAN = load_plan(config, ROOT)
+
 
 wildcard_constraints:
     id=r"[\w.-]+-[0-9a-f]{10}",
@@ -22,7 +25,6 @@ rule all:
     """The gallery of every study configured: figures, tables, scorecard."""
     input:
         "results/figures/all",
-    default_target: True
 
 
 include: "workflow/rules/data.smk"

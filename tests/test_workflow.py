@@ -193,19 +193,6 @@ def test_another_search_path_makes_nothing_heavy(built):
     assert HEAVY.isdisjoint(counts(plan(built, ALL, config=["data_path=[/nowhere]"])))
 
 
-def test_another_release_makes_nothing_heavy(built, tmp_path):
-    """What Snakemake remembers of parameters means nothing to heavy rules: their artefacts' names say it all."""
-    folder = copy(built, tmp_path)
-    for record in (folder / ".snakemake/metadata").rglob("*"):
-        if record.is_file():
-            record.write_text(
-                json.dumps({**json.loads(record.read_text()), "params": ["'as an older release wrote it'"]})
-            )
-    jobs = counts(plan(folder, ALL))
-    assert HEAVY.isdisjoint(jobs)
-    assert jobs["figure"] == 3
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # killed
 

@@ -2,10 +2,10 @@ rule fetch:
     """Fetch a bundled data file from the DVC store of this repository."""
     output:
         file="data/{file}",
-    wildcard_constraints:
-        file=r"[\w.-]+(?<!\.dvc)",
     log:
         "results/logs/fetch/{file}.log",
+    wildcard_constraints:
+        file=r"[\w.-]+(?<!\.dvc)",
     resources:
         dvc=1,
     message:
@@ -20,12 +20,12 @@ rule data:
         sources=PLAN.inputs_of("data", "sources"),
     output:
         data="results/data/{id}/data.h5",
-    params:
-        artefact=lambda w: PLAN.artefact("data", w.id),
     log:
         "results/logs/data/{id}.log",
     resources:
         **PLAN.resources("data"),
+    params:
+        artefact=lambda w: PLAN.artefact("data", w.id),
     message:
         "data {wildcards.id}"
     script:

@@ -2,12 +2,12 @@ rule synthesise:
     """Make an artificial cloud, whose structure is known."""
     output:
         cloud="results/synthetic/{id}/points.h5",
-    params:
-        artefact=lambda w: PLAN.artefact("synthetic", w.id),
     log:
         "results/logs/synthesise/{id}.log",
     resources:
         **PLAN.resources("synthetic"),
+    params:
+        artefact=lambda w: PLAN.artefact("synthetic", w.id),
     message:
         "synthesise {wildcards.id}"
     script:
@@ -20,13 +20,13 @@ rule gram:
         cloud=PLAN.inputs_of("grams", "cloud"),
     output:
         gram="results/grams/{id}/gram.h5",
-    params:
-        artefact=lambda w: PLAN.artefact("grams", w.id),
     log:
         "results/logs/gram/{id}.log",
     threads: 1
     resources:
         **PLAN.resources("grams"),
+    params:
+        artefact=lambda w: PLAN.artefact("grams", w.id),
     message:
         "gram {wildcards.id}"
     script:
@@ -39,12 +39,12 @@ rule embed:
         gram=PLAN.inputs_of("embeddings", "gram"),
     output:
         embedding="results/embeddings/{id}/embedding.h5",
-    params:
-        artefact=lambda w: PLAN.artefact("embeddings", w.id),
     log:
         "results/logs/embed/{id}.log",
     resources:
         **PLAN.resources("embeddings"),
+    params:
+        artefact=lambda w: PLAN.artefact("embeddings", w.id),
     message:
         "embed {wildcards.id}"
     script:
@@ -59,13 +59,13 @@ rule scores:
     output:
         scores="results/scores/{id}/scores.csv",
         provenance="results/scores/{id}/scores.json",
-    params:
-        artefact=lambda w: PLAN.artefact("scores", w.id),
     log:
         "results/logs/scores/{id}.log",
     threads: 1
     resources:
         **PLAN.resources("scores"),
+    params:
+        artefact=lambda w: PLAN.artefact("scores", w.id),
     message:
         "scores {wildcards.id}"
     script:

@@ -4,14 +4,14 @@ rule figure:
         lambda w: PLAN.files("figures", w.study, w.figure),
     output:
         **{kind: f"results/figures/{{study}}/{{figure}}.{kind}" for kind in (*PLAN.config.formats, "csv")},
-    params:
-        product=lambda w: PLAN.describe("figures", w.study, w.figure),
     log:
         "results/logs/figure/{study}/{figure}.log",
     wildcard_constraints:
         study=PLAN.figures_of(None),
     resources:
         **PLAN.resources("figures"),
+    params:
+        product=lambda w: PLAN.describe("figures", w.study, w.figure),
     message:
         "figure {wildcards.study}/{wildcards.figure}"
     script:
@@ -27,14 +27,14 @@ rule animate:
         mp4="results/figures/{study}/{figure}.mp4",
         gif="results/figures/{study}/{figure}.gif",
         csv="results/figures/{study}/{figure}.csv",
-    params:
-        product=lambda w: PLAN.describe("figures", w.study, w.figure),
     log:
         "results/logs/animate/{study}/{figure}.log",
     wildcard_constraints:
         study=PLAN.figures_of("animation"),
     resources:
         **PLAN.resources("figures"),
+    params:
+        product=lambda w: PLAN.describe("figures", w.study, w.figure),
     message:
         "animation {wildcards.study}/{wildcards.figure}"
     script:
@@ -47,12 +47,12 @@ rule table:
         lambda w: PLAN.files("tables", w.study, w.table),
     output:
         csv="results/tables/{study}/{table}.csv",
-    params:
-        product=lambda w: PLAN.describe("tables", w.study, w.table),
     log:
         "results/logs/table/{study}/{table}.log",
     resources:
         **PLAN.resources("tables"),
+    params:
+        product=lambda w: PLAN.describe("tables", w.study, w.table),
     message:
         "table {wildcards.study}/{wildcards.table}"
     script:
@@ -65,12 +65,12 @@ rule claims:
         lambda w: PLAN.files("claims", w.study),
     output:
         csv="results/claims/{study}.csv",
-    params:
-        product=lambda w: PLAN.describe("claims", w.study),
     log:
         "results/logs/claims/{study}.log",
     resources:
         **PLAN.resources("claims"),
+    params:
+        product=lambda w: PLAN.describe("claims", w.study),
     message:
         "claims of {wildcards.study}"
     script:
@@ -95,10 +95,10 @@ rule index:
     """List every artefact of the configured studies: name, hash, spec, and what asked for it."""
     output:
         csv="results/index.csv",
-    params:
-        index=PLAN.index(),
     log:
         "results/logs/index.log",
+    params:
+        index=PLAN.index(),
     message:
         "index"
     script:
@@ -114,12 +114,12 @@ rule gallery:
         index="results/index.csv",
     output:
         gallery=directory("results/figures/all"),
-    params:
-        manifest=PLAN.manifest(),
     log:
         "results/logs/gallery.log",
     resources:
         **PLAN.resources("gallery"),
+    params:
+        manifest=PLAN.manifest(),
     message:
         "gallery results/figures/all/index.html"
     script:

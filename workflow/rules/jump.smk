@@ -5,13 +5,13 @@ rule retrain:
         run=PLAN.inputs_of("retrains", "run"),
     output:
         points="results/retrains/{id}/points.h5",
-    params:
-        artefact=lambda w: PLAN.artefact("retrains", w.id),
     log:
         "results/logs/retrain/{id}.log",
     threads: 1
     resources:
         **PLAN.resources("retrains"),
+    params:
+        artefact=lambda w: PLAN.artefact("retrains", w.id),
     message:
         "retrain {wildcards.id}"
     script:
@@ -25,12 +25,12 @@ rule gather:
         points=PLAN.inputs_of("clouds", "points"),
     output:
         cloud="results/clouds/{id}/points.h5",
-    params:
-        artefact=lambda w: PLAN.artefact("clouds", w.id),
     log:
         "results/logs/gather/{id}.log",
     resources:
         **PLAN.resources("clouds"),
+    params:
+        artefact=lambda w: PLAN.artefact("clouds", w.id),
     message:
         "gather {wildcards.id}"
     script:

@@ -4,13 +4,13 @@ rule train:
         data=PLAN.inputs_of("runs", "data"),
     output:
         points="results/runs/{id}/points.h5",
-    params:
-        artefact=lambda w: PLAN.artefact("runs", w.id),
     log:
         "results/logs/train/{id}.log",
     threads: 1
     resources:
         **PLAN.resources("runs"),
+    params:
+        artefact=lambda w: PLAN.artefact("runs", w.id),
     message:
         "train {wildcards.id}"
     script:
