@@ -10,6 +10,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from lossatlas.workflow.command import separate_targets
+
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "tests" / "studies" / "tiny.yaml"
 ALL = "results/figures/all"
@@ -95,7 +97,7 @@ def start(folder, *targets, **settings):
 
 def planned(folder, given):
     """Return the jobs of a dry run with arguments as given."""
-    command = [sys.executable, "-c", PLANNER, "-n", *given]
+    command = [sys.executable, "-c", PLANNER, *separate_targets(["-n", *given])]
     done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     found = [json.loads(line.removeprefix("PLANNED ")) for line in done.stdout.splitlines() if line[:8] == "PLANNED "]
