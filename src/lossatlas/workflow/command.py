@@ -1,8 +1,8 @@
 """The command ``snakemake`` of this environment: Snakemake's own, with targets allowed behind ``--config``.
 
 Snakemake's ``--config`` takes every word up to the next option, so that
-``snakemake --cores 2 --config preset=laptop results/figures/all`` ends in a traceback about name=value pairs. Here words
-that are no name=value pairs are handed on as targets; everything else is Snakemake's.
+``snakemake --cores 2 --config preset=laptop results/figures/all`` ends in a traceback about name=value pairs. Here
+words that are no name=value pairs are handed on as targets; everything else is Snakemake's.
 """
 
 import re
