@@ -19,6 +19,7 @@ figures: setup
 
 test: setup
 	@echo "== tests (about 8 minutes on 2 cores)"
+	$(BIN)/dvc pull --quiet $(wildcard data/*.dvc)
 	$(BIN)/python -m pytest
 
 # make check     style, types, lint of the workflow, generated files

@@ -126,9 +126,9 @@ def test_truncated_gram_is_named_with_its_remedy(built, tmp_path):
     assert {p: s for p, s in before.items() if "/norms." not in p}.items() <= after.items()
 
 
-def test_diverging_training_names_run_and_remedy(built):
+def test_diverging_training_names_run_and_remedy(built, tmp_path):
     change = overrides(runs={"path": {"recipe": {"lr": 1e20}}})
-    text = refused(built, "results/figures/tiny/norms.pdf", config=[change])
+    text = refused(copy(built, tmp_path), "results/figures/tiny/norms.pdf", config=[change])
     (line,) = error_lines(text)
     assert "wrn-10-1-digits: the training loss became" in line
     assert "lower recipe.lr or set recipe.clip" in line

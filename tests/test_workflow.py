@@ -178,6 +178,22 @@ def test_what_lies_between_may_be_deleted(built, tmp_path):
     assert plan(folder, ALL) == []
 
 
+def test_a_cloud_without_its_sources_gets_them_back(built, tmp_path):
+    """A gathered cloud refers to the files of its jobs: what reads it needs them too."""
+    folder = copy(built, tmp_path)
+    shutil.rmtree(folder / "results" / "grams")
+    shutil.rmtree(folder / "results" / "runs")
+    jobs = counts(plan(folder, "results/tables/tiny/accuracies.csv", *gram_files(built)))
+    assert jobs["train"] == len(list((built / "results/runs").iterdir()))
+    assert jobs["gram"] == len(gram_files(built))
+    assert "gather" not in jobs
+
+
+def gram_files(built):
+    """Return the Gram files of a build, relative to it."""
+    return [path.relative_to(built).as_posix() for path in sorted((built / "results/grams").glob("*/gram.h5"))]
+
+
 def test_file_times_mean_nothing_to_heavy_rules(built, tmp_path):
     folder = copy(built, tmp_path)
     for path in heavy(folder):

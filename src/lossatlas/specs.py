@@ -114,6 +114,11 @@ class Artefact:
         """Return the files of one role's inputs."""
         return [made.path for made in self.inputs.get(role, ())]
 
+    def files(self) -> list[str]:
+        """Return every file that reading it takes: its own, and for a cloud, which refers to its sources, theirs."""
+        sources = [path for role in self.inputs for path in self.paths(role)] if self.kind == "clouds" else []
+        return [self.path, *sources]
+
     def describe(self) -> dict:
         """Return what provenance and the index keep of it."""
         return {

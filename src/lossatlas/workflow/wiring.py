@@ -79,7 +79,9 @@ class Wiring:
             made = self.artefact(kind, wildcards.id)
             if Path(made.path).exists():
                 return []
-            return self._tracked_files(made) if role == "sources" else made.paths(role)
+            if role == "sources":
+                return self._tracked_files(made)
+            return [path for source in made.inputs.get(role, ()) for path in source.files()]
 
         return files
 
