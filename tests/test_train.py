@@ -78,7 +78,7 @@ def test_killed_at_random_moments_and_rerun_gives_the_same_bits(made, tmp_path, 
     for _ in range(12):
         with run_job(function, spec, folder, inputs, tmp_path / "killed.h5", tmp_path / "state") as process:
             process.stdout.readline()
-            time.sleep(float(rng.uniform(0.02, 0.5)) * whole)
+            time.sleep(float(rng.uniform(0.02, 0.2)) * whole)
             process.kill()
             kills += process.wait() != 0
         if (tmp_path / "killed.h5").exists():
