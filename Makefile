@@ -18,7 +18,7 @@ figures: setup
 	@echo "== open results/figures/all/index.html"
 
 test: setup
-	@echo "== tests (about 8 minutes on 2 cores)"
+	@echo "== tests (about 5 minutes on 2 cores)"
 	$(BIN)/dvc pull --quiet $(wildcard data/*.dvc)
 	$(BIN)/python -m pytest
 

@@ -169,3 +169,13 @@ def test_readme_command_exists(command, tmp_path):
     elif "--unlock" not in arguments:
         own = [argument.replace("my/study.yaml", str(TINY)) for argument in arguments]
         assert planned(ROOT, ["--directory", str(tmp_path), *own])
+
+
+def test_readme_python_example_runs():
+    (code,) = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+    names = {}
+    exec(code, names)
+    assert names["losses"].shape == (51,)
+    assert names["losses"].isfinite().all()
+    at_the_point = float(names["landscape"].loss(names["theta"]))
+    assert float(names["losses"][25]) == pytest.approx(at_the_point, rel=1e-6)
