@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -86,7 +87,7 @@ def job(snakemake: Any) -> Iterator[Job]:
         this = Job(snakemake)
         logging.info("start %s", snakemake.rule)
         yield this
-        logging.info("done")
+        logging.info("done: %.1f s of CPU", time.process_time())
     except Exception as error:
         logging.exception("failed")
         if isinstance(error, LossatlasError):
