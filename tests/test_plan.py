@@ -185,3 +185,28 @@ def test_runs_of_a_path_measure_are_checked():
         plan({"claims": [entry]})
     entry["parameters"]["second"] = "path"
     assert plan({"claims": [entry]}).studies["tiny"].claims.paths()["T5"]["cloud"].startswith("results/grams/paths-")
+
+
+def test_a_cloud_of_paths_may_take_some_replicas():
+    study = plan(
+        {"clouds": {"both": {"paths": {"runs": ["good"]}}, "one": {"paths": {"runs": ["good"], "replicas": [1]}}}}
+    )
+    both, one = (study.studies["tiny"].cloud(name, "") for name in ("both", "one"))
+    assert [made.hash for made in one.inputs["points"]] == [both.inputs["points"][1].hash]
+    assert both.spec["names"] == [["good", 0], ["good", 1]]
+    assert one.spec["names"] == [["good", 1]]
+    with pytest.raises(LossatlasError, match="run 'good' has no replica 7"):
+        plan({"clouds": {"one": {"paths": {"runs": ["good"], "replicas": [7]}}}}).studies["tiny"].cloud("one", "")
+
+
+def test_titles_name_the_data_that_a_preset_chose():
+    def title(text: str, cloud: str = "good") -> str:
+        panel = {"cloud": cloud, "embedding": "pca", "title": text}
+        figure = {"kind": "embedding", "title": "t", "caption": "c", "panels": [panel]}
+        made = plan({**SCORES, "figures": {"fig3": figure}}).studies["tiny"]
+        return made.figures["fig3"].spec["panels"][0]["title"]
+
+    assert title("{data}, good") == "8 x 8 digits, good"
+    assert title("good") == "good"
+    with pytest.raises(LossatlasError, match=r"fig3\.panels\[0\]\.title: \{data\}: its cloud 'tree' has 0 data sets"):
+        title("{data}", "tree")

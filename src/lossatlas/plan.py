@@ -186,9 +186,9 @@ class StudyPlan:
         key = f"clouds.{name}.paths.runs"
         names, runs = [], []
         for run in entry["runs"]:
-            for replica, made in zip(self.run_spec(run, key)["replicas"], self.runs(run, key), strict=True):
+            for replica in entry.get("replicas", self.run_spec(run, key)["replicas"]):
                 names.append([run, replica])
-                runs.append(made)
+                runs.append(self.run(run, replica, key))
         return Artefact("clouds", f"paths-{runs[0].label}", {"names": names}, {"points": tuple(runs)})
 
     def _tree(self, name: str, entry: Mapping) -> Artefact:
@@ -246,7 +246,21 @@ class StudyPlan:
     def _product(self, name: str, spec: Mapping) -> Product:
         with self.prefixed(name):
             resolved = figures.resolve(spec)
+        for i, panel in enumerate(resolved.get("panels", [])):
+            panel["title"] = panel["title"].replace("{data}", self._data_title(panel, f"{name}.panels[{i}].title"))
         return Product(self.name, name, resolved, figures.inputs(resolved, self, name))
+
+    def _data_title(self, panel: Mapping, key: str) -> str:
+        """Return what ``{data}`` in a panel's title stands for: the data set of its cloud, which presets may change."""
+        if "{data}" not in panel["title"]:
+            return ""
+        names = {made.spec["name"] for made in self.cloud(panel["cloud"], key).ancestry() if made.kind == "data"}
+        if len(names) != 1:
+            raise self.error(
+                key, f"{{data}}: its cloud {panel['cloud']!r} has {len(names)} data sets; write the title out"
+            )
+        entry = data_sets.describe(names.pop())
+        return str(entry.get("short", entry["title"]))
 
     def _claims(self, entries: list[Mapping]) -> Product:
         resolved, inputs = [], {}
