@@ -17,17 +17,16 @@ from workflow_tools import ROOT, environment
 
 CLUSTER = ROOT / "tests/slurm/cluster.sh"
 STUDY = ROOT / "tests/slurm/small.yaml"
-PATIENCE = 300
+PATIENCE = 900
 """Seconds after which a test gives a real daemon up; never part of what a test asserts."""
 
 RUNNER = """
-import sys
-from snakemake.cli import main
+from lossatlas.workflow.command import main
 from snakemake_executor_plugin_slurm import Executor
 Executor.next_seconds_between_status_checks = property(lambda self: 1, lambda self, value: None)
-main(sys.argv[1:])
+main()
 """
-"""Snakemake's own command line; SLURM is asked for the state of jobs every second, for users every 65 to 180 s."""
+"""The command `snakemake`; SLURM is asked for the state of jobs every second, for users every 65 to 180 s."""
 
 
 def missing():

@@ -21,7 +21,8 @@ pytestmark = pytest.mark.usefixtures("slurm")
 INTERRUPTIONS = int(os.environ.get("LOSSATLAS_INTERRUPTIONS", "5"))
 """How often the training is interrupted; five in a row are of five kinds. docs/reliability.md has a longer run."""
 
-LONGER = {"runs": {"minimum": {"recipe": {"epochs": 60 * max(INTERRUPTIONS, 5)}}}}
+LONGER = {"runs": {"minimum": {"recipe": {"epochs": 14 * max(INTERRUPTIONS, 5), "batch": 2}}}}
+"""An epoch takes some tenths of a second; an interruption rarely more than ten of them."""
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -174,11 +175,11 @@ class Disturbed:
     def kill_snakemake(self):
         """Kill Snakemake, cancel what it left in the queue, and start it again, as docs/cluster.md says."""
         self.running.kill()
+        ask("scancel", *jobs(self.folder))
         refused = slurm_tools.snakemake(self.folder, self.path, overrides=LONGER)
         assert refused.returncode != 0
         assert "caused by a kill signal" in refused.stdout
         assert "--unlock" in refused.stdout
-        ask("scancel", *jobs(self.folder))
         self.unlock()
         self.start()
 
@@ -218,7 +219,9 @@ def test_interrupted_training_ends_with_the_same_bits(undisturbed, disturbed, rn
     reference, path = undisturbed
     survived = dict.fromkeys(KINDS, 0)
     disturbed.reach(1)
+    disturbed.process().suspend()  # so that as much of it is left on any machine
     second = slurm_tools.snakemake(disturbed.folder, path, overrides=LONGER)
+    disturbed.process().resume()
     assert second.returncode != 0
     assert "cannot be locked" in second.stdout
     assert "no other Snakemake process is trying to create the same files" in second.stdout
