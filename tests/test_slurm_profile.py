@@ -1,4 +1,4 @@
-"""How the SLURM profile's settings make the executor plugin ask for states, with and without accounting.
+"""The SLURM profile's settings against the executor plugin: job arrays, and states with and without accounting.
 
 The plugin is real, SLURM's commands are small scripts: tests/slurm has a real SLURM, but none with accounting.
 """
@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from snakemake_executor_plugin_slurm import Executor, ExecutorSettings
-from workflow_tools import ROOT
+from workflow_tools import ALL, ROOT, planned
 
+from lossatlas.workflow import resources
 from lossatlas.workflow.slurm import keep_jobs_in_sight
 
 PROFILE = yaml.safe_load((ROOT / "slurm/config.yaml").read_text())
@@ -111,3 +112,15 @@ def test_a_controller_that_does_not_answer_is_asked_again(tools):
     asking, running = check("7", "4_1")
     assert running == ["7", "4_1"]
     assert asking.succeeded == asking.failed == []
+
+
+def test_nothing_holds_a_fan_out_back(tmp_path):
+    """The plugin drops a batch that is smaller than what stays ready, and gives all of an array what its first asks for."""
+    jobs = planned(ROOT, ["--profile", "slurm", ALL, "--directory", str(tmp_path)])
+    fan_out = [job for job in jobs if job.rule == PROFILE["slurm-array-jobs"]]
+    assert fan_out
+    assert len(fan_out) < PROFILE["jobs"]
+    assert len(fan_out) < int(PROFILE["max-jobs-per-timespan"].split("/")[0])
+    assert resources.ARRAYS == ("retrains",)
+    for name in ("mem_mb", "runtime", "gpu"):
+        assert len({job.resources[name] for job in fan_out}) == 1

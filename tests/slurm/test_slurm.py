@@ -9,12 +9,10 @@ import pandas as pd
 import pytest
 import slurm_tools
 import workflow_tools
-import yaml
 from slurm_tools import Running, ask, cluster, epoch, jobs, records, training_processes, until
 from workflow_tools import ROOT
 
 from lossatlas.store import open_hdf5, read_table
-from lossatlas.workflow import resources
 
 pytestmark = pytest.mark.usefixtures("slurm")
 
@@ -66,21 +64,6 @@ def test_from_login_node_to_figure(tmp_path, profile):
     assert len({job["ArrayJobId"] for job in fan_out}) == 1
     assert len({job["ArrayTaskId"] for job in fan_out}) == 3
     assert not any("ArrayJobId" in job for job in ours if job not in fan_out)
-
-
-def test_profile_holds_no_fan_out_back():
-    """The plugin drops a batch that is smaller than what stays ready, so nothing may split the jobs of an array's rule."""
-    profile = yaml.safe_load((ROOT / "slurm/config.yaml").read_text())
-    fan_out = [
-        job for job in workflow_tools.planned(ROOT, ["--profile", "slurm", workflow_tools.ALL]) if job.rule == "retrain"
-    ]
-    assert fan_out
-    assert len(fan_out) < profile["jobs"]
-    assert len(fan_out) < int(profile["max-jobs-per-timespan"].split("/")[0])
-    assert profile["slurm-array-jobs"] == "retrain"
-    assert "retrains" in resources.ARRAYS
-    for name in ("mem_mb", "runtime", "gpu"):
-        assert len({job.resources[name] for job in fan_out}) == 1
 
 
 # ---------------------------------------------------------------------------------------------------------------------
