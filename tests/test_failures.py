@@ -1,12 +1,15 @@
 """What a user is told when something is wrong: one line that names it and the remedy; earlier results stay whole."""
 
+import contextlib
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
-from workflow_tools import ALL, ROOT, checksums, copy, error_lines, overrides, snakemake
+import torch
+from workflow_tools import ALL, ROOT, checksums, copy, error_lines, overrides, plan, snakemake, start
 
 GRAMS = "results/grams"
 
@@ -189,3 +192,33 @@ def test_full_disk_keeps_earlier_results_and_more_room_completes(built, tmp_path
     done = snakemake(tmp_path, target)
     assert done.returncode == 0, done.stdout
     assert made[0].exists()
+
+
+def test_disk_that_fills_during_training_loses_no_whole_epoch(built, tmp_path, small_disk):
+    longer = [overrides(runs={"path": {"recipe": {"epochs": 40}}})]
+    figure = "results/figures/tiny/norms.png"
+    shutil.copytree(built / "results/data", small_disk / "data")
+    (target,) = [job.output[0] for job in plan(tmp_path, figure, config=longer) if job.rule == "train"]
+    state = small_disk / ".state/runs" / Path(target).parent.name / "state.pt"
+
+    def epochs():
+        return torch.load(state, weights_only=True)["epoch"] if state.exists() else -1
+
+    process = start(tmp_path, target, config=longer)
+    while epochs() < 2:
+        assert process.poll() is None
+        time.sleep(0.02)
+    with contextlib.suppress(OSError):  # the training takes the last bytes first
+        fill(small_disk, 0)
+    assert process.wait() != 0
+    done = epochs()
+    assert done >= 2
+    (line,) = error_lines(refused(tmp_path, target, config=longer))
+    assert "the disk is full while writing results/runs/" in line
+    assert epochs() == done
+    assert not (tmp_path / target).exists()
+    subprocess.run(["mount", "-o", "remount,size=128m", small_disk], check=True)
+    finished = snakemake(tmp_path, target, config=longer)
+    assert finished.returncode == 0, finished.stdout
+    log = small_disk / "logs/train" / f"{Path(target).parent.name}.log"
+    assert f"resume unit 0 after {done} whole epochs" in log.read_text()

@@ -336,6 +336,10 @@ class Plan:
             found += [*study.figures.values(), *study.tables.values(), study.claims]
         return found
 
+    def of_kind(self, kind: str) -> list[Artefact]:
+        """Return all artefacts of a kind."""
+        return [made for (found, _), made in self.artefacts.items() if found == kind]
+
     def artefact(self, kind: str, id: str) -> Artefact:
         """Return an artefact by its folder name; one no study asks for is a :class:`LossatlasError`."""
         if (kind, id) not in self.artefacts:

@@ -4,6 +4,7 @@ Everything random in epoch e is drawn from generators seeded by (job seed, e), s
 carried over an interruption: a job resumed after epoch e continues with the bits an uninterrupted one would have had.
 """
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from lossatlas.points import Journal
 from lossatlas.seeds import derive
 from lossatlas.store import atomic
 from lossatlas.train.recipe import learning_rate
+
+log = logging.getLogger(__name__)
 
 EVALUATION_BATCH = 500
 """Images of one evaluation batch: activations of small networks then stay in the cache."""
@@ -80,6 +83,7 @@ class Recorder:
         self.state = State()
         if self.file.exists():
             self.state = State(**torch.load(self.file, map_location="cpu", weights_only=True))
+            log.info("resume unit %d after %d whole epochs", self.state.unit, self.state.epoch)
         self.journal.truncate(len(self.state.rows))
 
     def record(self, model: nn.Module, row: dict) -> None:

@@ -10,6 +10,8 @@ import sys
 
 from snakemake.cli import main as snakemake
 
+from lossatlas.workflow.slurm import keep_jobs_in_sight
+
 _PAIR = re.compile(r"[A-Za-z_][\w.]*=")
 
 
@@ -37,5 +39,6 @@ def separate_targets(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """Run Snakemake."""
+    keep_jobs_in_sight()
     sys.argv[1:] = separate_targets(sys.argv[1:])
     snakemake()

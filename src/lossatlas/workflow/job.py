@@ -14,6 +14,7 @@ from typing import Any
 from lossatlas.errors import LossatlasError
 from lossatlas.provenance import Provenance, commit, versions
 from lossatlas.store import is_disk_full, read_provenance
+from lossatlas.workflow.exclusive import exclusive
 
 
 class Job:
@@ -54,6 +55,20 @@ class Job:
         """Return all named outputs."""
         return {name: Path(path) for name, path in self._snakemake.output.items()}
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until no other job makes the same files; end here if it has made the artefact meanwhile.
+
+        An artefact's path says all it depends on, so another job's is as good; a figure's does not.
+        """
+        first = str(next(iter(self._snakemake.output)))
+        with exclusive(Path("results/.locks") / f"{first.replace(os.sep, '+')}.lock") as waited:
+            if waited and self._artefact and all(Path(path).exists() for path in self._snakemake.output):
+                logging.info("another job has made it meanwhile")
+                logging.info("done")
+                sys.exit(0)
+            yield
+
     def complete_manifest(self, manifest: dict) -> dict:
         """Add to the gallery's manifest what only a job knows: commit, versions, seconds of each artefact."""
         for study in manifest["studies"]:
@@ -86,7 +101,8 @@ def job(snakemake: Any) -> Iterator[Job]:
     try:
         this = Job(snakemake)
         logging.info("start %s", snakemake.rule)
-        yield this
+        with this.alone():
+            yield this
         logging.info("done: %.1f s of CPU", time.process_time())
     except Exception as error:
         logging.exception("failed")

@@ -122,12 +122,17 @@ class Wiring:
         return Described(f"{study}/{name}", content)
 
     def resources(self, kind: str) -> dict[str, Callable[..., Any]]:
-        """Return a rule's resource functions, sized from the spec of the job at hand."""
+        """Return a rule's resource functions, sized from the spec of the job at hand, or of all of an array's jobs."""
 
         def sized(name: str) -> Callable[..., Any]:
             def value(wildcards: Any, attempt: int = 1) -> Any:
-                spec = self.artefact(kind, wildcards.id).spec if hasattr(wildcards, "id") else {}
-                return resources.size(kind, name, spec, attempt)
+                jobs = [self.artefact(kind, wildcards.id)] if hasattr(wildcards, "id") else []
+                if kind in resources.ARRAYS:
+                    jobs = self.plan.of_kind(kind)
+                try:
+                    return resources.size(kind, name, jobs, attempt)
+                except LossatlasError as error:
+                    raise WorkflowError(str(error)) from None
 
             return value
 

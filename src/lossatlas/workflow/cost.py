@@ -1,0 +1,191 @@
+"""What training costs, counted from the spec: parameters, arithmetic, examples, steps. Imports no torch.
+
+Convolutions and linear layers are counted, one multiplication and one addition a weight and output position; batch
+norm, activations and pooling are left out.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from math import prod
+
+from lossatlas.data import catalogue as data_sets
+from lossatlas.models.catalogue import per_block
+from lossatlas.specs import Artefact
+
+UNKNOWN_MODEL: Mapping = {"name": "wrn", "depth": 28, "width": 2, "shortcut": True}
+"""What a user's own builder is taken for on images: nothing is known of it before it is imported."""
+
+FLAT_BUILDER: Mapping = {"name": "mlp", "widths": [1024, 1024], "bias": True}
+"""The same for inputs that are no images."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution or linear layer.
+
+    Attributes:
+        weights: its number of weights, biases included.
+        multiplications: for one example.
+    """
+
+    weights: int
+    multiplications: int
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network's size.
+
+    Attributes:
+        layers: convolutions and linear layers.
+        parameters: D, batch norm's included.
+        flops: floating-point operations of one example's forward pass.
+    """
+
+    layers: int
+    parameters: int
+    flops: float
+
+
+def network(model: Mapping, shape: Sequence[int], outputs: int) -> Network:
+    """Return the size of a resolved model for inputs of ``shape`` (C, H, W) or (d,)."""
+    if "builder" in model:
+        model = UNKNOWN_MODEL if len(shape) == 3 else FLAT_BUILDER
+    make = {"wrn": _wrn, "mlp": _mlp, "cnn": _cnn}[str(model["name"])]
+    layers = list(make(model, tuple(shape), outputs))
+    norms = _norm_parameters(model) if model["name"] == "wrn" else 0
+    return Network(
+        len(layers), sum(layer.weights for layer in layers) + norms, 2.0 * sum(part.multiplications for part in layers)
+    )
+
+
+def _conv(inputs: int, outputs: int, kernel: int, positions: int, bias: bool) -> Layer:
+    weights = inputs * outputs * kernel**2
+    return Layer(weights + outputs * bias, weights * positions)
+
+
+def _linear(sizes: Sequence[int], bias: bool) -> Iterator[Layer]:
+    for fan_in, fan_out in pairwise(sizes):
+        yield Layer((fan_in + bias) * fan_out, fan_in * fan_out)
+
+
+def _mlp(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+    yield from _linear([prod(shape), *model["widths"], outputs], model["bias"])
+
+
+def _cnn(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+    depth, height, width = shape
+    blocks = len(model["channels"])
+    kernels, paddings = per_block(model["kernel"], blocks), per_block(model["padding"], blocks)
+    for filters, kernel, padding in zip(model["channels"], kernels, paddings, strict=True):
+        height, width = height + 2 * padding - kernel + 1, width + 2 * padding - kernel + 1
+        yield _conv(depth, filters, kernel, height * width, model["bias"])
+        depth, height, width = filters, height // model["pool"], width // model["pool"]
+    yield from _linear([depth * height * width, *model["hidden"], outputs], model["bias"])
+
+
+def _wrn_blocks(model: Mapping) -> Iterator[tuple[int, int, int]]:
+    """Yield (channels in, channels out, stride) of every block."""
+    previous = 16
+    for filters, stride in ((16 * model["width"], 1), (32 * model["width"], 2), (64 * model["width"], 2)):
+        for i in range((model["depth"] - 4) // 6):
+            yield previous, filters, stride if i == 0 else 1
+            previous = filters
+
+
+def _wrn(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+    channels, height, width = shape
+    yield _conv(channels, 16, 3, height * width, bias=False)
+    filters = 16
+    for inputs, filters, stride in _wrn_blocks(model):
+        height, width = -(-height // stride), -(-width // stride)
+        yield _conv(inputs, filters, 3, height * width, bias=False)
+        yield _conv(filters, filters, 3, height * width, bias=False)
+        if model["shortcut"] and (inputs != filters or stride != 1):
+            yield _conv(inputs, filters, 1, height * width, bias=False)
+    yield from _linear([filters, outputs], bias=True)
+
+
+def _norm_parameters(model: Mapping) -> int:
+    """Return the scales and shifts of a WRN's batch norms: two in each block, one at the end."""
+    blocks = list(_wrn_blocks(model))
+    return sum(2 * (inputs + outputs) for inputs, outputs, _ in blocks) + 2 * blocks[-1][1]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one training job computes.
+
+    Attributes:
+        network: the network trained.
+        train, test: examples.
+        bytes: of one example as stored.
+        steps: optimiser steps.
+        flops: forward and backward passes (3 forward passes) of every step, and the evaluation of every recorded row.
+        rows: weight vectors recorded.
+    """
+
+    network: Network
+    train: int
+    test: int
+    bytes: int
+    steps: int
+    flops: float
+    rows: int
+
+
+@cache
+def work(made: Artefact) -> Work:
+    """Return what a run or a retraining computes, from its spec and its data's."""
+    (data,) = made.inputs["data"]
+    train, test, shape, outputs, size = _examples(data.spec)
+    net = network(made.spec["model"], shape, outputs)
+    recipe = made.spec["recipe"]
+    jumps = len(made.spec.get("jumps", [None]))
+    epochs = recipe["epochs"] * jumps
+    rows = epochs + jumps if "jumps" in made.spec else _recorded(made.spec["record"], recipe["epochs"])
+    steps = epochs * -(-train // recipe["batch"])
+    flops = net.flops * (3.0 * epochs * train + rows * (train + test))
+    return Work(net, train, test, size, steps, flops, rows)
+
+
+def _recorded(record: Mapping, epochs: int) -> int:
+    """Return the rows a run records."""
+    fine = min(record["fine_epochs"], epochs)
+    return fine * record["per_epoch"] + (epochs - fine + 1 if record["epochs"] == "all" else 1)
+
+
+def _examples(spec: Mapping) -> tuple[int, int, tuple[int, ...], int, int]:
+    """Return training and test examples, shape, network outputs and bytes of one example of prepared data."""
+    about = data_sets.describe(spec["name"])
+    sizes = data_sets.describe_variant(spec["name"], spec["variant"])["sizes"]
+    train, test = (spec[part] or sizes[part] or 50_000 for part in ("train", "test"))
+    shape = tuple(about["shape"] or (3, 32, 32))
+    if len(shape) == 3 and spec["size"]:
+        shape = (shape[0], spec["size"], spec["size"])
+    classes = about.get("classes")
+    outputs = 1 if about["task"] == "regression" else len(classes) if isinstance(classes, list) else int(classes or 10)
+    return train, test, shape, outputs, prod(shape) * (1 if len(shape) == 3 else 4)
+
+
+def rows(made: Artefact) -> int:
+    """Return n, the number of points of a run, a retraining, a cloud, or of the cloud something is made from."""
+    if made.kind in ("runs", "retrains"):
+        return work(made).rows
+    if made.kind == "synthetic":
+        return int(made.spec["branches"] * made.spec["points"])
+    points = sum(rows(part) for part in made.inputs.get("points", ()))
+    if made.kind == "clouds":
+        return points + len(made.inputs.get("run", ()))
+    return max(rows(part) for parts in made.inputs.values() for part in parts)
+
+
+def dimension(made: Artefact) -> int:
+    """Return D, the number of weights of the points of a cloud, or of the cloud something is made from."""
+    if made.kind in ("runs", "retrains"):
+        return work(made).network.parameters
+    if made.kind == "synthetic":
+        return int(made.spec["dimension"])
+    return max(dimension(part) for parts in made.inputs.values() for part in parts)

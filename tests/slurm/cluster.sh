@@ -1,0 +1,159 @@
+#!/usr/bin/env bash
+# A real SLURM of one node with two pretend GPUs on this machine, for the tests. As root, with slurm-wlm and munge:
+#
+#   tests/slurm/cluster.sh start    start munged, slurmctld and slurmd
+#   tests/slurm/cluster.sh status   say whether they run, and what the node does; exit 1 when they do not
+#   tests/slurm/cluster.sh stop     cancel all jobs and stop what start has started
+#   tests/slurm/cluster.sh controller-kill | controller-start    the two halves of a restarted slurmctld
+#
+# The executor plugin drops SLURM_CONF inside jobs, so the configuration lies in /etc/slurm. One that is not ours is
+# never touched: on a machine with a SLURM of its own this script refuses to start.
+set -euo pipefail
+
+STATE=/run/lossatlas-slurm
+CONF=/etc/slurm/slurm.conf
+GRES=/etc/slurm/gres.conf
+MARK="# lossatlas test cluster"
+
+fail() {
+  echo "cluster.sh: $*" >&2
+  exit 1
+}
+
+running() { # running NAME: whether the daemon that start has started lives
+  local pid
+  pid=$(cat "$STATE/$1.pid" 2>/dev/null) && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ]
+}
+
+configure() {
+  if [ -e "$CONF" ] && ! grep -qF "$MARK" "$CONF"; then
+    fail "$CONF is not of this script; this machine has a SLURM of its own, which the tests leave alone"
+  fi
+  local host
+  host=$(hostname -s)
+  mkdir -p "$STATE/ctld" "$STATE/slurmd"
+  touch "$STATE/gpu0" "$STATE/gpu1"
+  cat > "$CONF" <<END
+$MARK
+ClusterName=lossatlas
+SlurmctldHost=$host(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+StateSaveLocation=$STATE/ctld
+SlurmdSpoolDir=$STATE/slurmd
+SlurmctldPidFile=$STATE/slurmctld.pid
+SlurmdPidFile=$STATE/slurmd.pid
+SlurmctldLogFile=$STATE/slurmctld.log
+SlurmdLogFile=$STATE/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+GresTypes=gpu
+ReturnToService=2
+MinJobAge=300
+KillWait=2
+SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2
+SlurmdParameters=config_overrides
+NodeName=$host NodeAddr=127.0.0.1 Sockets=1 CoresPerSocket=2 ThreadsPerCore=1 RealMemory=512000 Gres=gpu:test:2 State=UNKNOWN
+PartitionName=cpu Nodes=$host Default=YES MaxTime=INFINITE State=UP
+PartitionName=gpu Nodes=$host MaxTime=INFINITE State=UP
+END
+  echo "NodeName=$host Name=gpu Type=test File=$STATE/gpu[0-1]" > "$GRES"
+}
+
+await() { # await WHAT COMMAND...: wait half a minute for a command to succeed
+  local what=$1
+  shift
+  for _ in $(seq 150); do
+    if "$@" > /dev/null 2>&1; then return; fi
+    sleep 0.2
+  done
+  fail "$what; see $STATE/*.log"
+}
+
+start_munge() {
+  if munge -n 2> /dev/null | unmunge > /dev/null 2>&1; then return; fi # one runs already: leave it alone
+  mkdir -p /run/munge /var/log/munge
+  chown munge: /run/munge /var/log/munge
+  chmod 755 /run/munge
+  runuser -u munge -- munged --pid-file=/run/munge/munged.pid
+  await "munged does not answer" sh -c 'munge -n | unmunge'
+  cp /run/munge/munged.pid "$STATE/munged.pid"
+}
+
+node_is_up() {
+  case $(sinfo --noheader --nodes "$(hostname -s)" --format %T | head -n 1) in
+    idle | mixed | allocated) ;;
+    *) return 1 ;;
+  esac
+}
+
+start() {
+  [ "$(id -u)" = 0 ] || fail "starting SLURM's daemons needs root"
+  for tool in slurmctld slurmd munged; do
+    PATH=$PATH:/usr/sbin command -v "$tool" > /dev/null || fail "$tool is missing; apt-get install slurm-wlm munge"
+  done
+  configure
+  start_munge
+  running slurmctld || slurmctld -i
+  await "slurmctld does not answer" scontrol ping
+  running slurmd || slurmd
+  await "the node does not come up" node_is_up
+}
+
+stop_daemon() { # stop_daemon NAME SIGNAL: and wait until it is gone
+  local pid
+  running "$1" || return 0
+  pid=$(cat "$STATE/$1.pid")
+  kill "-$2" "$pid"
+  for _ in $(seq 100); do
+    [ -d "/proc/$pid" ] || break
+    sleep 0.1
+  done
+  if [ -d "/proc/$pid" ]; then kill -KILL "$pid"; fi
+}
+
+stop() {
+  if running slurmctld; then
+    scancel --user "$(id -un)" || true
+    for _ in $(seq 50); do
+      [ -n "$(squeue --noheader 2> /dev/null)" ] || break
+      sleep 0.2
+    done
+  fi
+  for daemon in slurmd slurmctld munged; do stop_daemon "$daemon" TERM; done
+  if grep -qF "$MARK" "$CONF" 2> /dev/null; then rm -f "$CONF" "$GRES"; fi
+  rm -rf "$STATE"
+}
+
+status() {
+  local all=0 daemon
+  for daemon in munged slurmctld slurmd; do
+    if running "$daemon"; then
+      echo "$daemon runs"
+    elif [ "$daemon" = munged ] && munge -n 2> /dev/null | unmunge > /dev/null 2>&1; then
+      echo "munged runs (not started here)"
+    else
+      echo "$daemon does not run"
+      all=1
+    fi
+  done
+  if [ "$all" = 0 ]; then sinfo --Node --long; fi
+  return "$all"
+}
+
+export PATH=$PATH:/usr/sbin
+case ${1:-} in
+  start | stop | status) "$1" ;;
+  controller-kill) stop_daemon slurmctld KILL ;;
+  controller-start)
+    slurmctld
+    await "slurmctld does not answer" scontrol ping
+    ;;
+  *) fail "usage: cluster.sh start | stop | status | controller-kill | controller-start" ;;
+esac

@@ -1,0 +1,249 @@
+"""The SLURM profile on a real SLURM: what jobs ask for, and what becomes of a run whatever happens to the cluster."""
+
+import os
+import re
+import socket
+import time
+
+import pandas as pd
+import pytest
+import slurm_tools
+import workflow_tools
+from slurm_tools import Running, ask, cluster, epoch, jobs, records, training_processes, until
+from workflow_tools import ROOT
+
+from lossatlas.store import open_hdf5, read_table
+
+pytestmark = pytest.mark.usefixtures("slurm")
+
+INTERRUPTIONS = int(os.environ.get("LOSSATLAS_INTERRUPTIONS", "5"))
+"""How often the training is interrupted; five in a row are of five kinds. docs/reliability.md has a longer run."""
+
+LONGER = {"runs": {"minimum": {"recipe": {"epochs": 14 * max(INTERRUPTIONS, 5), "batch": 2}}}}
+"""An epoch takes some tenths of a second; an interruption rarely more than ten of them."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# undisturbed
+
+
+@pytest.fixture
+def profile(tmp_path):
+    """Fill the profile in as docs/cluster.md says: partitions and the kind of GPU, in their one place."""
+    text = (ROOT / "slurm/config.yaml").read_text()
+    for line, value in (('# slurm_partition: "cpu"', 'slurm_partition: "cpu"'),
+                        ('# slurm_partition: "gpu"', 'slurm_partition: "gpu"'),
+                        ('# gpu_model: "a100"', 'gpu_model: "test"')):  # fmt: skip
+        assert text.count(line) == 1
+        text = text.replace(line, value)
+    folder = tmp_path / "profile"
+    folder.mkdir()
+    (folder / "config.yaml").write_text(text)
+    return folder
+
+
+def test_from_login_node_to_figure(tmp_path, profile):
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    done = slurm_tools.snakemake(tree, "results/figures/small/norms.png", profile=profile)
+    assert done.returncode == 0, done.stdout
+    assert (tree / "results/figures/small/norms.png").stat().st_size > 1000
+    assert not (tree / "results/.locks").exists()
+    assert not (tree / "results/.state").exists() or not list((tree / "results/.state").rglob("*.*"))
+    ours = [job for job in records() if job["WorkDir"] == str(tree)]
+    rules = {job["JobId"]: job["Comment"].removeprefix("rule_").split("_wildcards")[0] for job in ours}
+    assert sorted(rules.values()) == ["data", "figure", "gather", "gram", "retrain", "retrain", "retrain", "train"]
+    for job in ours:
+        trains = rules[job["JobId"]] in ("train", "retrain")
+        assert job["JobState"] == "COMPLETED"
+        assert job["Requeue"] == "1"
+        assert job["Partition"] == ("gpu" if trains else "cpu")
+        assert job.get("TresPerJob") == ("gres:gpu:test:1" if trains else None)
+        assert job["TimeLimit"] != "UNLIMITED"
+    fan_out = [job for job in ours if rules[job["JobId"]] == "retrain"]
+    assert len({job["ArrayJobId"] for job in fan_out}) == 1
+    assert len({job["ArrayTaskId"] for job in fan_out}) == 3
+    assert not any("ArrayJobId" in job for job in ours if job not in fan_out)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# disturbed
+
+
+def bits(path):
+    """Return what a points file holds."""
+    with open_hdf5(path, "points") as file:
+        return {name: file[name][...].tobytes() for name in ("theta", "buffers")}, read_table(path)
+
+
+def trained(folder):
+    """Return the path of the study's longer run, relative to a folder."""
+    given = slurm_tools.arguments(folder, "results/figures/small/norms.png", overrides=LONGER)
+    (path,) = [job.output[0] for job in workflow_tools.planned(ROOT, given) if job.rule == "train"]
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Return a folder where nothing went wrong, made without SLURM, and the path of the run in it."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    path = trained(folder)
+    done = slurm_tools.snakemake(folder, path, profile=None, overrides=LONGER)
+    assert done.returncode == 0, done.stdout
+    return folder, path
+
+
+class Disturbed:
+    """A training on the cluster, and what happens to it."""
+
+    def __init__(self, folder, path, rng):
+        """Start Snakemake."""
+        self.folder, self.path, self.rng = folder, path, rng
+        self.file = folder / path
+        self.log = folder / path.replace("/runs/", "/logs/train/").replace("/points.h5", ".log")
+        self.start()
+
+    def start(self):
+        """Start Snakemake, again or for the first time."""
+        options = ["--retries", str(INTERRUPTIONS)]
+        self.running = Running(self.folder, self.path, options=options, overrides=LONGER)
+
+    def reach(self, least):
+        """Wait until the training has committed an epoch; it must never fall behind what it had."""
+        before = epoch(self.folder)
+
+        def reached():
+            now = epoch(self.folder)
+            assert now >= before, f"{before} epochs were done, now {now}"
+            assert self.running.process.poll() is None, self.running.text()
+            assert not self.file.exists()
+            return now >= least and training_processes(self.folder)
+
+        until(reached, f"epoch {least}")
+
+    def process(self, *others):
+        """Return the one training process, once it is another than those given."""
+
+        def found():
+            return [process for process in training_processes(self.folder) if process.pid not in others]
+
+        (one,) = until(found, "a training process")
+        return one
+
+    def cancel(self):
+        """Cancel the job."""
+        ask("scancel", *jobs(self.folder, "RUNNING"))
+
+    def kill(self):
+        """Kill the training process as the kernel does when memory runs out."""
+        for process in training_processes(self.folder):
+            process.kill()
+
+    def lose_node(self):
+        """Take the node down under the job, and bring it back."""
+        node = f"nodename={socket.gethostname().split('.')[0]}"
+        ask("scontrol", "update", node, "state=down", "reason=test")
+        until(lambda: not jobs(self.folder, "RUNNING"), "the job to be requeued")
+        ask("scontrol", "update", node, "state=resume")
+        (job,) = jobs(self.folder)
+        ask("scontrol", "update", f"jobid={job}", "starttime=now")  # SLURM holds requeued jobs back for two minutes
+
+    def restart_controller(self):
+        """Kill slurmctld and start it again; the job on its node knows nothing of it."""
+        for half in ("controller-kill", "controller-start"):
+            status, text = cluster(half)
+            assert status == 0, text
+            time.sleep(self.rng.uniform(0, 1))
+
+    def kill_snakemake(self):
+        """Kill Snakemake, cancel what it left in the queue, and start it again, as docs/cluster.md says."""
+        self.running.kill()
+        ask("scancel", *jobs(self.folder))
+        refused = slurm_tools.snakemake(self.folder, self.path, overrides=LONGER)
+        assert refused.returncode != 0
+        assert "caused by a kill signal" in refused.stdout
+        assert "--unlock" in refused.stdout
+        self.unlock()
+        self.start()
+
+    def resumed_after(self):
+        """Return the whole epochs after which the training went on, as its log says."""
+
+        def said():
+            text = self.log.read_text() if self.log.exists() else ""
+            return re.search(r"resume unit 0 after (\d+) whole epochs", text)
+
+        return int(until(said, "the log of a training that resumes")[1])
+
+    def unlock(self):
+        """Remove the lock that a killed Snakemake has left."""
+        done = slurm_tools.snakemake(self.folder, self.path, options=["--unlock"], overrides=LONGER)
+        assert done.returncode == 0, done.stdout
+
+
+STARTS_AGAIN = ("cancel", "kill", "lose_node", "kill_snakemake")
+KINDS = (*STARTS_AGAIN, "restart_controller")
+
+
+@pytest.fixture
+def disturbed(undisturbed, tmp_path, rng):
+    """Return a training that has begun on the cluster."""
+    reference, path = undisturbed
+    slurm_tools.copy_data(reference, tmp_path)
+    training = Disturbed(tmp_path, path, rng)
+    yield training
+    if training.running.process.poll() is None:
+        training.running.kill()
+    for job in jobs(tmp_path):
+        ask("scancel", job)
+
+
+def test_interrupted_training_ends_with_the_same_bits(undisturbed, disturbed, rng):
+    reference, path = undisturbed
+    survived = dict.fromkeys(KINDS, 0)
+    disturbed.reach(1)
+    disturbed.process().suspend()  # so that as much of it is left on any machine
+    second = slurm_tools.snakemake(disturbed.folder, path, overrides=LONGER)
+    disturbed.process().resume()
+    assert second.returncode != 0
+    assert "cannot be locked" in second.stdout
+    assert "no other Snakemake process is trying to create the same files" in second.stdout
+    for kind in [kind for _ in range(INTERRUPTIONS) for kind in rng.permutation(KINDS)][:INTERRUPTIONS]:
+        disturbed.reach(epoch(disturbed.folder) + int(rng.integers(1, 6)))
+        time.sleep(rng.uniform(0, 0.3))
+        process, done = disturbed.process(), epoch(disturbed.folder)
+        getattr(disturbed, kind)()
+        if kind in STARTS_AGAIN:
+            disturbed.process(process.pid)
+            assert disturbed.resumed_after() >= done
+        else:
+            assert disturbed.process().pid == process.pid
+        disturbed.reach(done + 1)
+        survived[str(kind)] += 1
+        print(f"{kind} after {done} epochs: survived", flush=True)
+    leave_a_job_behind(disturbed)
+    assert disturbed.running.wait() == 0, disturbed.running.text()
+    (found, table), (expected, expected_table) = bits(disturbed.file), bits(reference / path)
+    assert found == expected
+    pd.testing.assert_frame_equal(table, expected_table, check_exact=True)
+    left = [file for pattern in ("*.part", "*.f32", "*.lock") for file in (disturbed.folder / "results").rglob(pattern)]
+    assert not left
+    print(f"survived: {survived}, and a job left behind")
+
+
+def leave_a_job_behind(training):
+    """Kill Snakemake and start it again while its job lives: the new job waits for the old one and takes its result."""
+    (old,) = jobs(training.folder, "RUNNING")
+    (process,) = training_processes(training.folder)
+    process.suspend()  # until the other job has had time to come
+    training.running.kill()
+    training.unlock()
+    training.start()
+
+    def told():
+        logs = (training.folder / ".snakemake/slurm_logs/rule_train").rglob("*.log")
+        return any(f"waiting for SLURM job {old}, process {process.pid} on " in log.read_text() for log in logs)
+
+    until(told, "the second job to meet the first")
+    assert not training.file.exists()
+    process.resume()
