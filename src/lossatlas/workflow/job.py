@@ -12,7 +12,10 @@ from typing import Any
 
 from lossatlas.errors import LossatlasError
 from lossatlas.provenance import Provenance, commit, versions
-from lossatlas.store import is_disk_full, read_provenance
+from lossatlas.store import is_disk_full, read_provenance, write_record
+
+ASKED = ("preset", "studies", "seed", "variants", "overrides")
+"""Keys of the configuration that decide what is made; every provenance keeps what they said."""
 
 
 class Job:
@@ -29,7 +32,8 @@ class Job:
         self.spec = about.get("spec", {})
         self.study, self.preset = about.get("study", ""), about.get("preset", "")
         self.product_inputs = about.get("inputs", {})
-        self.provenance = Provenance(about, self.root, snakemake.threads)
+        asked = {key: snakemake.config[key] for key in ASKED if snakemake.config.get(key)}
+        self.provenance = Provenance({**about, "config": asked}, self.root, snakemake.threads)
         self.state = Path("results/.state") / (f"{artefact.kind}/{artefact.id}" if artefact else snakemake.rule)
 
     def input(self, name: str) -> Path:
@@ -50,8 +54,13 @@ class Job:
 
     @property
     def outputs(self) -> dict[str, Path]:
-        """Return all named outputs."""
-        return {name: Path(path) for name, path in self._snakemake.output.items()}
+        """Return all named outputs, but for the record, which the frame itself writes."""
+        return {name: Path(path) for name, path in self._snakemake.output.items() if name != "record"}
+
+    def write_record(self) -> None:
+        """Write the output named ``record``, where the rule has one: provenance and checksums of the other outputs."""
+        if "record" in dict(self._snakemake.output.items()):
+            write_record(self.output("record"), self.provenance, list(self.outputs.values()))
 
     def complete_manifest(self, manifest: dict) -> dict:
         """Add to the gallery's manifest what only a job knows: commit, versions, seconds of each artefact."""
@@ -86,6 +95,7 @@ def job(snakemake: Any) -> Iterator[Job]:
         this = Job(snakemake)
         logging.info("start %s", snakemake.rule)
         yield this
+        this.write_record()
         logging.info("done")
     except Exception as error:
         logging.exception("failed")
