@@ -121,7 +121,7 @@ def _parts(group: h5py.Group, path: str) -> Iterator[bytes]:
         else:
             yield _header("dataset", place, _typename(item.dtype), item.shape)
             yield from _attributes(item, place)
-            yield from _values(item)
+            yield from map(_bytes, blocks(item))
 
 
 def _header(*parts: Any) -> bytes:
@@ -145,13 +145,14 @@ def _attributes(item: h5py.Group | h5py.Dataset, path: str) -> Iterator[bytes]:
             yield _bytes(array)
 
 
-def _values(data: h5py.Dataset) -> Iterator[bytes]:
+def blocks(data: h5py.Dataset) -> Iterator[np.ndarray]:
+    """Yield the values of a dataset in blocks of rows, each of :data:`BLOCK_BYTES` at most or one row."""
     if data.shape == () or 0 in data.shape:
-        yield _bytes(np.asarray(data[()]))
+        yield np.asarray(data[()])
         return
     rows = max(1, BLOCK_BYTES * data.shape[0] // max(data.size * data.dtype.itemsize, 1))
     for start in range(0, data.shape[0], rows):
-        yield _bytes(data[start : start + rows])
+        yield data[start : start + rows]
 
 
 def _bytes(array: np.ndarray) -> bytes:
