@@ -19,10 +19,12 @@ import yaml
 from lossatlas.config import load, read_yaml
 from lossatlas.errors import LossatlasError
 from lossatlas.plan import Plan, StudyPlan
+from lossatlas.specs import FILES
 
 PRESET = "quick"
 HEADER = "# Written by `python -m lossatlas.workflow.dvc_stages` from the quick preset; `make dvc` runs it.\n"
-CACHED = ("runs", "grams", "embeddings", "scores")
+PASSING = ("data", "retrains", "clouds", "synthetic")
+"""Kinds that DVC does not keep: large, and no figure reads them."""
 SHARED = "shared"
 
 
@@ -42,10 +44,8 @@ def _cached(study: StudyPlan) -> list[str]:
     """Return the files of a study that DVC keeps, kind by kind."""
     products = [*study.figures.values(), *study.tables.values(), study.claims]
     made = {p.path: p for product in products for artefact in product.artefacts for p in artefact.ancestry()}
-    return sorted(
-        (path for path, part in made.items() if part.kind in CACHED),
-        key=lambda path: (CACHED.index(made[path].kind), path),
-    )
+    kept = [path for path, part in made.items() if part.kind not in PASSING]
+    return sorted(kept, key=lambda path: (list(FILES).index(made[path].kind), path))
 
 
 def stages(plan: Plan, entries: Mapping[str, str]) -> dict:
@@ -56,9 +56,7 @@ def stages(plan: Plan, entries: Mapping[str, str]) -> dict:
         entries: study -> how its file is named in YAML or on the command line, a name or a path.
     """
     if SHARED in plan.studies:
-        raise LossatlasError(
-            f"study {SHARED!r}: DVC's stage of what several studies need has that name; rename it"
-        )
+        raise LossatlasError(f"study {SHARED!r}: DVC's stage of what several studies need has that name; rename it")
     cached = {name: _cached(study) for name, study in plan.studies.items()}
     owners = {path: [name for name in cached if path in cached[name]] for paths in cached.values() for path in paths}
     shared = [path for path, names in owners.items() if len(names) > 1]
