@@ -281,8 +281,8 @@ def test_files_and_manifest_follow_the_kind(moving_plan):
     assert "svg" not in figures["animation"]
     assert "mp4" not in figures["fig1"]
     assert catalogue.formats("embedding", ["pdf"]) == ("pdf",)
-    (stage,) = [s for name, s in dvc_stages.stages(moving_plan)["stages"].items() if name.endswith("figures")]
-    assert f"{stem}animation.png" in stage["cmd"]
+    stages = dvc_stages.stages(moving_plan, {"tiny": "tiny"})["stages"]
+    assert f"{stem}animation.png" in stages["tiny"]["cmd"]
 
 
 def test_each_figure_belongs_to_one_rule(moving_plan):

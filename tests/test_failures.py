@@ -179,7 +179,7 @@ def test_full_disk_keeps_earlier_results_and_more_room_completes(built, tmp_path
         target = sorted((built / "results" / kind).glob("*/*.h5"))[0].relative_to(built).as_posix()
     made = [tmp_path / target]
     if kind == "figures":
-        made += [path.with_suffix(suffix) for path in made for suffix in (".pdf", ".csv")]
+        made += [path.with_suffix(suffix) for path in made for suffix in (".pdf", ".csv", ".json")]
     for path in made:
         path.unlink()
     fill(small_disk, free)

@@ -4,6 +4,7 @@ A finished file appears whole (written under a temporary name, synced, renamed);
 live in a :class:`Journal` until then. The format is described in ``docs/design.md``.
 """
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from lossatlas.checksum import SOURCES, stored_content
 from lossatlas.errors import LossatlasError
 from lossatlas.store import create, open_hdf5, table_in, write_table
 
@@ -122,7 +124,7 @@ def gather(
     """Gather rows of many points files into one cloud by HDF5 virtual datasets: no weight is copied.
 
     Args:
-        output: the cloud to make. It names its sources by paths relative to itself.
+        output: the cloud to make. It names its sources by paths relative to itself, and their content digests.
         sources: (points file, row numbers or None for all of them), in the order the cloud is to have.
         provenance: JSON-able description of what made the file.
         names: (run, replica) of each source; they replace the table's column ``run`` and add ``replica``.
@@ -132,11 +134,13 @@ def gather(
     """
     tables: list[pd.DataFrame] = []
     spans, layouts = [], []
+    gathered: list[dict] = []
     for path, rows in sources:
         with open_hdf5(path, "points") as file:
             table = table_in(file)
             shapes = {name: file[name].shape for name in ("theta", "buffers")}
             layouts.append((file.attrs["layout"], file.attrs["buffer_layout"]))
+            content = stored_content(file)
         if shapes["theta"][0] != len(table):
             raise LossatlasError(
                 f"{path}: {shapes['theta'][0]} weight vectors but {len(table)} table rows; delete it and run again"
@@ -145,6 +149,13 @@ def gather(
             raise LossatlasError(
                 f"{path}: its network differs from that of {sources[0][0]}; gather clouds of one network"
             )
+        gathered.append(
+            {
+                "file": os.path.relpath(path, output.parent),
+                "content": content,
+                "rows": rows if rows is None else list(rows),
+            }
+        )
         rows = list(range(len(table))) if rows is None else [range(len(table))[row] for row in rows]
         table = table.iloc[rows]
         if names is not None:
@@ -155,6 +166,7 @@ def gather(
     merged = pd.concat(tables, ignore_index=True)
     with create(output, "points", provenance) as file:
         file.attrs["layout"], file.attrs["buffer_layout"] = layouts[0]
+        file.attrs[SOURCES] = json.dumps(gathered, default=list)
         for name in ("theta", "buffers"):
             dim = spans[0][2][name][1]
             virtual = h5py.VirtualLayout((len(merged), dim), np.float32)

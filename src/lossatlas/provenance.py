@@ -1,5 +1,13 @@
-"""What made a file: spec, hash, commit, versions, machine, seconds."""
+"""What made a file: spec, hash, commit, versions, machine, seconds.
 
+    python -m lossatlas.provenance FILE                  print it, and the command that makes the file again
+    python -m lossatlas.provenance --verify FILE         make it again from the data on, in a scratch folder; compare
+    python -m lossatlas.provenance --verify --step FILE  the same, from the artefacts it is directly made from
+
+FILE is anything lossatlas makes: HDF5, PNG, PDF, CSV. Exit status 1 when it has no provenance, is corrupt or differs.
+"""
+
+import argparse
 import json
 import os
 import platform
@@ -76,3 +84,34 @@ class Provenance(dict):
 def dumps(record: Mapping) -> str:
     """Return a provenance record as the JSON that artefacts carry; a job's own record is closed first."""
     return json.dumps(record.finished() if isinstance(record, Provenance) else dict(record))
+
+
+def main() -> int:
+    """Print the provenance of the file on the command line, or verify it."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lossatlas.provenance", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("--verify", action="store_true", help="make it again in a scratch folder and compare")
+    parser.add_argument("--step", action="store_true", help="with --verify: only the last step")
+    parser.add_argument("--cores", type=int, default=1, help="with --verify: for Snakemake (default: 1)")
+    given = parser.parse_args()
+    # This module is imported by every job; what reads files and plans is not needed there.
+    from lossatlas import origin, recompute
+    from lossatlas.errors import LossatlasError
+
+    try:
+        root = recompute.repository()
+        if not given.verify:
+            print(origin.describe(given.file, origin.read(given.file), root), end="")
+            return 0
+        found = recompute.verify(given.file, root, given.cores, given.step)
+    except LossatlasError as error:
+        print(f"lossatlas: error: {error}", file=sys.stderr)
+        return 1
+    print(recompute.report(given.file, found))
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

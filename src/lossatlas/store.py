@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from lossatlas import checksum
 from lossatlas.errors import LossatlasError
 from lossatlas.provenance import dumps
 
@@ -33,15 +34,22 @@ def atomic(path: Path) -> Iterator[Path]:
 def create(path: Path, kind: str, provenance: Mapping) -> Iterator[h5py.File]:
     """Open a new artefact file for writing; it appears under its name, whole, when the block is left without error.
 
+    It carries two checksums (:mod:`lossatlas.checksum`): of what it holds, and a seal over every byte.
+
     Args:
         path: the file to make.
         kind: attribute ``kind``: ``points``, ``gram``, ``embedding``, ``data``.
         provenance: JSON-able description of what made it; written last, so that its seconds count the writing.
     """
-    with atomic(Path(path)) as part, _Sink(part) as sink, h5py.File(sink, "w", libver="latest") as file:
-        file.attrs["kind"] = kind
-        yield file
-        file.attrs["provenance"] = dumps(provenance)
+    with atomic(Path(path)) as part:
+        block = checksum.SEAL_BYTES
+        with _Sink(part) as sink, h5py.File(sink, "w", libver="latest", userblock_size=block) as file:
+            file.attrs["kind"] = kind
+            yield file
+            if sink.error is None:  # what a full disk has swallowed cannot be read back
+                file.attrs[checksum.CONTENT] = checksum.content_digest(file)
+            file.attrs["provenance"] = dumps(provenance)
+        checksum.seal(part)
 
 
 class _Sink:
@@ -148,13 +156,23 @@ def read_table(path: Path, kind: str | Sequence[str] = ("points", "gram", "embed
 
 
 def provenance_file(path: Path) -> Path:
-    """Return the JSON file beside an artefact in CSV that keeps its provenance."""
-    return path.with_suffix(".json")
+    """Return the JSON file beside an artefact or product that keeps its provenance and checksum: its record."""
+    return path.with_name(path.name.split(".")[0] + ".json")
+
+
+def write_record(path: Path, provenance: Mapping, files: Sequence[Path]) -> None:
+    """Write the record of finished files in one folder: what made them, and their checksums."""
+    text = checksum.record_text(
+        json.loads(dumps(provenance)), {file.name: checksum.file_digest(file) for file in files}
+    )
+    with atomic(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def read_provenance(path: Path) -> dict:
     """Read the provenance of any artefact: inside an HDF5 file, beside a CSV one."""
     if path.suffix == ".csv":
-        return json.loads(provenance_file(path).read_text(encoding="utf-8"))
+        record = json.loads(provenance_file(path).read_text(encoding="utf-8"))
+        return {key: value for key, value in record.items() if key not in (checksum.FILES, checksum.RECORD)}
     with h5py.File(path, "r") as file:
         return json.loads(file.attrs["provenance"])

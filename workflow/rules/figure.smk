@@ -4,6 +4,7 @@ rule figure:
         lambda w: PLAN.files("figures", w.study, w.figure),
     output:
         **{kind: f"results/figures/{{study}}/{{figure}}.{kind}" for kind in (*PLAN.config.formats, "csv")},
+        record="results/figures/{study}/{figure}.json",
     log:
         "results/logs/figure/{study}/{figure}.log",
     wildcard_constraints:
@@ -27,6 +28,7 @@ rule animate:
         mp4="results/figures/{study}/{figure}.mp4",
         gif="results/figures/{study}/{figure}.gif",
         csv="results/figures/{study}/{figure}.csv",
+        record="results/figures/{study}/{figure}.json",
     log:
         "results/logs/animate/{study}/{figure}.log",
     wildcard_constraints:
@@ -47,6 +49,7 @@ rule table:
         lambda w: PLAN.files("tables", w.study, w.table),
     output:
         csv="results/tables/{study}/{table}.csv",
+        record="results/tables/{study}/{table}.json",
     log:
         "results/logs/table/{study}/{table}.log",
     resources:
@@ -65,6 +68,8 @@ rule claims:
         lambda w: PLAN.files("claims", w.study),
     output:
         csv="results/claims/{study}.csv",
+        metrics="results/claims/{study}.metrics.json",
+        record="results/claims/{study}.json",
     log:
         "results/logs/claims/{study}.log",
     resources:
@@ -83,6 +88,7 @@ rule scorecard:
         claims=[f"results/claims/{study}.csv" for study in PLAN.studies],
     output:
         csv="results/claims.csv",
+        record="results/claims.json",
     log:
         "results/logs/scorecard.log",
     message:
@@ -95,6 +101,7 @@ rule index:
     """List every artefact of the configured studies: name, hash, spec, and what asked for it."""
     output:
         csv="results/index.csv",
+        record="results/index.json",
     log:
         "results/logs/index.log",
     params:

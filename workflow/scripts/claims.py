@@ -3,6 +3,8 @@
 from lossatlas.workflow.job import job
 
 with job(snakemake) as this:
-    from lossatlas.claims.evaluate import evaluate, write
+    from lossatlas.claims.evaluate import evaluate, write, write_metrics
 
-    write(evaluate(this.spec["claims"], this.product_inputs, this.study, this.preset), this.output("csv"))
+    table = evaluate(this.spec["claims"], this.product_inputs, this.study, this.preset)
+    write(table, this.output("csv"))
+    write_metrics(table, this.output("metrics"))

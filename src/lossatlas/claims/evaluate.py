@@ -1,5 +1,6 @@
 """Measure claims and give each its verdict. Thresholds stand in the studies and are never changed here."""
 
+import json
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -67,6 +68,19 @@ def write(table: pd.DataFrame, csv: Path | str) -> None:
     """Write claims as CSV, whole or not at all."""
     with atomic(Path(csv)) as part:
         table.to_csv(part, index=False, lineterminator="\n")
+
+
+def write_metrics(table: pd.DataFrame, path: Path | str) -> None:
+    """Write claim -> {ours, verdict} as JSON, the form of metrics that DVC compares between commits.
+
+    Six digits: the last bits of a value differ between machines, and no verdict hangs on them.
+    """
+    metrics: dict[str, dict[str, float | str]] = {}
+    for name, value, verdict in zip(table["id"], table["ours"].astype(float), table["verdict"], strict=True):
+        measured = {"ours": float(f"{value:.6g}")} if np.isfinite(value) else {}
+        metrics[str(name)] = {**measured, "verdict": str(verdict)}
+    with atomic(Path(path)) as part:
+        part.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
 
 
 def judge(measurement: Measurement, holds: Mapping[str, Any]) -> str:

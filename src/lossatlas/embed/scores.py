@@ -45,8 +45,7 @@ from lossatlas.embed.gram import Array, Gram
 from lossatlas.embed.methods import embed
 from lossatlas.errors import LossatlasError
 from lossatlas.figures.catalogue import EXACT, SCORES, TRAJECTORY
-from lossatlas.provenance import dumps
-from lossatlas.store import atomic, provenance_file
+from lossatlas.store import atomic, provenance_file, write_record
 
 logger = logging.getLogger(__name__)
 
@@ -258,7 +257,6 @@ def score(gram: Gram, spec: Mapping[str, Any], truth: Gram | None = None) -> pd.
 
 def write(csv: Path, table: pd.DataFrame, provenance: Mapping[str, Any]) -> None:
     """Write scores as CSV and, beside them, what made them as JSON, each file whole or not at all."""
-    with atomic(provenance_file(csv)) as part:
-        part.write_text(dumps(provenance) + "\n", encoding="utf-8")
     with atomic(csv) as part:
         table.to_csv(part, index=False, lineterminator="\n")
+    write_record(provenance_file(csv), provenance, [csv])

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from lossatlas import __version__
 from lossatlas.errors import LossatlasError
 from lossatlas.figures.film import Film, encode
+from lossatlas.provenance import dumps
 from lossatlas.store import atomic
 
 HUES = ("#0072B2", "#D55E00", "#009E73", "#992E70", "#F0B429", "#56B4E9", "#6B6B6B")
@@ -222,7 +223,7 @@ def save(drawn: Drawn, outputs: Mapping[str, Path | str], title: str, provenance
 
     PNG keeps the provenance (JSON) under the text key ``lossatlas`` and the notes (JSON list) under
     ``lossatlas-notes``; PDF keeps it under Keywords, SVG under Description, MP4 and GIF as their comment. No file holds
-    a date of its own: the same numbers, provenance and versions give the same bytes.
+    a date besides that of the provenance: the same numbers, provenance and versions give the same bytes.
 
     Args:
         drawn: the figure and its numbers.
@@ -237,7 +238,7 @@ def save(drawn: Drawn, outputs: Mapping[str, Path | str], title: str, provenance
     unknown = [kind for kind in outputs if kind not in known]
     if unknown:
         raise LossatlasError(f"figure format {unknown[0]!r}: not one of {', '.join(known)}; correct `formats`")
-    text = json.dumps(provenance, sort_keys=True, ensure_ascii=True, default=str)
+    text = json.dumps(json.loads(dumps(provenance)), sort_keys=True)
     tool = f"lossatlas {__version__}"
     notes = json.dumps(list(drawn.notes))
     metadata: dict[str, dict[str, Any]] = {

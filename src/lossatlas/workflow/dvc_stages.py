@@ -3,68 +3,82 @@
     python -m lossatlas.workflow.dvc_stages            write dvc.yaml
     python -m lossatlas.workflow.dvc_stages --check    exit 1 when dvc.yaml is not what the configuration says
 
-A study has three stages: its trained runs and its Gram matrices (cached: what ``dvc pull`` brings, and all that
-figures need), and its figures (drawn anew, cheap). Paths carry spec hashes, so a changed number changes this file.
+A study is one stage, named as it is, so that ``dvc pull <study>`` brings its trained runs, Gram matrices, embeddings
+and scores (all that its figures need) and its scorecard, a DVC metric. What several studies need is in the stage
+``shared``. Paths carry spec hashes, so a changed number changes this file; data are no dependencies of a stage, since
+those hashes count their checksums.
 """
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
 
 from lossatlas.config import load, read_yaml
-from lossatlas.data import catalogue
-from lossatlas.plan import Plan
-from lossatlas.specs import Artefact
+from lossatlas.errors import LossatlasError
+from lossatlas.plan import Plan, StudyPlan
+from lossatlas.specs import FILES
 
 PRESET = "quick"
 HEADER = "# Written by `python -m lossatlas.workflow.dvc_stages` from the quick preset; `make dvc` runs it.\n"
-CACHED = ("runs", "grams")
+PASSING = ("data", "retrains", "clouds", "synthetic")
+"""Kinds that DVC does not keep: large, and no figure reads them."""
+SHARED = "shared"
 
 
-def _command(study: str, targets: list[str]) -> str:
-    return f"snakemake --config preset={PRESET} 'studies=[{study}]' -- " + " ".join(targets)
+def _command(studies: list[str], targets: list[str]) -> str:
+    return f"snakemake --config preset={PRESET} 'studies=[{','.join(studies)}]' -- " + " ".join(targets)
 
 
-def _folder(made: Artefact) -> str:
-    return str(Path(made.path).parent)
+def _folders(paths: list[str]) -> list[str]:
+    return [str(Path(path).parent) for path in paths]
 
 
-def stages(plan: Plan) -> dict:
-    """Return the content of dvc.yaml; an artefact that two studies share belongs to the first."""
+def _outs(paths: list[str]) -> list[dict]:
+    return [{folder: {"persist": True}} for folder in _folders(paths)]
+
+
+def _cached(study: StudyPlan) -> list[str]:
+    """Return the files of a study that DVC keeps, kind by kind."""
+    products = [*study.figures.values(), *study.tables.values(), study.claims]
+    made = {p.path: p for product in products for artefact in product.artefacts for p in artefact.ancestry()}
+    kept = [path for path, part in made.items() if part.kind not in PASSING]
+    return sorted(kept, key=lambda path: (list(FILES).index(made[path].kind), path))
+
+
+def stages(plan: Plan, entries: Mapping[str, str]) -> dict:
+    """Return the content of dvc.yaml.
+
+    Args:
+        plan: of the quick preset.
+        entries: study -> how its file is named in YAML or on the command line, a name or a path.
+    """
+    if SHARED in plan.studies:
+        raise LossatlasError(f"study {SHARED!r}: DVC's stage of what several studies need has that name; rename it")
+    cached = {name: _cached(study) for name, study in plan.studies.items()}
+    owners = {path: [name for name in cached if path in cached[name]] for paths in cached.values() for path in paths}
+    shared = [path for path, names in owners.items() if len(names) > 1]
     found: dict[str, dict] = {}
-    taken: set[str] = set()
+    if shared:
+        needing = [entries[name] for name in cached if any(name in owners[path] for path in shared)]
+        found[SHARED] = {"cmd": _command(needing, shared), "outs": _outs(shared)}
     for name, study in plan.studies.items():
-        products = [*study.figures.values(), *study.tables.values(), study.claims]
-        parts = {p.path: p for product in products for made in product.artefacts for p in made.ancestry()}
-        deps = {kind: [_folder(p) for p in parts.values() if p.kind == kind] for kind in CACHED}
-        files = [
-            file
-            for p in parts.values()
-            if p.kind == "data"
-            for file in catalogue.tracked_files(p.spec["name"], p.spec["variant"])
-        ]
-        before = sorted(set(files))
-        for kind in CACHED:
-            own = sorted((p for p in parts.values() if p.kind == kind and p.path not in taken), key=lambda p: p.path)
-            if not own:
-                continue
-            taken |= {p.path for p in own}
-            found[f"{name}-{kind}"] = {
-                "cmd": _command(name, [p.path for p in own]),
-                "deps": before,
-                "outs": [{_folder(p): {"persist": True}} for p in own],
-            }
-            before = sorted(deps[kind])
-        claims = f"results/claims/{name}.csv"
+        own = [path for path in cached[name] if path not in shared]
+        metrics = f"results/claims/{name}.metrics.json"
         figures = [f"results/figures/{name}/{figure}.png" for figure in study.figures]
         tables = [f"results/tables/{name}/{table}.csv" for table in study.tables]
-        found[f"{name}-figures"] = {
-            "cmd": _command(name, [*figures, *tables, claims]),
-            "deps": sorted(deps["runs"] + deps["grams"]),
-            "outs": [{claims: {"cache": False, "persist": True}}],
+        entry = entries[name]
+        file = entry if entry.endswith((".yaml", ".yml")) else f"config/studies/{entry}.yaml"
+        stage = {
+            "cmd": _command([entry], [*own, *figures, *tables, metrics]),
+            "params": [{file: ["claims"]}],
+            "deps": _folders([path for path in cached[name] if path in shared]),
+            "outs": _outs(own),
+            "metrics": [{metrics: {"persist": True}}],
         }
+        found[name] = {key: value for key, value in stage.items() if value}
     return {"stages": found}
 
 
@@ -75,7 +89,8 @@ def main() -> int:
     check = parser.parse_args().check
     root = Path.cwd()
     raw = {**read_yaml(root / "config" / "config.yaml"), "preset": PRESET}
-    text = HEADER + yaml.safe_dump(stages(Plan(load(raw, root))), sort_keys=False, width=120)
+    entries = {Path(entry).stem: str(entry) for entry in raw["studies"]}
+    text = HEADER + yaml.safe_dump(stages(Plan(load(raw, root)), entries), sort_keys=False, width=120)
     file = root / "dvc.yaml"
     if check:
         if not file.exists() or file.read_text(encoding="utf-8") != text:

@@ -13,8 +13,11 @@ from typing import Any
 
 from lossatlas.errors import LossatlasError
 from lossatlas.provenance import Provenance, commit, versions
-from lossatlas.store import is_disk_full, read_provenance
+from lossatlas.store import is_disk_full, read_provenance, write_record
 from lossatlas.workflow.exclusive import exclusive
+
+ASKED = ("preset", "studies", "seed", "variants", "overrides")
+"""Keys of the configuration that decide what is made; every provenance keeps what they said."""
 
 
 class Job:
@@ -31,7 +34,8 @@ class Job:
         self.spec = about.get("spec", {})
         self.study, self.preset = about.get("study", ""), about.get("preset", "")
         self.product_inputs = about.get("inputs", {})
-        self.provenance = Provenance(about, self.root, snakemake.threads)
+        asked = {key: snakemake.config[key] for key in ASKED if snakemake.config.get(key)}
+        self.provenance = Provenance({**about, "config": asked}, self.root, snakemake.threads)
         self.state = Path("results/.state") / (f"{artefact.kind}/{artefact.id}" if artefact else snakemake.rule)
 
     def input(self, name: str) -> Path:
@@ -52,8 +56,13 @@ class Job:
 
     @property
     def outputs(self) -> dict[str, Path]:
-        """Return all named outputs."""
-        return {name: Path(path) for name, path in self._snakemake.output.items()}
+        """Return all named outputs, but for the record, which the frame itself writes."""
+        return {name: Path(path) for name, path in self._snakemake.output.items() if name != "record"}
+
+    def write_record(self) -> None:
+        """Write the output named ``record``, where the rule has one: provenance and checksums of the other outputs."""
+        if "record" in dict(self._snakemake.output.items()):
+            write_record(self.output("record"), self.provenance, list(self.outputs.values()))
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -103,6 +112,7 @@ def job(snakemake: Any) -> Iterator[Job]:
         logging.info("start %s", snakemake.rule)
         with this.alone():
             yield this
+            this.write_record()
         logging.info("done: %.1f s of CPU", time.process_time())
     except Exception as error:
         logging.exception("failed")

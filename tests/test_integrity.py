@@ -1,0 +1,327 @@
+"""A store that never lies: whatever is done to a file, fsck finds it and names it, and accuses no other."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from workflow_tools import copy
+
+from lossatlas import checksum
+from lossatlas.errors import LossatlasError
+from lossatlas.integrity import BAD, UNSEALED, WHOLE, check
+from lossatlas.points import Journal, gather, write_points
+from lossatlas.store import create, open_hdf5, write_record, write_table
+
+CASES = 240
+"""Random corruptions tried; docs/reliability.md names this number."""
+
+
+def states(results):
+    """Return state -> files of it below a folder."""
+    found = {WHOLE: set(), UNSEALED: set(), BAD: set()}
+    for finding in check([results]):
+        found[finding.state].add(finding.path)
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# corruptions: each changes files of a tree by chance and returns those it changed
+
+
+def truncate(files, rng):
+    """Cut a file off at any byte."""
+    path = files[rng.integers(len(files))]
+    os.truncate(path, rng.integers(path.stat().st_size))
+    return [path]
+
+
+def flip(files, rng):
+    """Flip one to eight bits anywhere: in the seal, in values, in HDF5's own structures, in bytes no one reads."""
+    path = files[rng.integers(len(files))]
+    data = bytearray(path.read_bytes())
+    for place in rng.choice(len(data), size=rng.integers(1, 9), replace=False):
+        data[place] ^= 1 << rng.integers(8)
+    path.write_bytes(data)
+    return [path]
+
+
+def delete_row(files, rng):
+    """Delete a row: in HDF5 from every dataset that has it, so that the file still reads well; in CSV a line."""
+    tables = [path for path in files if path.suffix in (".h5", ".csv")]
+    path = tables[rng.integers(len(tables))]
+    if path.suffix == ".csv":
+        lines = path.read_text().splitlines(keepends=True)
+        del lines[rng.integers(len(lines))]
+        path.write_text("".join(lines))
+        return [path]
+    with h5py.File(path, "r+") as file:
+        found = []
+        file.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
+        chosen = file[found[rng.integers(len(found))]]
+        rows = chosen.shape[0]
+        row = rng.integers(rows) if rows else 0
+        for name in found:
+            if rows == 0 or file[name].shape[0] == rows:
+                data, dtype = file[name][...], file[name].dtype
+                del file[name]
+                file.create_dataset(name, data=np.delete(data, row, axis=0) if rows else data, dtype=dtype)
+    return [path]
+
+
+def swap(files, rng):
+    """Exchange two files of one kind of name."""
+    first = files[rng.integers(len(files))]
+    alike = [path for path in files if path.suffix == first.suffix and path != first]
+    if first.suffix == ".h5":
+        alike = [path for path in alike if path.name == first.name] or alike
+    second = alike[rng.integers(len(alike))]
+    data = first.read_bytes(), second.read_bytes()
+    first.write_bytes(data[1])
+    second.write_bytes(data[0])
+    return [first, second]
+
+
+def clouds_over(results, changed):
+    """Return the gathered clouds that refer to a changed file."""
+    found = set()
+    for cloud in results.glob("clouds/*/points.h5"):
+        with h5py.File(cloud) as file:
+            sources = json.loads(file.attrs[checksum.SOURCES])
+        if {Path(os.path.normpath(cloud.parent / source["file"])) for source in sources} & set(changed):
+            found.add(cloud)
+    return found
+
+
+def test_every_random_corruption_is_found_and_named(built, tmp_path, rng):
+    results = copy(built, tmp_path) / "results"
+    files = sorted(states(results)[WHOLE])
+    assert {path.suffix for path in files} == {".h5", ".csv", ".json", ".png", ".pdf"}
+    whole = {path: path.read_bytes() for path in files}
+    followers = {path: clouds_over(results, [path]) for path in files}
+    tried = dict.fromkeys((truncate, flip, delete_row, swap), 0)
+    for case in range(CASES):
+        corrupt = list(tried)[case % len(tried)]
+        tried[corrupt] += 1
+        changed = corrupt(files, rng)
+        bad = states(results)[BAD]
+        assert set(changed) <= bad, (case, corrupt.__name__, changed)
+        assert bad <= set(changed).union(*(followers[path] for path in changed)), (case, corrupt.__name__, changed)
+        for path in changed:
+            path.write_bytes(whole[path])
+    assert sum(tried.values()) == CASES
+    assert min(tried.values()) >= CASES // 4
+    assert states(results) == {WHOLE: set(files), UNSEALED: set(), BAD: set()}
+    print(f"found and named: {tried}")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# what the command says
+
+
+def fsck(folder, *paths):
+    """Run the command in a folder."""
+    command = [sys.executable, "-m", "lossatlas.fsck", *map(str, paths)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def test_command_names_file_reason_and_remedy(built, tmp_path):
+    folder = copy(built, tmp_path)
+    done = fsck(folder)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.endswith("0 bad, 0 without a checksum\n")
+    first, second = (path.relative_to(folder) for path in sorted((folder / "results/runs").glob("*/points.h5"))[:2])
+    data = (folder / first).read_bytes()
+    (folder / first).write_bytes((folder / second).read_bytes())
+    os.truncate(folder / second, 5000)
+    done = fsck(folder, "results/runs")
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert (
+        f"{first}: BAD: another artefact lies in its place: runs/{second.parent.name}; delete {first.parent}"
+        in lines[0]
+    )
+    assert f"{second}: BAD: 5000 bytes, written with" in lines[1]
+    assert lines[-1] == "4 files: 2 whole, 2 bad, 0 without a checksum"
+    (folder / first).write_bytes(data)
+    done = fsck(folder, "nowhere")
+    assert done.returncode == 1
+    assert done.stderr.startswith("lossatlas: error: nowhere: no such file or folder")
+
+
+def test_remedy_works(built, tmp_path):
+    """A cloud whose source is bad: what the message says brings the same content back."""
+    from workflow_tools import snakemake
+
+    folder = copy(built, tmp_path)
+    cloud = min((folder / "results/clouds").glob("paths-*/points.h5"))
+    with h5py.File(cloud) as file:
+        (entry,) = json.loads(file.attrs[checksum.SOURCES])
+    source = Path(os.path.normpath(cloud.parent / entry["file"]))
+    flipped = bytearray(source.read_bytes())
+    flipped[-1] ^= 1
+    source.write_bytes(flipped)
+    lines = fsck(folder).stdout.splitlines()
+    assert len(lines) == 3
+    assert f"{cloud.relative_to(folder)}: BAD: its source {source.relative_to(folder)} is bad" in lines[0]
+    assert f"{source.relative_to(folder)}: BAD: its bytes are not those" in lines[1]
+    shutil.rmtree(source.parent)
+    assert f"its source {source.relative_to(folder)} is missing" in fsck(folder).stdout
+    done = snakemake(folder, source.relative_to(folder).as_posix())
+    assert done.returncode == 0, done.stdout
+    assert fsck(folder).returncode == 0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the checksums themselves
+
+
+def write_old(path, provenance):
+    """Write an artefact as earlier versions did: without checksums."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w", libver="latest") as file:
+        file.attrs["kind"] = "points"
+        file.attrs["provenance"] = json.dumps(provenance)
+        file.create_dataset("theta", data=np.ones((3, 4), np.float32))
+        write_table(file, pd.DataFrame({"run": ["a", "b", "c"]}))
+
+
+def test_old_files_are_readable_and_reported_apart(tmp_path):
+    about = {"kind": "runs", "label": "net", "hash": "0123456789"}
+    path = tmp_path / "results/runs/net-0123456789/points.h5"
+    write_old(path, about)
+    with open_hdf5(path, "points") as file:
+        assert file["theta"].shape == (3, 4)
+    (finding,) = check([tmp_path / "results"])
+    assert (finding.state, finding.path) == (UNSEALED, path)
+    done = fsck(tmp_path)
+    assert done.returncode == 0
+    assert "no checksum: an earlier version wrote it" in done.stdout
+    scores = tmp_path / "results/scores/tree-0123456789/scores.csv"
+    scores.parent.mkdir(parents=True)
+    scores.write_text("a\n1\n")
+    scores.with_suffix(".json").write_text(json.dumps({**about, "kind": "scores", "label": "tree"}) + "\n")
+    assert {finding.state for finding in check([tmp_path / "results"])} == {UNSEALED}
+    moved = tmp_path / "results/runs/net-9876543210"  # even without checksums a swapped file is found
+    moved.mkdir()
+    shutil.copy(path, moved / "points.h5")
+    assert {finding.path for finding in check([tmp_path / "results"]) if finding.state == BAD} == {moved / "points.h5"}
+    os.truncate(path, path.stat().st_size - 100)
+    assert "truncated" in next(finding for finding in check([path])).reason
+
+
+def test_rewritten_by_another_programme(tmp_path):
+    with create(tmp_path / "a.h5", "points", {"hash": "x"}) as file:
+        file.create_dataset("theta", data=np.ones((3, 4), np.float32))
+    with h5py.File(tmp_path / "a.h5") as old, h5py.File(tmp_path / "b.h5", "w") as new:
+        old.copy("theta", new)
+        for name, value in old.attrs.items():
+            new.attrs[name] = value
+    (finding,) = check([tmp_path / "b.h5"])
+    assert finding.state == BAD
+    assert "its seal is gone" in finding.reason
+
+
+def test_seal_is_the_digest_of_what_lies_behind_it(tmp_path, rng):
+    with create(tmp_path / "a.h5", "gram", {}) as file:
+        file.create_dataset("gram", data=rng.standard_normal((30, 30)))
+    data = (tmp_path / "a.h5").read_bytes()
+    words = data[: checksum.SEAL_BYTES].decode().split()
+    assert words[4] == hashlib.sha256(data[checksum.SEAL_BYTES :]).hexdigest()
+    assert int(words[6]) == len(data)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file.userblock_size == checksum.SEAL_BYTES
+
+
+def content(path):
+    with h5py.File(path) as file:
+        assert checksum.stored_content(file) == checksum.content_digest(file)
+        return checksum.content_digest(file)
+
+
+def points_file(path, theta, provenance, chunks=True, **table):
+    with create(path, "points", provenance) as file:
+        file.attrs["layout"] = file.attrs["buffer_layout"] = "[]"
+        file.create_dataset("theta", data=theta, chunks=chunks)
+        file.create_dataset("buffers", data=np.zeros((len(theta), 0), np.float32))
+        write_table(file, pd.DataFrame(table))
+    return content(path)
+
+
+def test_content_digest_is_of_what_is_read(tmp_path, rng):
+    """Date, chunks and slack do not count; a bit, a name, a type, a shape, the order of columns do."""
+    theta = rng.standard_normal((7, 12)).astype(np.float32)
+    table = {"run": list("abcdefg"), "epoch": np.arange(7.0)}
+    first = points_file(tmp_path / "0.h5", theta, {"created": "today"}, **table)
+    assert points_file(tmp_path / "1.h5", theta, {"created": "tomorrow"}, chunks=(1, 5), **table) == first
+    changed = theta.copy()
+    changed[rng.integers(7), rng.integers(12)] *= np.float32(1 + 2**-23)
+    others = [
+        points_file(tmp_path / "2.h5", changed, {}, **table),
+        points_file(tmp_path / "3.h5", theta.astype(np.float64), {}, **table),
+        points_file(tmp_path / "4.h5", theta.reshape(7, 12)[:, ::-1], {}, **table),
+        points_file(tmp_path / "5.h5", theta, {}, **dict(reversed(table.items()))),
+        points_file(tmp_path / "6.h5", theta, {}, **{**table, "run": ["ab", "", *"cdefg"]}),
+        points_file(tmp_path / "7.h5", theta, {}, run=table["run"], epochs=table["epoch"]),
+    ]
+    assert len({first, *others}) == 1 + len(others)
+
+
+def test_content_digest_reads_blocks_of_rows(tmp_path, rng, monkeypatch):
+    theta = rng.standard_normal((41, 9)).astype(np.float32)
+    whole = points_file(tmp_path / "0.h5", theta, {}, run=["x"] * 41)
+    monkeypatch.setattr(checksum, "BLOCK_BYTES", 9 * 4 * 3 + 1)
+    assert points_file(tmp_path / "1.h5", theta, {}, run=["x"] * 41) == whole
+
+
+def test_cloud_follows_the_content_of_its_sources(tmp_path, rng):
+    """A source computed again to the same bits is the same source; another row order or another source is not."""
+    folder = tmp_path / "results"
+    thetas = [rng.standard_normal((4, 6)).astype(np.float32) for _ in range(2)]
+    for i, theta in enumerate(thetas):
+        points_file(folder / f"retrains/{i}/points.h5", theta, {"created": "today"}, epoch=np.arange(4.0))
+    sources = [(folder / f"retrains/{i}/points.h5", rows) for i, rows in enumerate(([-1], None))]
+    cloud = folder / "clouds/c/points.h5"
+    gather(cloud, sources, {})
+    before = content(cloud)
+    gather(cloud, [sources[0], (sources[1][0], [0, 2, 3])], {})
+    assert content(cloud) != before
+    gather(cloud, sources, {"created": "later"})
+    assert content(cloud) == before
+    points_file(sources[1][0], thetas[1], {"created": "tomorrow"}, epoch=np.arange(4.0))
+    assert states(folder)[BAD] == set()
+    points_file(sources[1][0], thetas[1] + 1, {"created": "tomorrow"}, epoch=np.arange(4.0))
+    (finding,) = [finding for finding in check([folder]) if finding.state == BAD]
+    assert finding.path == cloud
+    assert f"its source {sources[1][0]} is not the one it was gathered from" in finding.reason
+
+
+def test_journal_of_many_rows_is_sealed(tmp_path, rng):
+    with Journal(tmp_path / "state", 5, 2) as journal:
+        for _ in range(20):
+            journal.append(rng.standard_normal(5).astype(np.float32), rng.standard_normal(2).astype(np.float32))
+        write_points(
+            tmp_path / "points.h5", journal, pd.DataFrame({"epoch": np.arange(20.0)}), "[]", "[]", {"hash": "x"}
+        )
+    assert check([tmp_path / "points.h5"])[0].state == WHOLE
+
+
+def test_hidden_folders_above_hide_nothing(tmp_path):
+    file = tmp_path / ".cache/results/tables/t/a.csv"
+    file.parent.mkdir(parents=True)
+    file.write_text("x\n")
+    write_record(file.with_suffix(".json"), {"hash": "x"}, [file])
+    file.write_text("y\n")
+    assert states(tmp_path / ".cache/results")[BAD] == {file}
+
+
+def test_nothing_there_is_an_error(tmp_path):
+    with pytest.raises(LossatlasError, match="no such file or folder"):
+        check([tmp_path / "results"])
