@@ -214,8 +214,8 @@ def test_trained_on_a_cluster_drawn_on_a_laptop(project, server, tmp_path):
     run(cluster, sys.executable, "-m", "lossatlas.workflow.dvc_stages")
     said = dvc(cluster, "repro")
     assert "retrain" in said
-    dvc(cluster, "push")
     commit(cluster, "second")
+    dvc(cluster, "push", "--all-commits")  # with the scorecard of the commit before
     laptop = clone(cluster, tmp_path / "laptop")
     set_remote(laptop, address, settings)
     dvc(laptop, "pull", "tiny")

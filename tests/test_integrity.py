@@ -1,4 +1,4 @@
-"""A store that never lies: whatever is done to a file, fsck finds it and names it, and accuses no other."""
+"""A store that never lies: whatever is done to a file, fsck finds it and names it, and accuses none but what hangs on it."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from lossatlas import checksum
 from lossatlas.errors import LossatlasError
 from lossatlas.integrity import BAD, UNSEALED, WHOLE, check
 from lossatlas.points import Journal, gather, write_points
-from lossatlas.store import create, open_hdf5, write_record, write_table
+from lossatlas.store import create, open_hdf5, provenance_file, write_record, write_table
 
 CASES = 240
 """Random corruptions tried; docs/reliability.md names this number."""
@@ -100,12 +100,17 @@ def clouds_over(results, changed):
     return found
 
 
+def beside(files, record):
+    """Return the files that a record vouches for."""
+    return {path for path in files if path.suffix != ".h5" and record == provenance_file(path)}
+
+
 def test_every_random_corruption_is_found_and_named(built, tmp_path, rng):
     results = copy(built, tmp_path) / "results"
     files = sorted(states(results)[WHOLE])
     assert {path.suffix for path in files} == {".h5", ".csv", ".json", ".png", ".pdf"}
     whole = {path: path.read_bytes() for path in files}
-    followers = {path: clouds_over(results, [path]) for path in files}
+    followers = {path: clouds_over(results, [path]) | beside(files, path) for path in files}
     tried = dict.fromkeys((truncate, flip, delete_row, swap), 0)
     for case in range(CASES):
         corrupt = list(tried)[case % len(tried)]
@@ -119,7 +124,7 @@ def test_every_random_corruption_is_found_and_named(built, tmp_path, rng):
     assert sum(tried.values()) == CASES
     assert min(tried.values()) >= CASES // 4
     assert states(results) == {WHOLE: set(files), UNSEALED: set(), BAD: set()}
-    print(f"found and named: {tried}")
+    print("found and named:", {corrupt.__name__: count for corrupt, count in tried.items()})
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -320,6 +325,18 @@ def test_hidden_folders_above_hide_nothing(tmp_path):
     write_record(file.with_suffix(".json"), {"hash": "x"}, [file])
     file.write_text("y\n")
     assert states(tmp_path / ".cache/results")[BAD] == {file}
+
+
+def test_files_whose_record_is_bad_are_not_taken_for_whole(tmp_path):
+    """A record exchanged with the file it describes: neither passes."""
+    file, record = tmp_path / "a.metrics.json", tmp_path / "a.json"
+    file.write_text("{}\n")
+    write_record(record, {"hash": "x"}, [file])
+    assert [finding.state for finding in check([tmp_path])] == [WHOLE, WHOLE]
+    texts = file.read_text(), record.read_text()
+    file.write_text(texts[1])
+    record.write_text(texts[0])
+    assert states(tmp_path)[BAD] == {file, record}
 
 
 def test_nothing_there_is_an_error(tmp_path):

@@ -123,8 +123,10 @@ class Checker:
         broken = checksum.broken_record(text)
         if path == record:
             return self._record(path, broken, text)
+        if broken and _is_old_record(text):
+            return Finding(path, UNSEALED, "an earlier version wrote it")
         if broken:
-            return Finding(path, UNSEALED, f"its record {record} is bad or of an earlier version")
+            return Finding(path, BAD, f"nothing vouches for it: its record {record} is bad ({broken})")
         digests = json.loads(text)[checksum.FILES]
         if path.name not in digests:
             return Finding(path, UNSEALED, f"its record {record} does not name it")
