@@ -20,7 +20,7 @@ figures: setup
 test: setup
 	@echo "== tests (about 5 minutes on 2 cores)"
 	$(BIN)/dvc pull --quiet $(wildcard data/*.dvc)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(CORES) --dist loadgroup
 
 # make check     style, types, lint of the workflow, generated files
 check: setup
