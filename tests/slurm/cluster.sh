@@ -54,7 +54,7 @@ MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 GresTypes=gpu
-ReturnToService=2
+ReturnToService=1
 MinJobAge=300
 KillWait=2
 SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2

@@ -132,6 +132,11 @@ def training_processes(folder):
     return found
 
 
+def job_steps():
+    """Return the processes by which slurmd runs jobs here."""
+    return [process for process in psutil.process_iter(["name"]) if process.info["name"] == "slurmstepd"]
+
+
 def jobs(folder, *states):
     """Return the SLURM jobs of a folder in given states (all that are not over by default)."""
     lines = ask("squeue", "--noheader", "--format", "%i|%T|%Z").splitlines()

@@ -14,7 +14,7 @@ from workflow_tools import ROOT
 
 from lossatlas.store import open_hdf5, read_table
 
-pytestmark = pytest.mark.usefixtures("slurm")
+pytestmark = [pytest.mark.usefixtures("slurm"), pytest.mark.xdist_group("slurm")]
 
 INTERRUPTIONS = int(os.environ.get("LOSSATLAS_INTERRUPTIONS", "5"))
 """How often the training is interrupted; five in a row are of five kinds. docs/reliability.md has a longer run."""
@@ -144,6 +144,7 @@ class Disturbed:
         node = f"nodename={socket.gethostname().split('.')[0]}"
         ask("scontrol", "update", node, "state=down", "reason=test")
         until(lambda: not jobs(self.folder, "RUNNING"), "the job to be requeued")
+        until(lambda: not slurm_tools.job_steps(), "the node to be rid of the job")  # or SLURM drains it, jobs and all
         ask("scontrol", "update", node, "state=resume")
         (job,) = jobs(self.folder)
         ask("scontrol", "update", f"jobid={job}", "starttime=now")  # SLURM holds requeued jobs back for two minutes
