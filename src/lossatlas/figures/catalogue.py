@@ -130,6 +130,7 @@ KINDS: dict[str, Kind] = {
                 REQUIRED,
                 "Column, or `norm` (L2 norm of the weights) or `distance` (to the first point); a list makes panels.",
             ),
+            "only": Key((dict,), {}, "Column -> the value it must have, for rows that are to be drawn."),
             "group": Key((str, type(None)), None, "Column that splits a series into lines (run, seed, step)."),
             "labels": Key((dict,), {}, "Value of the group column -> shown label; equal shown labels are replicas."),
             "log": Key((str,), "none", "Logarithmic axes.", ("none", "x", "y", "both")),

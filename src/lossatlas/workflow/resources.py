@@ -8,7 +8,10 @@ IMAGES_PER_GPU_SECOND = 4000
 """Training throughput assumed of one GPU on WRN-28-2 at 32 px, images/s: cautious, and growing with each attempt."""
 
 PAPER_TRAINING_IMAGES = 50_000
-BASE_MINUTES = {"data": 30, "grams": 60, "embeddings": 30, "scores": 120, "synthetic": 15, "clouds": 15}
+ON_GPU = ("sweeps", "levelsets", "surfaces")
+"""Further kinds that evaluate networks for long."""
+
+BASE_MINUTES = {"sweeps": 480, "levelsets": 480, "surfaces": 120, "averages": 30, "data": 30, "grams": 60, "embeddings": 30, "scores": 120, "synthetic": 15, "clouds": 15}
 
 
 def size(kind: str, name: str, spec: Mapping, attempt: int) -> int:
@@ -25,9 +28,9 @@ def size(kind: str, name: str, spec: Mapping, attempt: int) -> int:
     """
     trains = kind in ("runs", "retrains")
     if name == "gpu":
-        return int(trains)
+        return int(trains or kind in ON_GPU)
     if name == "mem_mb":
-        return (6000 if trains else 3000) * attempt
+        return (6000 if trains or kind in ON_GPU else 3000) * attempt
     if not trains:
         return BASE_MINUTES.get(kind, 15) * attempt
     epochs = spec["recipe"]["epochs"] * len(spec.get("jumps", [1]))
