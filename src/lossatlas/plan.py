@@ -181,8 +181,8 @@ class StudyPlan:
         jump = {**JUMP, **entry}
         key = f"clouds.{name}.jump"
         run = self.run(jump["run"], jump.get("replica"), f"{key}.run")
-        parts = ("label", "labels", "model", "seeds", "resample", "scale")
-        spec = {part: run.spec[part] for part in parts if part in run.spec}
+        shared = ("label", "labels", "model", "seeds", "resample", "scale")
+        spec = {part: run.spec[part] for part in shared if part in run.spec}
         spec["recipe"] = resolve_retraining(run.spec["recipe"], jump["retrain"])
         spec |= {"master": self.config.seed, "normalise": jump["normalise"], "batch_norm": jump["batch_norm"]}
         jumps = [[seed, step] for seed in jump["seeds"] for step in jump["steps"]]

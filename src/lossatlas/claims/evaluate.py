@@ -1,7 +1,7 @@
 """Measure claims and give each its verdict. Thresholds stand in the studies and are never changed here."""
 
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from lossatlas.embed.gram import Gram
 from lossatlas.errors import LossatlasError
 from lossatlas.figures.scores import Scores
 from lossatlas.figures.tables import last_epoch
-from lossatlas.store import atomic
+from lossatlas.store import atomic, read_table
 
 COLUMNS = [
     "study",
@@ -126,9 +126,13 @@ class _Artefacts:
         self._known: dict[tuple[str, Path], Any] = {}
 
     def get(self, kind: str, path: Path) -> Any:
-        """Return a Gram matrix (``gram``) or the last recorded row of a run (``runs``)."""
+        """Return a Gram matrix (``gram``), a table (``average``) or the last recorded row of a run (``runs``)."""
         if (kind, path) not in self._known:
-            self._known[kind, path] = Gram.load(path) if kind == "gram" else last_epoch(path)
+            loaders: dict[str, Callable[[Path], Any]] = {
+                "gram": Gram.load,
+                "average": lambda file: read_table(file, "average"),
+            }
+            self._known[kind, path] = loaders.get(kind, last_epoch)(path)
         return self._known[kind, path]
 
 

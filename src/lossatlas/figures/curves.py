@@ -25,6 +25,9 @@ AXIS_LABELS = {
     "train_accuracy": "training accuracy",
     "test_loss": "test loss",
     "test_accuracy": "test accuracy",
+    "angle": "angle between ∇L and ∇R (degrees)",
+    "norm2": "squared norm of the weights",
+    "steps": "predictor steps",
 }
 DASHES: tuple[Any, ...] = (
     "-",

@@ -28,7 +28,8 @@ def probe(spec: Mapping, cloud_file: Path, data_file: Path, output: Path, proven
         if spec["replicas"] is not None:
             paths = paths[paths["replica"].isin(spec["replicas"])]
         ends = paths.groupby("replica")["steps"].idxmax()
-        theta = {int(r): torch.from_numpy(file["theta"][row].astype(np.float64)) for r, row in ends.items()}
+        replicas = paths.loc[ends, "replica"].astype(int)
+        theta = {r: torch.from_numpy(file["theta"][row].astype(np.float64)) for row, r in replicas.items()}
     mean = torch.stack(list(theta.values())).mean(0)
     seeds = {m["replica"]: m["seeds"] for m in spec["members"]}
     rows = []

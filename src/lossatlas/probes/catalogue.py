@@ -48,7 +48,9 @@ def resolve_interest(entry: Mapping[str, Any]) -> dict[str, Any]:
     known = INTERESTS[kind]
     for key in entry:
         if key != "kind" and key not in known:
-            raise LossatlasError(f"{key}: unknown key of {kind}; {nearest(key, list(known)) if known else 'it has none'}")
+            raise LossatlasError(
+                f"{key}: unknown key of {kind}; {nearest(key, list(known)) if known else 'it has none'}"
+            )
     found = {"kind": kind, **known, **entry}
     missing = [key for key in known if found[key] is None]
     if missing:

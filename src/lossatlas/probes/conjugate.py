@@ -39,7 +39,9 @@ class Conjugate(Traversal):
         self, landscape: Landscape, interest: Interest, start: Tensor, settings: Settings, level: float | None = None
     ) -> None:
         if not interest.smooth:
-            raise LossatlasError("level set: traversal 'conjugate' minimises a function; a walk has none: use predictor")
+            raise LossatlasError(
+                "level set: traversal 'conjugate' minimises a function; a walk has none: use predictor"
+            )
         super().__init__(landscape, interest, start, settings, level)
 
     def advance(self) -> None:
@@ -50,7 +52,7 @@ class Conjugate(Traversal):
         normal = s.gradient / math.sqrt(size2) if size2 > 0 else s.gradient
         along = without(toward, normal)
         if size2 == 0.0 or float(along.norm()) <= 1e-14 * float(toward.norm()):
-            self.stopped = "minimum"
+            self.stopped = "stationary"
             return
         direction, slope = self._direction(along, normal)
         mu = -float(toward @ s.gradient) / size2
@@ -70,7 +72,7 @@ class Conjugate(Traversal):
                 self.advance()
                 return
             if trial is None:
-                self.stopped = "minimum"  # no decrease along steepest descent beyond rounding
+                self.stopped = "stationary"  # no decrease along steepest descent beyond rounding
                 return
             length = 0.1 * trial.length
             s.rejected += 1

@@ -68,7 +68,7 @@ class Linear(Interest):
 
 
 class Function(Interest):
-    """R is any landscape: a differentiable torch function of theta (``FunctionLandscape``), or another network's loss."""
+    """R is any landscape: a differentiable torch function (``FunctionLandscape``), or another network's loss."""
 
     def __init__(self, function: Landscape) -> None:
         self.function = function

@@ -173,7 +173,7 @@ class Traversal(ABC):
 
     @property
     def finished(self) -> str | None:
-        """Why the traversal ends here (``steps``, ``gradients``, ``angle``, ``minimum``), or None."""
+        """Why the traversal ends here (``steps``, ``gradients``, ``angle``, ``stationary``), or None."""
         settings, s = self.settings, self.state
         if self.stopped is not None:
             return self.stopped
@@ -264,14 +264,14 @@ class Predictor(Traversal):
     def advance(self) -> None:
         """Take one predictor step with its corrections."""
         settings, s = self.settings, self.state
-        size = float(s.gradient.norm())
+        size2 = float(s.gradient @ s.gradient)
         toward = self.interest.gradient(s.theta, s.steps)
-        along = without(toward, s.gradient / size) if size > 0 else toward
+        along = torch.sub(toward, s.gradient, alpha=float(toward @ s.gradient) / size2) if size2 > 0 else toward
         length = float(along.norm())
-        if size == 0.0 or length <= 1e-14 * float(toward.norm()):
-            self.stopped = "minimum"
+        if size2 == 0.0 or length <= 1e-14 * float(toward.norm()):
+            self.stopped = "stationary"
             return
-        unit = along / length
+        unit = along.div_(length)
         if self.interest.smooth and s.memory.get("predictor") is not None:
             turned = degrees_between(unit, s.memory["predictor"])
             s.predictor *= settings.grow if turned < settings.threshold else settings.shrink

@@ -75,7 +75,9 @@ def sweep(study: StudyPlan, name: str, key: str) -> list[Artefact]:
         {"value": value, "replica": replica, "held_out": held, "seeds": _seeds(study, replica)}
         for value, replica, held in members
     ]
-    return [Artefact("sweeps", spec["label"], {**spec, "members": part}, {"data": (data,)}) for part in _parts(full, entry)]
+    return [
+        Artefact("sweeps", spec["label"], {**spec, "members": part}, {"data": (data,)}) for part in _parts(full, entry)
+    ]
 
 
 def levelset(study: StudyPlan, name: str, key: str) -> list[Artefact]:
@@ -107,7 +109,8 @@ def levelset(study: StudyPlan, name: str, key: str) -> list[Artefact]:
     replicas = entry["replicas"] or list(dict.fromkeys(m["replica"] for s in starts for m in s.spec["members"]))
     parts = []
     for group in _parts([{"replica": r, "seeds": _seeds(study, r)} for r in replicas], entry):
-        wanted = {member["replica"] for member in group} | {interest.get("replica")} - {None}
+        wanted = {int(member["replica"]) for member in group}
+        wanted |= {int(interest["replica"])} if "replica" in interest else set()
         sources = tuple(s for s in starts if wanted & {m["replica"] for m in s.spec["members"]})
         missing = wanted - {m["replica"] for s in sources for m in s.spec["members"]}
         if missing:

@@ -52,7 +52,8 @@ def surface(
     Args:
         landscape: L.
         plane: the plane in weight space.
-        x, y: coordinates of columns and rows.
+        x: coordinates of the columns.
+        y: coordinates of the rows.
         done: rows computed before, (k, len(x)).
         save: called with all rows so far, after each row.
     """

@@ -56,7 +56,9 @@ class _Starts:
     """The starting points of a job's replicas, and the layout of theta."""
 
     def __init__(self, spec: Mapping, files: Sequence[Path]) -> None:
-        self.spec, self.points = spec, {}
+        self.spec = spec
+        self.points: dict[int, tuple[Tensor, Tensor]] = {}
+        self.gradients: dict[int, int] = {}
         if not files:
             dim = _function(spec["function"]).dim
             self.layout = Layout(("theta",), ((dim,),), (WEIGHT,))
@@ -69,7 +71,9 @@ class _Starts:
                 self.buffer_layout = Layout.from_json(file.attrs["buffer_layout"])
                 for row in table.index[table["held_out"] == 0]:
                     point = torch.from_numpy(file["theta"][row]), torch.from_numpy(file["buffers"][row])
-                    self.points.setdefault(int(table["replica"][row]), point)
+                    replica = int(table["replica"][row])
+                    self.points.setdefault(replica, point)
+                    self.gradients.setdefault(replica, int(table["example_gradients"][row]))
 
     def of(self, replica: int) -> tuple[Tensor, Tensor]:
         """Return theta (D,) and buffers (B,) from which a replica starts."""
@@ -103,38 +107,38 @@ def _walk(
     path = traversal(
         landscape, _interest(spec, starts, landscape.dim), theta, Settings(**spec["settings"]), spec["level"]
     )
+    row = {**row_of(spec["label"], -1, 0.0, 0.0), "source": "levelset", "replica": about["replica"]}
+    row["start_gradients"] = starts.gradients.get(about["replica"], 0)
     progress = recorder.state
     if progress.epoch >= 0 and progress.model is not None:
         _restore(path, progress.model)
     else:
-        _record(spec, about, path, network, buffers, recorder)
+        _record(row, path, network, buffers, recorder)
     marks = {round(path.settings.steps * k / (spec["points"] - 1)) for k in range(1, spec["points"])}
     while path.finished is None:
         path.advance()
         if path.state.steps in marks and path.stopped is None:
-            _record(spec, about, path, network, buffers, recorder)
+            _record(row, path, network, buffers, recorder)
             bar.update(path.state.steps - max(progress.epoch, 0))
             progress.epoch = path.state.steps
         if recorder.due():
             progress.epoch, progress.model = path.state.steps, _kept(path)
             recorder.commit()
     if progress.rows[-1]["steps"] != path.state.steps:
-        _record(spec, about, path, network, buffers, recorder)
+        _record(row, path, network, buffers, recorder)
     progress.rows[-1]["stopped"] = path.finished
 
 
-def _record(
-    spec: Mapping, about: Mapping, path: Traversal, network: Member | None, buffers: Tensor, recorder: Recorder
-) -> None:
-    """Record the present point and its line of the table."""
+def _record(row: Mapping, path: Traversal, network: Member | None, buffers: Tensor, recorder: Recorder) -> None:
+    """Record the present point and its line of the table; ``example_gradients`` are those of the path alone."""
     s = path.state
     absent = {f"{part}_{name}": math.nan for part in ("train", "test") for name in ("loss", "accuracy")}
     measured = network.metrics(s.theta) if network is not None else absent
     seen = path.observe()
-    row = {**row_of(spec["label"], -1, 0.0, float(s.steps)), "source": "levelset", "replica": about["replica"]}
     examples = len(network.train.x) if network is not None else 1
-    row |= {**measured, **seen, "train_loss": s.loss, "example_gradients": seen["gradients"] * examples}
-    recorder.append(s.theta, buffers, {**row, "stopped": ""})
+    found = {**row, "epoch": float(s.steps), **measured, **seen, "train_loss": s.loss}
+    found["example_gradients"] = seen["gradients"] * examples
+    recorder.append(s.theta, buffers, {**found, "stopped": ""})
 
 
 def _kept(path: Traversal) -> dict[str, Any]:
@@ -145,9 +149,13 @@ def _kept(path: Traversal) -> dict[str, Any]:
 def _restore(path: Traversal, kept: Mapping[str, Any]) -> None:
     """Put a path where an earlier process left it."""
     device = path.landscape.device
-    rest = {key: value for key, value in kept.items() if key not in ("level", "tolerance")}
-    rest["memory"] = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in rest["memory"].items()}
-    path.state = State(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in rest.items()})
+
+    def placed(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value.to(device) if isinstance(value, Tensor) else value for key, value in values.items()}
+
+    rest = placed({key: value for key, value in kept.items() if key not in ("level", "tolerance")})
+    rest["memory"] = placed(rest["memory"])
+    path.state = State(**rest)
     path.level, path.tolerance = kept["level"], kept["tolerance"]
 
 

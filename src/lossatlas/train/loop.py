@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from lossatlas.data.augment import Augment
 from lossatlas.errors import LossatlasError
+from lossatlas.landscape import channels_last
 from lossatlas.layout import Layout
 from lossatlas.points import Journal
 from lossatlas.seeds import derive
@@ -32,7 +33,7 @@ COMMIT_SECONDS = 10.0
 """Time between commits of jobs whose units of work are shorter than a commit."""
 
 
-class Diverged(LossatlasError):
+class DivergedError(LossatlasError):
     """The training loss became infinite or NaN."""
 
 
@@ -57,6 +58,8 @@ class Examples:
     def inputs(self, x: Tensor) -> Tensor:
         """Return the network's inputs for raw examples: normalised, images channels_last (faster on CPU and GPU)."""
         x = self.normalise(x).to(self.dtype)
+        if x.ndim == 4 and x.shape[1] == 1:
+            return channels_last(x)
         return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
@@ -235,7 +238,7 @@ class Training:
         for number, batch in enumerate(batches, start=1):
             loss = self._step(examples.x[batch], examples.y[batch], generator)
             if not math.isfinite(loss):
-                raise Diverged(
+                raise DivergedError(
                     f"{self.name}: the training loss became {loss} in epoch {epoch + 1}, step {number} "
                     f"(lr {learning_rate(recipe, epoch):g}); lower recipe.lr or set recipe.clip"
                 )

@@ -14,8 +14,9 @@ import torch
 
 from lossatlas.layout import Layout
 from lossatlas.progress import Progress
-from lossatlas.train.loop import Diverged, Examples, Recorder, Training, pick_device
+from lossatlas.train.loop import DivergedError, Examples, Recorder, Training, pick_device
 from lossatlas.train.run import build_model, drawing, finish, make_examples, row_of
+
 
 def sweep(spec: Mapping, data_file: Path, output: Path, state: Path, provenance: Mapping) -> None:
     """Train every member of one job and keep its end point; resumes from the last commit to the same bits.
@@ -25,9 +26,10 @@ def sweep(spec: Mapping, data_file: Path, output: Path, state: Path, provenance:
             (key of the recipe that varies, or None), factor (the key's value is factor times the member's), history
             (evaluations during training), held_out (share), and members: value, replica, held_out, seeds.
         data_file: data.h5.
-        output: points.h5 to make. One row a member, with columns replica, value, held_out, gradients (examples whose
-            gradient was taken), source; a held-out member has validation_loss and validation_accuracy, the others
-            test_loss and test_accuracy. ``/history`` holds the same columns during training.
+        output: points.h5 to make. One row a member, with columns source, replica, parameter, value, optimizer,
+            held_out and example_gradients (examples whose gradient was taken, with repetition). A held-out member has
+            validation_loss and validation_accuracy, the others test_loss and test_accuracy. ``/history`` holds the
+            same columns during training.
         state: folder of the unfinished job; removed at the end.
         provenance: written into the output.
     """
@@ -68,9 +70,7 @@ def _examples(spec: Mapping, member: Mapping, data_file: Path) -> tuple[Examples
     return examples, outputs
 
 
-def _train(
-    spec: Mapping, member: Mapping, model: torch.nn.Module, examples: Examples, recorder: Recorder
-) -> None:
+def _train(spec: Mapping, member: Mapping, model: torch.nn.Module, examples: Examples, recorder: Recorder) -> None:
     """Train one member from its beginning, or from the last commit, and record its end and its history."""
     recipe = dict(spec["recipe"])
     if spec["parameter"] is not None:
@@ -87,7 +87,7 @@ def _train(
         before = recorder.layout.flatten(model)
         try:
             training.epoch(epoch)
-        except Diverged:
+        except DivergedError:
             recorder.layout.load_into(model, before)
             diverged = True
         if diverged or epoch + 1 in marks or epoch + 1 == epochs:
@@ -110,6 +110,7 @@ def _row(spec: Mapping, member: Mapping, training: Training, epoch: int, diverge
     measured, absent = ("validation", "test") if member["held_out"] else ("test", "validation")
     row = {**row_of(spec["label"], -1, 0.0, float(epoch)), "source": "sweep"}
     row |= {"replica": member["replica"], "value": float(member["value"]), "held_out": int(member["held_out"])}
+    row |= {"parameter": spec["parameter"] or "none", "optimizer": spec["recipe"]["optimizer"]}
     for quantity in ("loss", "accuracy"):
         row[f"train_{quantity}"] = found[f"train_{quantity}"]
         row[f"{measured}_{quantity}"] = found[f"test_{quantity}"]
@@ -117,4 +118,4 @@ def _row(spec: Mapping, member: Mapping, training: Training, epoch: int, diverge
     batches = [len(b) for b in torch.arange(len(training.examples.x)).split(training.recipe["batch"])]
     if len(batches) > 1 and batches[-1] == 1:
         batches.pop()  # as in Training.epoch
-    return {**row, "gradients": epoch * sum(batches)}
+    return {**row, "example_gradients": epoch * sum(batches)}

@@ -11,7 +11,18 @@ PAPER_TRAINING_IMAGES = 50_000
 ON_GPU = ("sweeps", "levelsets", "surfaces")
 """Further kinds that evaluate networks for long."""
 
-BASE_MINUTES = {"sweeps": 480, "levelsets": 480, "surfaces": 120, "averages": 30, "data": 30, "grams": 60, "embeddings": 30, "scores": 120, "synthetic": 15, "clouds": 15}
+BASE_MINUTES = {
+    "sweeps": 480,
+    "levelsets": 480,
+    "surfaces": 120,
+    "averages": 30,
+    "data": 30,
+    "grams": 60,
+    "embeddings": 30,
+    "scores": 120,
+    "synthetic": 15,
+    "clouds": 15,
+}
 
 
 def size(kind: str, name: str, spec: Mapping, attempt: int) -> int:
