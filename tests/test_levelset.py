@@ -103,7 +103,15 @@ def test_circle_ends_at_its_optimum_and_never_leaves_it(kind, corrector, fresh_s
 def test_ellipsoid_ends_at_the_point_of_least_norm(kind, rng):
     landscape, level, expected, start = ellipsoid(rng)
     path = walked(
-        landscape, SquaredNorm(), start, level, traversal=kind, steps=60000, angle=179.999, tolerance=1e-9, corrections=60
+        landscape,
+        SquaredNorm(),
+        start,
+        level,
+        traversal=kind,
+        steps=60000,
+        angle=179.999,
+        tolerance=1e-9,
+        corrections=60,
     )
     np.testing.assert_allclose(path.state.theta.numpy(), expected, atol=2e-3 * np.linalg.norm(expected))
     assert float(path.state.theta.norm()) == pytest.approx(np.linalg.norm(expected), rel=1e-6)
@@ -195,7 +203,9 @@ def test_correctors_agree(fresh_seed):
     assert float((ends["newton"] - ends["printed"]).norm()) < 0.05 * moved
 
 
-@pytest.mark.parametrize("kind, corrector", [("predictor", "newton"), ("predictor", "printed"), ("conjugate", "newton")])
+@pytest.mark.parametrize(
+    "kind, corrector", [("predictor", "newton"), ("predictor", "printed"), ("conjugate", "newton")]
+)
 def test_gradients_are_counted_exactly(kind, corrector, fresh_seed):
     model, x, y = tiny_task(torch.float64, fresh_seed)
     counted = Counted(NetworkLandscape(model, x, y))

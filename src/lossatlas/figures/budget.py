@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import NullFormatter
 
 from lossatlas.figures import style
 from lossatlas.figures.curves import AXIS_LABELS
@@ -56,6 +57,7 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
         begin = table.loc[table["label"] == "traversal", "example_gradients"].min()
         axes.axvline(begin, color=style.FAINT, linewidth=0.8, linestyle=":")
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("example-wise gradients, phase 1 included")
         quantity = str(table["quantity"].iloc[0])
         axes.set_ylabel(AXIS_LABELS[quantity] if quantity == "test_accuracy" else "test mean squared error")

@@ -44,6 +44,8 @@ def best(table: pd.DataFrame, choose: str, parameter: str = "weight_decay") -> f
         run that diverged is out.
     """
     rows = sweeps(table, parameter, held_out=choose == "validation")
+    if rows.empty:
+        return None
     diverged = rows.loc[~np.isfinite(rows[f"{choose}_loss"]), "value"]
     rows = rows[~rows["value"].isin(diverged)]
     means = rows.groupby("value")[[f"{choose}_accuracy", f"{choose}_loss"]].mean()
