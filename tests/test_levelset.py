@@ -88,7 +88,7 @@ def test_circle_ends_at_its_optimum_and_never_leaves_it(kind, corrector, fresh_s
             Linear(ONES),
             torch.randn(2, generator=generator, dtype=torch.float64),
             1.0,
-            lambda p: worst.append(abs(float(p.state.theta @ p.state.theta) - 1)),
+            lambda p, worst=worst: worst.append(abs(float(p.state.theta @ p.state.theta) - 1)),
             traversal=kind,
             corrector=corrector,
             steps=8000,

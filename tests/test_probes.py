@@ -252,7 +252,7 @@ def test_splits_differ_between_replicas_and_subsets_have_the_size_asked_for(made
         {**spec, "resample": {"kind": "subset", "train": 17}}, plan_members(plan, "split")[0]["seeds"], data
     )
     assert (len(subset.train.x), len(subset.test.x)) == (17, 30)
-    with pytest.raises(LossatlasError, match="resample.train is 500, but only 120"):
+    with pytest.raises(LossatlasError, match=r"resample\.train is 500, but only 120"):
         member({**spec, "resample": {"kind": "subset", "train": 500}}, plan_members(plan, "split")[0]["seeds"], data)
 
 

@@ -104,9 +104,7 @@ def _walk(
         if len(buffers):
             network = Member(network.train.at_buffers(buffers), network.test.at_buffers(buffers))
         landscape = network.train
-    path = traversal(
-        landscape, _interest(spec, starts, landscape.dim), theta, Settings(**spec["settings"]), spec["level"]
-    )
+    path = traversal(landscape, _interest(spec, starts, landscape), theta, Settings(**spec["settings"]), spec["level"])
     row = {**row_of(spec["label"], -1, 0.0, 0.0), "source": "levelset", "replica": about["replica"]}
     row["start_gradients"] = starts.gradients.get(about["replica"], 0)
     progress = recorder.state
@@ -159,26 +157,27 @@ def _restore(path: Traversal, kept: Mapping[str, Any]) -> None:
     path.level, path.tolerance = kept["level"], kept["tolerance"]
 
 
-def _interest(spec: Mapping, starts: _Starts, dim: int) -> Interest:
-    """Return the direction of interest that a spec names."""
-    entry = spec["interest"]
+def _interest(spec: Mapping, starts: _Starts, landscape: Landscape) -> Interest:
+    """Return the direction of interest that a spec names, on the landscape's device."""
+    entry, dim, device = spec["interest"], landscape.dim, landscape.device
     kind = entry["kind"]
     if kind == "norm2":
         return SquaredNorm()
     if kind == "towards":
-        return SquaredNorm(starts.of(entry["replica"])[0])
+        return SquaredNorm(starts.of(entry["replica"])[0].to(device))
     if kind == "linear":
         if len(entry["coefficients"]) != dim:
             raise LossatlasError(
                 f"level set {spec['label']}: interest.coefficients has {len(entry['coefficients'])} numbers, the "
                 f"landscape has {dim} dimensions"
             )
-        return Linear(torch.tensor(entry["coefficients"], dtype=torch.float64))
+        return Linear(torch.tensor(entry["coefficients"], dtype=torch.float64, device=device))
     if kind == "random":
-        return random_direction(dim, derive(entry["master"], "interest", entry["seed"]))
+        coefficients = random_direction(dim, derive(entry["master"], "interest", entry["seed"])).coefficients
+        return Linear(coefficients.to(device))
     if kind == "walk":
         return Walk(derive(entry["master"], "walk", entry["seed"]))
-    return Function(FunctionLandscape(_imported(entry["builder"]), dim))
+    return Function(FunctionLandscape(_imported(entry["builder"]), dim, device=device))
 
 
 def _imported(builder: str) -> Any:

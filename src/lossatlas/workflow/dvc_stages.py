@@ -3,8 +3,8 @@
     python -m lossatlas.workflow.dvc_stages            write dvc.yaml
     python -m lossatlas.workflow.dvc_stages --check    exit 1 when dvc.yaml is not what the configuration says
 
-A study has three stages: its trained runs and its Gram matrices (cached: what ``dvc pull`` brings, and all that
-figures need), and its figures (drawn anew, cheap). Paths carry spec hashes, so a changed number changes this file.
+A study has a stage for its trained runs, its Gram matrices and its small probes each (cached: what ``dvc pull`` brings,
+and all that figures need), and one for its figures (drawn anew, cheap). Paths carry spec hashes, so a changed number changes this file.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from lossatlas.specs import Artefact
 
 PRESET = "quick"
 HEADER = "# Written by `python -m lossatlas.workflow.dvc_stages` from the quick preset; `make dvc` runs it.\n"
-CACHED = ("runs", "grams")
+CACHED = ("runs", "grams", "surfaces", "averages")
 
 
 def _command(study: str, targets: list[str]) -> str:
@@ -62,7 +62,7 @@ def stages(plan: Plan) -> dict:
         tables = [f"results/tables/{name}/{table}.csv" for table in study.tables]
         found[f"{name}-figures"] = {
             "cmd": _command(name, [*figures, *tables, claims]),
-            "deps": sorted(deps["runs"] + deps["grams"]),
+            "deps": sorted(folder for kind in CACHED for folder in deps[kind]),
             "outs": [{claims: {"cache": False, "persist": True}}],
         }
     return {"stages": found}
