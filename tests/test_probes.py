@@ -356,7 +356,14 @@ def test_figures_table_and_claims_of_the_tiny_study(made, tmp_path, monkeypatch)
     )
     assert found.loc["norm", "ours"] < 1
     means = [theta_mean(folder, plan, cloud, which) for which in ("ends", "decay")]
-    assert f"{np.linalg.norm(means[0] - means[1]):.3g} in R^D" in found.loc["means", "detail"]
+    apart = np.linalg.norm(means[0] - means[1])
+    assert f"{apart:.3g} in R^D" in found.loc["means", "detail"]
+    assert found.loc["whole", "ours"] == pytest.approx(apart / np.linalg.norm(means[0]), rel=1e-5)
+    theta, _ = contents(folder / plan.cloud("iris", "").path)
+    paths = theta[np.flatnonzero(cloud["source"] == "levelset")].astype(np.float64)
+    axes = np.linalg.svd(paths - paths.mean(0), full_matrices=False)[2][:6]
+    gaps = [np.linalg.norm(axes @ (means[0] - other)) for other in (means[1], 0.0)]
+    assert found.loc["origin", "ours"] == pytest.approx(gaps[0] / gaps[1], rel=1e-4)
 
 
 def theta_mean(folder, plan, table, which):

@@ -169,11 +169,11 @@ LEVELSET_MEASURES: dict[str, Measure] = {
         {"against": ("decay", "plain"), "choose": _CHOOSE, "optimizer": ("sgd", "adam")},
     ),
     "means_apart": Measure(
-        "Distance of the mean end point from the mean weight-decay point in the first principal axes of the paths, "
-        "over the mean length of the paths' displacement there.",
+        "Distance of the mean end point from the mean weight-decay point in the first principal axes of the paths (or "
+        "in R^D), over the mean length of the paths' displacement there, or over the distance from the origin there.",
         {"cloud": "gram"},
-        {"axes": 6, "choose": "validation"},
-        {"choose": _CHOOSE},
+        {"axes": 6, "choose": "validation", "space": "axes", "relative_to": "displacement"},
+        {"choose": _CHOOSE, "space": ("axes", "whole"), "relative_to": ("displacement", "origin")},
     ),
     "average_loss": Measure(
         "Loss at the average of the end points over that at the end points, each on its replica's own examples.",

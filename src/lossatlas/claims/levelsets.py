@@ -122,10 +122,11 @@ def _mean(values: Array) -> str:
 
 
 def means_apart(inputs: Mapping[str, Sequence[Gram]], parameters: Mapping[str, Any]) -> Measurement:
-    """Distance of the mean end point from the mean weight-decay point over the mean length of the paths' displacement.
+    """Distance of the mean end point from the mean weight-decay point, in principal axes of the paths or in R^D.
 
-    In the span of the first ``axes`` principal axes of the paths. The detail has the same in R^D, and how near to the
-    origin both means are: the mean of independent networks is near it whatever they do.
+    It is relative to the mean length of the paths' displacement there, or to the distance of the mean end point from
+    the origin there. The latter is the control: axes that are spanned by the paths hold next to nothing of networks
+    trained independently, whose mean therefore falls near the origin's projection whatever they do.
     """
     (gram,) = inputs["cloud"]
     value = best(gram.table, parameters["choose"])
@@ -136,20 +137,31 @@ def means_apart(inputs: Mapping[str, Sequence[Gram]], parameters: Mapping[str, A
     chosen = sweeps(gram.table, "weight_decay")
     decayed = chosen.index[chosen["value"] == value].to_numpy()
     axes = principal_axes(gram, paths, parameters["axes"])
-    gap = float(np.linalg.norm(axes.of_mean(last) - axes.of_mean(decayed)))
-    moved = np.linalg.norm(axes.coordinates[last] - axes.coordinates[first], axis=1)
     raw = gram.raw()
+    origin = -axes.weights.T @ raw[np.ix_(paths, paths)] @ axes.mean_weights
+    gap = float(np.linalg.norm(axes.of_mean(last) - axes.of_mean(decayed)))
+    from_origin = float(np.linalg.norm(axes.of_mean(last) - origin))
+    moved = float(np.linalg.norm(axes.coordinates[last] - axes.coordinates[first], axis=1).mean())
+    displacement = float(np.sqrt(gram.squared_distances()[first, last]).mean())
     inner = [[float(raw[np.ix_(a, b)].mean()) for b in (last, decayed)] for a in (last, decayed)]
-    whole = np.sqrt(max(inner[0][0] + inner[1][1] - 2 * inner[0][1], 0.0))
+    whole = float(np.sqrt(max(inner[0][0] + inner[1][1] - 2 * inner[0][1], 0.0)))
     norms = gram.norms()
     cosine = inner[0][1] / np.sqrt(inner[0][0] * inner[1][1])
     detail = (
-        f"gap {gap:.3g} in {parameters['axes']} PCs, {whole:.3g} in R^D; mean displacement {moved.mean():.3g}; norms: "
-        f"mean end point {np.sqrt(inner[0][0]):.3g} (end points {norms[last].mean():.3g}), mean decay point "
+        f"gap {gap:.3g} in {parameters['axes']} PCs, {whole:.3g} in R^D; mean displacement {moved:.3g} and "
+        f"{displacement:.3g}; from the mean end point to the origin {from_origin:.3g} and {np.sqrt(inner[0][0]):.3g}; "
+        f"norms: mean end point {np.sqrt(inner[0][0]):.3g} (end points {norms[last].mean():.3g}), mean decay point "
         f"{np.sqrt(inner[1][1]):.3g} (points {norms[decayed].mean():.3g}), cosine of the means {cosine:.3g}; "
         f"lambda {value:g}"
     )
-    return Measurement(gap / float(moved.mean()), None, len(last), detail)
+    scales = {
+        ("axes", "displacement"): (gap, moved),
+        ("axes", "origin"): (gap, from_origin),
+        ("whole", "displacement"): (whole, displacement),
+        ("whole", "origin"): (whole, float(np.sqrt(inner[0][0]))),
+    }
+    distance, scale = scales[parameters["space"], parameters["relative_to"]]
+    return Measurement(distance / scale, None, len(last), detail)
 
 
 def average_loss(inputs: Mapping[str, Sequence[pd.DataFrame]], parameters: Mapping[str, Any]) -> Measurement:

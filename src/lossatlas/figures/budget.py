@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lossatlas.figures import style
 from lossatlas.figures.curves import AXIS_LABELS
@@ -57,6 +57,9 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
         begin = table.loc[table["label"] == "traversal", "example_gradients"].min()
         axes.axvline(begin, color=style.FAINT, linewidth=0.8, linestyle=":")
         axes.set_xscale("log")
+        low, high = table["example_gradients"].min(), table["example_gradients"].max()
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high > 60 * low else (1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("example-wise gradients, phase 1 included")
         quantity = str(table["quantity"].iloc[0])
@@ -71,6 +74,10 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     numbers = pd.concat([t.assign(panel=p["title"]) for p, t in zip(spec["panels"], curves, strict=True)])
     names = ["panel", "label", "quantity", "example_gradients", "mean", "std", "replicas"]
     return Drawn(figure, numbers[names].reset_index(drop=True))
+
+
+def _thousands(value: float, _: object = None) -> str:
+    return f"{value / 1e6:g}M" if value >= 1e6 else f"{value / 1e3:g}k" if value >= 1e3 else f"{value:g}"
 
 
 def _curves(path: Path, choose: str) -> pd.DataFrame:

@@ -4,7 +4,8 @@
     python -m lossatlas.workflow.dvc_stages --check    exit 1 when dvc.yaml is not what the configuration says
 
 A study has a stage for its trained runs, its Gram matrices and its small probes each (cached: what ``dvc pull`` brings,
-and all that figures need), and one for its figures (drawn anew, cheap). Paths carry spec hashes, so a changed number changes this file.
+and all that figures need), and one for its figures (drawn anew, cheap). Paths carry spec hashes, so a changed number
+changes this file.
 """
 
 import argparse
