@@ -30,5 +30,6 @@ rule all:
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/jump.smk"
+include: "workflow/rules/probe.smk"
 include: "workflow/rules/embed.smk"
 include: "workflow/rules/figure.smk"

@@ -38,6 +38,11 @@ def rosenbrock(dim: int = 2) -> FunctionLandscape:
     return FunctionLandscape(function, dim)
 
 
+def circle() -> FunctionLandscape:
+    """Return x^2 + y^2, float64, whose level set 1 is the unit circle of Tahir & Katz (Eq. 11)."""
+    return FunctionLandscape(lambda theta: theta.square().sum(), 2)
+
+
 def two_wells(offset: float = TWO_WELLS_OFFSET) -> FunctionLandscape:
     """Return the plane with two wells and two peaks of Yu & Morozov (figure 3), float64.
 

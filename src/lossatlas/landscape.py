@@ -246,14 +246,14 @@ class NetworkLandscape(Landscape):
     def outputs(self, theta: Tensor) -> Tensor:
         """Return the network's outputs (n, ...) for all of x at theta (D,), for accuracies and the like."""
         point = self._point(theta)
-        tensors = {**self.layout.unflatten(point), **self._buffers_at(point)}
+        tensors = {**self._parameters(point), **self._buffers_at(point)}
         with torch.no_grad():
             return torch.cat([functional_call(self._model, tensors, (x,)) for x, _ in self._chunks()])
 
     def loss(self, theta: Tensor) -> Tensor:
         """Return the mean loss at theta (D,), a float64 scalar."""
         point = self._point(theta)
-        parameters, buffers = self.layout.unflatten(point), self._buffers_at(point)
+        parameters, buffers = self._parameters(point), self._buffers_at(point)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         with torch.no_grad():
             for x, y in self._chunks():
@@ -272,6 +272,8 @@ class NetworkLandscape(Landscape):
                 loss = self._sum(parameters, buffers, x, y)
                 parts = _gradients(loss, leaves)
             total += loss.detach()
+            if len(self.x) <= self.batch_size:  # one chunk: no sum to keep exact
+                return total / len(self.x), torch.cat([part.reshape(-1) for part in parts]).div_(len(self.x))
             gradient += _flat(parts)
         return total / len(self.x), (gradient / len(self.x)).to(self.dtype)
 
@@ -309,8 +311,18 @@ class NetworkLandscape(Landscape):
 
     def _leaves(self, point: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:
         """Return the parameters at a point as leaves of a graph, by name and as a list."""
-        parameters = {name: t.detach().requires_grad_() for name, t in self.layout.unflatten(point).items()}
+        parameters = {name: t.detach().requires_grad_() for name, t in self._parameters(point).items()}
         return parameters, list(parameters.values())
+
+    def _parameters(self, point: Tensor) -> dict[str, Tensor]:
+        """Return the parameters at a point; filters of images that are channels_last in memory are so too.
+
+        Pooling and element-wise layers are then twice as fast on the CPU.
+        """
+        tensors = self.layout.unflatten(point)
+        if self.x.ndim != 4 or not self.x.is_contiguous(memory_format=torch.channels_last):
+            return tensors
+        return {name: channels_last(t) if t.ndim == 4 else t for name, t in tensors.items()}
 
     def _buffers_at(self, point: Tensor) -> dict[str, Tensor]:
         """Return the buffers that hold at a point; recomputed ones are kept for further calls at the same point."""
@@ -336,7 +348,11 @@ class NetworkLandscape(Landscape):
                 "landscape: data got torch.uint8; expected normalised floating-point inputs, class indices or tokens"
             )
         tensor = tensor.detach().to(self.device)
-        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+        if not tensor.is_floating_point():
+            return tensor
+        tensor = tensor.to(self.dtype)
+        ordered = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+        return channels_last(tensor) if ordered else tensor
 
     def _probe_determinism(self) -> None:
         """Refuse a network whose outputs differ between two evaluations of the same chunk."""
@@ -356,6 +372,15 @@ class NetworkLandscape(Landscape):
                 f"landscape: {type(self._model).__name__} is not deterministic: two evaluations of the same inputs "
                 f"differ by {float((a - b).abs().max()):.3g}; remove the random layer or make it follow model.eval()"
             )
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """Return a copy of images or filters (n, C, H, W) with the channels last in memory.
+
+    ``contiguous`` would leave those of one channel as they are: they are in order either way, but only the strides of
+    this order lead torch to the faster kernels.
+    """
+    return images.clone(memory_format=torch.channels_last)
 
 
 def criterion_function(criterion: str | Criterion) -> Criterion:

@@ -13,10 +13,11 @@ from lossatlas.embed import catalogue as embed
 from lossatlas.errors import LossatlasError
 from lossatlas.figures import catalogue as figures
 from lossatlas.models import catalogue as models
+from lossatlas.probes import plan as probes
 from lossatlas.seeds import derive
 from lossatlas.specs import Artefact
 from lossatlas.train.recipe import resolve, resolve_retraining
-from lossatlas.train.seeds import training_seeds
+from lossatlas.train.seeds import drawing_seeds, training_seeds
 
 RECORD = {"epochs": "last", "fine_epochs": 0, "per_epoch": 1}
 JUMP = {
@@ -116,14 +117,19 @@ class StudyPlan:
                 raise self.error(f"runs.{name}.{part}", "missing, and not in defaults either")
         with self.prefixed(f"runs.{name}"):
             model = models.resolve(run["model"])
-        return {
+        found = {
             "data": {**DATA, **run["data"]},
             "labels": run.get("labels", "given"),
             "model": model,
             "recipe": resolve(run.get("recipe", {})),
             "replicas": run.get("replicas", [0]),
             "record": {**RECORD, **run.get("record", {})},
+            "resample": run.get("resample"),
+            "scale": run.get("scale", "standard"),
         }
+        with self.prefixed("study"):
+            probes.check_drawing(found, name)
+        return found
 
     def data(self, spec: Mapping, key: str) -> Artefact:
         """Return the artefact of prepared data."""
@@ -147,6 +153,11 @@ class StudyPlan:
             label = f"{model_label(spec['model'])}-{spec['data']['name']}"
             resolved = {part: spec[part] for part in ("labels", "model", "recipe", "record")}
             resolved |= {"label": label, "seeds": training_seeds(self.config.seed, replica)}
+            if spec["resample"] is not None:
+                resolved["resample"] = spec["resample"]
+                resolved["seeds"] |= drawing_seeds(self.config.seed, replica)
+            if spec["scale"] != "standard":
+                resolved["scale"] = spec["scale"]
             self._runs[name, replica] = Artefact("runs", label, resolved, {"data": (data,)})
         return self._runs[name, replica]
 
@@ -160,14 +171,18 @@ class StudyPlan:
             entry = self._entry("clouds", name, key)
             make = {"jump": self._jump_cloud, "paths": self._path_cloud, "tree": self._tree}
             ((kind, settings),) = entry.items()
-            self._clouds[name] = make[kind](name, settings)
+            if kind == "traversals":
+                self._clouds[name] = probes.traversals(self, name, settings)
+            else:
+                self._clouds[name] = make[kind](name, settings)
         return self._clouds[name]
 
     def _jump_cloud(self, name: str, entry: Mapping) -> Artefact:
         jump = {**JUMP, **entry}
         key = f"clouds.{name}.jump"
         run = self.run(jump["run"], jump.get("replica"), f"{key}.run")
-        spec = {part: run.spec[part] for part in ("label", "labels", "model", "seeds")}
+        shared = ("label", "labels", "model", "seeds", "resample", "scale")
+        spec = {part: run.spec[part] for part in shared if part in run.spec}
         spec["recipe"] = resolve_retraining(run.spec["recipe"], jump["retrain"])
         spec |= {"master": self.config.seed, "normalise": jump["normalise"], "batch_norm": jump["batch_norm"]}
         jumps = [[seed, step] for seed in jump["seeds"] for step in jump["steps"]]
@@ -243,6 +258,14 @@ class StudyPlan:
             inputs["truth"] = (self.gram(entry["truth"], f"{key}.truth"),)
         return Artefact("scores", gram.label, spec, inputs)
 
+    def surface(self, name: str, key: str) -> Artefact:
+        """Return a probe of the losses on a plane."""
+        return probes.surface(self, name, key)
+
+    def average(self, name: str, key: str) -> Artefact:
+        """Return a probe of the losses at an average of weight vectors."""
+        return probes.average(self, name, key)
+
     def _product(self, name: str, spec: Mapping) -> Product:
         with self.prefixed(name):
             resolved = figures.resolve(spec)
@@ -299,6 +322,8 @@ class StudyPlan:
             "runs": lambda name: self.runs(name, key),
             "embedding": lambda pair: self.embedding(pair[0], pair[1], key),
             "scores": lambda name: self.scores(name, key),
+            "surface": lambda name: self.surface(name, key),
+            "average": lambda name: self.average(name, key),
         }
         if not isinstance(value, Mapping) or len(value) != 1 or next(iter(value)) not in kinds:
             forms = ", ".join(f"{{{kind}: name}}" for kind in kinds)

@@ -87,6 +87,7 @@ def write_points(
     layout: str,
     buffer_layout: str,
     provenance: Mapping,
+    tables: Mapping[str, pd.DataFrame] | None = None,
 ) -> None:
     """Turn a journal into a points file, row by row (never more than one row in memory).
 
@@ -97,6 +98,7 @@ def write_points(
         layout: JSON of the parameters' :class:`lossatlas.layout.Layout`.
         buffer_layout: JSON of the buffers' layout.
         provenance: JSON-able description of what made the file.
+        tables: further tables by the name of their group, such as ``history``.
     """
     with create(output, "points", provenance) as file:
         file.attrs["layout"] = layout
@@ -107,6 +109,8 @@ def write_points(
             for i, row in enumerate(journal.rows(name, len(table))):
                 data[i] = row
         write_table(file, table)
+        for name, more in (tables or {}).items():
+            write_table(file, more, name)
 
 
 def read_point(path: Path, row: int = -1) -> tuple[np.ndarray, np.ndarray]:
@@ -133,11 +137,13 @@ def gather(
         LossatlasError: a source is missing, truncated, or of another network than the first.
     """
     tables: list[pd.DataFrame] = []
+    histories: list[pd.DataFrame] = []
     spans, layouts = [], []
     gathered: list[dict] = []
     for path, rows in sources:
         with open_hdf5(path, "points") as file:
             table = table_in(file)
+            histories += [table_in(file, "history")] if "history" in file else []
             shapes = {name: file[name].shape for name in ("theta", "buffers")}
             layouts.append((file.attrs["layout"], file.attrs["buffer_layout"]))
             content = stored_content(file)
@@ -178,6 +184,8 @@ def gather(
                 start += len(rows)
             file.create_virtual_dataset(name, virtual, fillvalue=np.nan)
         write_table(file, merged)
+        if histories:
+            write_table(file, pd.concat(histories, ignore_index=True), "history")
 
 
 def remove_state(folder: Path) -> None:

@@ -110,23 +110,23 @@ def is_disk_full(error: BaseException | None) -> bool:
     return False
 
 
-def write_table(file: h5py.Group, table: pd.DataFrame) -> None:
+def write_table(file: h5py.Group, table: pd.DataFrame, group: str = "table") -> None:
     """Write a data frame as group ``/table``: integers int64, other numbers float64, the rest UTF-8 text."""
-    group = file.create_group("table", track_order=True)
+    columns = file.create_group(group, track_order=True)
     for name, column in table.items():
         if pd.api.types.is_bool_dtype(column) or pd.api.types.is_integer_dtype(column):
-            group.create_dataset(str(name), data=column.to_numpy(dtype=np.int64))
+            columns.create_dataset(str(name), data=column.to_numpy(dtype=np.int64))
         elif pd.api.types.is_numeric_dtype(column):
-            group.create_dataset(str(name), data=column.to_numpy(dtype=np.float64))
+            columns.create_dataset(str(name), data=column.to_numpy(dtype=np.float64))
         else:
             values = [str(value) for value in column]
-            group.create_dataset(str(name), data=values, dtype=h5py.string_dtype("utf-8"))
+            columns.create_dataset(str(name), data=values, dtype=h5py.string_dtype("utf-8"))
 
 
-def table_in(file: h5py.Group) -> pd.DataFrame:
+def table_in(file: h5py.Group, group: str = "table") -> pd.DataFrame:
     """Return the group ``/table`` as a data frame, columns in the order in which they were written, text decoded."""
     columns = {}
-    for name, data in file["table"].items() if "table" in file else ():
+    for name, data in file[group].items() if group in file else ():
         columns[name] = data.asstr()[...] if h5py.check_string_dtype(data.dtype) else data[...]
     return pd.DataFrame(columns)
 
@@ -149,10 +149,12 @@ def open_hdf5(path: Path, kind: str | Sequence[str]) -> Iterator[h5py.File]:
         yield file
 
 
-def read_table(path: Path, kind: str | Sequence[str] = ("points", "gram", "embedding")) -> pd.DataFrame:
-    """Read ``/table`` of an artefact file."""
+def read_table(
+    path: Path, kind: str | Sequence[str] = ("points", "gram", "embedding"), group: str = "table"
+) -> pd.DataFrame:
+    """Read ``/table`` of an artefact file, or another group of columns (``history``)."""
     with open_hdf5(path, kind) as file:
-        return table_in(file)
+        return table_in(file, group)
 
 
 def provenance_file(path: Path) -> Path:

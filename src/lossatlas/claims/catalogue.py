@@ -137,8 +137,61 @@ FACTOR_MEASURES: dict[str, Measure] = {
 }
 """Measures on crossed factors; their roles are lists of equal length whose entries belong together."""
 
+_CHOOSE = ("validation", "test")
+
+LEVELSET_MEASURES: dict[str, Measure] = {
+    "level_kept": Measure(
+        "Largest |L - L0| at the end of any step of any traversal, or (`relative`) that over the path's tolerance.",
+        {"cloud": "gram"},
+        {"relative": False},
+        {"relative": (True, False)},
+    ),
+    "angle_left": Measure(
+        "Share of the way to 180 degrees between grad L and grad R that is left at the end of a traversal.",
+        {"cloud": "gram"},
+    ),
+    "path_change": Measure(
+        "A column at the end of a traversal against its start, mean over replicas.",
+        {"cloud": "gram"},
+        {"quantity": "test_loss", "contrast": "difference"},
+        {"quantity": ("norm2", "test_loss", "test_accuracy"), "contrast": ("difference", "ratio")},
+    ),
+    "rebound": Measure(
+        "Largest rise of a column above its least value so far, over its range along the path: 0 = it only falls.",
+        {"cloud": "gram"},
+        {"quantity": "test_loss"},
+        {"quantity": ("norm2", "test_loss")},
+    ),
+    "decay_gap": Measure(
+        "How much better traversals do on the test set than weight decay at its best lambda, or than plain training.",
+        {"cloud": "gram"},
+        {"against": "decay", "choose": "validation", "optimizer": "sgd"},
+        {"against": ("decay", "plain"), "choose": _CHOOSE, "optimizer": ("sgd", "adam")},
+    ),
+    "means_apart": Measure(
+        "Distance of the mean end point from the mean weight-decay point in the first principal axes of the paths (or "
+        "in R^D), over the mean length of the paths' displacement there, or over the distance from the origin there.",
+        {"cloud": "gram"},
+        {"axes": 6, "choose": "validation", "space": "axes", "relative_to": "displacement"},
+        {"choose": _CHOOSE, "space": ("axes", "whole"), "relative_to": ("displacement", "origin")},
+    ),
+    "average_loss": Measure(
+        "Loss at the average of the end points over that at the end points, each on its replica's own examples.",
+        {"average": "average"},
+        {"part": "train"},
+        {"part": ("train", "test")},
+    ),
+    "explained_variance": Measure(
+        "Share of the variance of the first traversals along two principal axes: distance from `reference`.",
+        {"cloud": "gram"},
+        {"traversals": 10, "reference": 0.0},
+    ),
+}
+"""Measures on clouds of level-set traversals."""
+
 MEASURES: dict[str, Measure] = {
     **TRAJECTORY_MEASURES,
+    **LEVELSET_MEASURES,
     **PATH_MEASURES,
     **FACTOR_MEASURES,
     "best_method": Measure(

@@ -2,7 +2,7 @@
 
 import json
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from lossatlas.embed.gram import Gram
 from lossatlas.errors import LossatlasError
 from lossatlas.figures.scores import Scores
 from lossatlas.figures.tables import last_epoch
-from lossatlas.store import atomic
+from lossatlas.store import atomic, read_table
 
 COLUMNS = [
     "study",
@@ -140,9 +140,13 @@ class _Artefacts:
         self._known: dict[tuple[str, Path], Any] = {}
 
     def get(self, kind: str, path: Path) -> Any:
-        """Return a Gram matrix (``gram``) or the last recorded row of a run (``runs``)."""
+        """Return a Gram matrix (``gram``), a table (``average``) or the last recorded row of a run (``runs``)."""
         if (kind, path) not in self._known:
-            self._known[kind, path] = Gram.load(path) if kind == "gram" else last_epoch(path)
+            loaders: dict[str, Callable[[Path], Any]] = {
+                "gram": Gram.load,
+                "average": lambda file: read_table(file, "average"),
+            }
+            self._known[kind, path] = loaders.get(kind, last_epoch)(path)
         return self._known[kind, path]
 
 

@@ -18,33 +18,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lossatlas.claims import levelsets
 from lossatlas.claims.catalogue import MEASURES, PATH_MEASURES, TRAJECTORY_MEASURES
+from lossatlas.claims.measurement import Measurement, bootstrap
 from lossatlas.embed.gram import Gram
 from lossatlas.figures.catalogue import EXACT, TRAJECTORY
 from lossatlas.figures.scores import Scores
 
 Array = NDArray[np.float64]
-
-BOOTSTRAP_SAMPLES = 10_000
-BOOTSTRAP_SEED = 0
-"""Resampling is part of the measurement, so its seed is fixed: the same artefacts give the same interval."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What a measure found.
-
-    Attributes:
-        value: the number; None when the artefacts do not allow it.
-        spread: (low, high) over directions or replicas; None when there is only one.
-        n: number of directions, replicas or runs behind it.
-        detail: numbers behind the number, or the reason why there is none.
-    """
-
-    value: float | None
-    spread: tuple[float, float] | None
-    n: int
-    detail: str
 
 
 @dataclass(frozen=True)
@@ -157,18 +138,6 @@ def _directions(values: pd.DataFrame, statistic: str) -> pd.Series:
     return values.groupby("direction", sort=True)["value"].agg(lambda v: float(_STATISTICS[statistic](v)))
 
 
-def _bootstrap(samples: Sequence[Array], combine: Callable[..., Array], paired: bool = False) -> tuple[float, float]:
-    """Return the 95% percentile bootstrap interval of ``combine`` of resampled groups (last axis: the resample)."""
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    shared = rng.integers(len(samples[0]), size=(BOOTSTRAP_SAMPLES, len(samples[0]))) if paired else None
-    drawn = []
-    for values in samples:
-        picks = rng.integers(len(values), size=(BOOTSTRAP_SAMPLES, len(values))) if shared is None else shared
-        drawn.append(values[picks])
-    low, high = np.quantile(combine(*drawn), [0.025, 0.975])
-    return float(low), float(high)
-
-
 def _by_step(values: pd.DataFrame) -> str:
     means = values.groupby("step", sort=True)["value"].mean()
     return ", ".join(f"{mean:.4g} at step {step:g}" for step, mean in means.items())
@@ -200,7 +169,7 @@ def _trajectory_measure(name: str) -> "MeasureFunction":
         directions = _directions(finite, statistic).to_numpy(float)
         spread = None
         if len(directions) > 1 and parameters["spread"] == "bootstrap":
-            spread = _bootstrap([directions], lambda d: _STATISTICS[statistic](d, axis=-1))
+            spread = bootstrap([directions], lambda d: _STATISTICS[statistic](d, axis=-1))
         elif len(directions) > 1:
             spread = (float(directions.min()), float(directions.max()))
         value = float(_STATISTICS[statistic](directions))
@@ -268,7 +237,7 @@ def _factor_effect(inputs: Mapping[str, Sequence[Any]], parameters: Mapping[str,
     spread = None
     if len(each) > 1:
         by_bootstrap = parameters["spread"] == "bootstrap"
-        resampled = _bootstrap([each], lambda e: e.mean(axis=-1)) if by_bootstrap else None
+        resampled = bootstrap([each], lambda e: e.mean(axis=-1)) if by_bootstrap else None
         spread = resampled or (float(each.min()), float(each.max()))
     return Measurement(float(each.mean()), spread, len(each), f"{detail}; {compared}")
 
@@ -293,7 +262,7 @@ def _factor_ratio(inputs: Mapping[str, Sequence[Any]], parameters: Mapping[str, 
     several = len(a) > 1
 
     def words(effect: Array) -> str:
-        low, high = _bootstrap([effect], lambda e: e.mean(axis=-1)) if several else (np.nan, np.nan)
+        low, high = bootstrap([effect], lambda e: e.mean(axis=-1)) if several else (np.nan, np.nan)
         return f"{effect.mean():.4g}" + (f" [{low:.4g}, {high:.4g}]" if several else "")
 
     detail = f"with less without {words(a)}, good less bad {words(b)}; {compared}"
@@ -304,7 +273,7 @@ def _factor_ratio(inputs: Mapping[str, Sequence[Any]], parameters: Mapping[str, 
         # A resample may cancel exactly; the ratio is then beyond all others, not undefined.
         return np.abs(top.mean(axis=-1)) / np.maximum(np.abs(bottom.mean(axis=-1)), 1e-12 * abs(b.mean()))
 
-    spread = _bootstrap([a, b], combine, paired=True) if several else None
+    spread = bootstrap([a, b], combine, paired=True) if several else None
     return Measurement(float(abs(a.mean()) / abs(b.mean())), spread, len(a), detail)
 
 
@@ -332,7 +301,7 @@ def _compared(first: Array, second: Array, parameters: Mapping[str, Any], paired
     spread = None
     if len(first) > 1 and len(second) > 1:
         if parameters["spread"] == "bootstrap":
-            spread = _bootstrap([first, second], combine, paired)
+            spread = bootstrap([first, second], combine, paired)
         elif paired:
             each = pairwise(first, second)
             spread = (float(each.min()), float(each.max()))
@@ -448,7 +417,7 @@ def _accuracy_gap(inputs: Mapping[str, Sequence[Any]], parameters: Mapping[str, 
     spread = None
     if len(better) > 1 or len(worse) > 1:
         if parameters["spread"] == "bootstrap":
-            spread = _bootstrap([better, worse], lambda b, w: b.mean(axis=-1) - w.mean(axis=-1))
+            spread = bootstrap([better, worse], lambda b, w: b.mean(axis=-1) - w.mean(axis=-1))
         else:
             spread = (float(better.min() - worse.max()), float(better.max() - worse.min()))
     detail = f"better: {better.mean():.4g} (n {len(better)}), worse: {worse.mean():.4g} (n {len(worse)})"
@@ -493,6 +462,7 @@ REGISTRY: dict[str, MeasureFunction] = {
     "accuracy_gap": _accuracy_gap,
     "max_train_loss": _max_train_loss,
     "min_accuracy": _min_accuracy,
+    **levelsets.REGISTRY,
 }
 """The function of each measure of the catalogue: (role -> loaded artefacts, resolved parameters) -> measurement."""
 

@@ -91,19 +91,22 @@ def compute(
             target.attrs["reference_norm2"] = norm2
             target.attrs["dimension"] = int(theta.shape[1])
             copy_table(file, target)
+            if "history" in file:
+                copy_table(file, target, "history")
 
 
-def copy_table(src_h5: h5py.Group, dst_h5: h5py.Group) -> None:
-    """Copy the group ``/table`` (one dataset a column), virtual columns turned into plain ones.
+def copy_table(src_h5: h5py.Group, dst_h5: h5py.Group, name: str = "table") -> None:
+    """Copy the group ``/table`` (one dataset a column), or another, virtual columns turned into plain ones.
 
     Args:
         src_h5: open file that may have ``/table``.
         dst_h5: open, writable file without one.
+        name: of the group.
     """
-    group = dst_h5.create_group("table", track_order=True)
-    if "table" in src_h5:
-        for name, column in src_h5["table"].items():
-            group.create_dataset(name, data=column[...], dtype=column.dtype)
+    group = dst_h5.create_group(name, track_order=True)
+    if name in src_h5:
+        for label, column in src_h5[name].items():
+            group.create_dataset(label, data=column[...], dtype=column.dtype)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

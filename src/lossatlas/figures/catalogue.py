@@ -130,6 +130,7 @@ KINDS: dict[str, Kind] = {
                 REQUIRED,
                 "Column, or `norm` (L2 norm of the weights) or `distance` (to the first point); a list makes panels.",
             ),
+            "only": Key((dict,), {}, "Column -> the value it must have, for rows that are to be drawn."),
             "group": Key((str, type(None)), None, "Column that splits a series into lines (run, seed, step)."),
             "labels": Key((dict,), {}, "Value of the group column -> shown label; equal shown labels are replicas."),
             "log": Key((str,), "none", "Logarithmic axes.", ("none", "x", "y", "both")),
@@ -156,6 +157,78 @@ KINDS: dict[str, Kind] = {
             ),
             **_PANELS,
             **_LOOK,
+        },
+    ),
+    "surface": Kind(
+        "figure",
+        "Loss on a plane of weight space as contours, with the paths that span it, coloured by progress.",
+        {
+            "panels": Key(
+                (list,),
+                REQUIRED,
+                "One surface each.",
+                items={
+                    "surface": Key((str,), REQUIRED, "Name of a surface probe of the study."),
+                    "title": Key((str,), "", "Title above the panel."),
+                    "show": Key((str,), "path", "The whole paths, or their first points.", ("path", "start")),
+                    "objective": Key(
+                        (list, type(None)), None, "Coefficients of a linear function shown as dashed contours."
+                    ),
+                },
+            ),
+            "log": Key((bool,), True, "Logarithmic colours."),
+            "columns": Key((int, type(None)), None, "Panels a row; null = chosen from their number."),
+        },
+    ),
+    "paths3d": Kind(
+        "figure",
+        "Traversals in their first six principal axes, two three-dimensional panels a cloud, coloured by progress, "
+        "with the mean end point and the mean weight-decay point.",
+        {
+            "panels": Key(
+                (list,),
+                REQUIRED,
+                "One cloud of traversals each.",
+                items={
+                    "cloud": Key((str,), REQUIRED, "Name of a cloud of traversals of the study."),
+                    "title": Key((str,), "", "Title above the panels."),
+                },
+            ),
+            "choose": Key((str,), "validation", "Where the best lambda is chosen.", ("validation", "test")),
+        },
+    ),
+    "budget": Kind(
+        "figure",
+        "Test performance against the number of examples whose gradient was taken: traversals and weight decay.",
+        {
+            "panels": Key(
+                (list,),
+                REQUIRED,
+                "One cloud of traversals with a sweep each.",
+                items={
+                    "cloud": Key((str,), REQUIRED, "Name of a cloud of traversals of the study."),
+                    "title": Key((str,), "", "Title above the panel."),
+                },
+            ),
+            "choose": Key((str,), "validation", "Where the best lambda is chosen.", ("validation", "test")),
+            "columns": Key((int, type(None)), None, "Panels a row; null = chosen from their number."),
+        },
+    ),
+    "decay_table": Kind(
+        "table",
+        "Test performance at the end of traversals beside weight decay at its best lambda, chosen in two ways.",
+        {
+            "rows": Key(
+                (list,),
+                REQUIRED,
+                "One cloud of traversals with a sweep each.",
+                items={
+                    "cloud": Key((str,), REQUIRED, "Name of a cloud of traversals of the study."),
+                    "title": Key((str,), "", "Name of the row; the cloud's by default."),
+                    "paper": Key((dict,), {}, "traversal, decay, lambda -> the paper's value."),
+                    "note": Key((str,), "", "What to keep in mind."),
+                },
+            ),
         },
     ),
     "returns_table": Kind(
@@ -226,6 +299,9 @@ FROM_GRAM = ("norm", "distance")
 QUANTITIES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 """What a table of kind ``runs`` compares."""
 
+PAPER_OF_DECAY = ("traversal", "traversal_std", "decay", "decay_std", "lambda")
+"""What a row of a table of kind ``decay_table`` may quote of the paper."""
+
 RETURNS = ("outwardness", "return_fraction", "direction_left", "cosine")
 """Quantities of a table of kind ``returns_table``."""
 
@@ -257,6 +333,9 @@ class Study(Protocol):
 
     def scores(self, name: str, key: str) -> dict[str, Any]:
         """Return the scores to report and those on which settings are chosen."""
+
+    def surface(self, name: str, key: str) -> Any:
+        """Return a probe of the losses on a plane."""
 
 
 def formats(kind: str, configured: Sequence[str]) -> tuple[str, ...]:
@@ -296,6 +375,12 @@ def inputs(resolved: Mapping[str, Any], study: Study, key: str) -> dict[str, Any
             shown = [(entry, place) for entry, place in entries if entry["embedding"] is not None]
             found["panels"] = [study.embedding(entry["cloud"], entry["embedding"], place) for entry, place in shown]
         return found
+    if resolved["kind"] == "surface":
+        panels = enumerate(resolved["panels"])
+        return {"surfaces": [study.surface(p["surface"], f"{key}.panels[{i}]") for i, p in panels]}
+    if resolved["kind"] in ("paths3d", "budget", "decay_table"):
+        part = "rows" if resolved["kind"] == "decay_table" else "panels"
+        return {"grams": [study.gram(e["cloud"], f"{key}.{part}[{i}]") for i, e in enumerate(resolved[part])]}
     if resolved["kind"] in PANELLED:
         panels = enumerate(resolved["panels"])
         return {"panels": [study.embedding(p["cloud"], p["embedding"], f"{key}.panels[{i}]") for i, p in panels]}
@@ -408,6 +493,14 @@ def _check_kind(spec: dict[str, Any], where: str, mistakes: list[str]) -> None:
             mistakes.append(f"{_at(where, 'y')}: {wanted!r} needs clouds: write `cloud: name` in place of `run: name`")
         if not spec["y"]:
             mistakes.append(f"{_at(where, 'y')}: empty; name a column, `norm` or `distance`")
+    elif spec["kind"] == "decay_table":
+        for i, row in enumerate(spec["rows"]):
+            row["title"] = row["title"] or row["cloud"]
+            mistakes.extend(
+                f"{_at(where, 'rows')}[{i}].paper.{name}: unknown key; {nearest(name, list(PAPER_OF_DECAY))}"
+                for name in row["paper"]
+                if name not in PAPER_OF_DECAY
+            )
     elif spec["kind"] in ("runs", "scores"):
         for i, row in enumerate(spec["rows"]):
             row["title"] = row["title"] or row["run" if spec["kind"] == "runs" else "scores"]

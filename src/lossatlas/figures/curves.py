@@ -25,6 +25,9 @@ AXIS_LABELS = {
     "train_accuracy": "training accuracy",
     "test_loss": "test loss",
     "test_accuracy": "test accuracy",
+    "angle": "angle between ∇L and ∇R (degrees)",
+    "norm2": "squared norm of the weights",
+    "steps": "predictor steps",
 }
 DASHES: tuple[Any, ...] = (
     "-",
@@ -81,12 +84,14 @@ def _rows(spec: Mapping[str, Any], tables: Sequence[Any], quantities: Sequence[s
     for i, (series, entry) in enumerate(zip(spec["series"], tables, strict=True)):
         for j, path in enumerate(entry if isinstance(entry, list | tuple) else [entry]):
             table = _read(Path(path), quantities)
-            wanted = [spec["x"], *quantities] + ([spec["group"]] if spec["group"] else [])
+            wanted = [spec["x"], *quantities, *spec["only"]] + ([spec["group"]] if spec["group"] else [])
             for name in wanted:
                 if name not in table:
                     raise LossatlasError(
                         f"{path}: no column {name!r}; {nearest(name, [str(column) for column in table])}"
                     )
+            for name, value in spec["only"].items():
+                table = table[table[name] == value]
             keys = [name for name in TRAJECTORY if name in table]
             part = table[[spec["x"], *quantities]].astype(float)
             part["label"] = _labels(spec, series["label"], table)

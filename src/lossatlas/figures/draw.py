@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib as mpl
 
 from lossatlas.errors import LossatlasError
-from lossatlas.figures import animation, catalogue, curves, embedding, returns
+from lossatlas.figures import animation, budget, catalogue, curves, embedding, paths3d, returns, surface
 from lossatlas.figures.style import RC, Drawn, save
 
 DRAWERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Drawn]] = {
@@ -15,6 +15,9 @@ DRAWERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Drawn]] = {
     "animation": animation.compose,
     "curves": curves.compose,
     "returns": returns.compose,
+    "surface": surface.compose,
+    "paths3d": paths3d.compose,
+    "budget": budget.compose,
 }
 """The function that draws each kind of figure from its resolved spec and its inputs."""
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lossatlas.errors import LossatlasError
-from lossatlas.figures import catalogue, returns, scores
+from lossatlas.figures import catalogue, decay, returns, scores
 from lossatlas.store import atomic, read_table
 
 COLUMNS = ["row", "quantity", "paper", "ours", "ours_std", "replicas", "note"]
@@ -63,7 +63,12 @@ def runs(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-KINDS = {"runs": runs, "scores": scores.compare, "returns_table": returns.tabulate}
+KINDS = {
+    "runs": runs,
+    "scores": scores.compare,
+    "returns_table": returns.tabulate,
+    "decay_table": decay.tabulate,
+}
 """The function that makes each kind of table from its resolved spec and its inputs."""
 
 

@@ -13,7 +13,7 @@ from lossatlas.points import read_point
 from lossatlas.progress import Progress
 from lossatlas.seeds import derive
 from lossatlas.train.loop import EVALUATION_BATCH, Recorder, Training, pick_device
-from lossatlas.train.run import build_model, finish, make_examples, row_of
+from lossatlas.train.run import build_model, drawing, finish, make_examples, row_of
 
 
 def jump_point(theta: torch.Tensor, layout: Layout, master: int, seed: int, step: float, how: str) -> torch.Tensor:
@@ -42,7 +42,9 @@ def retrain(spec: Mapping, data_file: Path, run_file: Path, output: Path, state:
         provenance: written into the output.
     """
     recipe, seed = spec["recipe"], spec["seeds"]
-    examples, outputs = make_examples(data_file, spec["labels"], seed["labels"], recipe["precision"], pick_device())
+    examples, outputs = make_examples(
+        data_file, spec["labels"], seed["labels"], recipe["precision"], pick_device(), **drawing(spec)
+    )
     model = build_model(spec["model"], examples, outputs, seed["init"])
     layout, buffer_layout = Layout.of(model), Layout.of_buffers(model)
     theta, buffers = (torch.from_numpy(part).to(examples.x.device) for part in read_point(run_file))

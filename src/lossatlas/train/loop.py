@@ -6,6 +6,7 @@ carried over an interruption: a job resumed after epoch e continues with the bit
 
 import logging
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 
 from lossatlas.data.augment import Augment
 from lossatlas.errors import LossatlasError
+from lossatlas.landscape import channels_last
 from lossatlas.layout import Layout
 from lossatlas.points import Journal
 from lossatlas.seeds import derive
@@ -28,6 +30,14 @@ log = logging.getLogger(__name__)
 
 EVALUATION_BATCH = 500
 """Images of one evaluation batch: activations of small networks then stay in the cache."""
+
+
+COMMIT_SECONDS = 10.0
+"""Time between commits of jobs whose units of work are shorter than a commit."""
+
+
+class DivergedError(LossatlasError):
+    """The training loss became infinite or NaN."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,8 @@ class Examples:
     def inputs(self, x: Tensor) -> Tensor:
         """Return the network's inputs for raw examples: normalised, images channels_last (faster on CPU and GPU)."""
         x = self.normalise(x).to(self.dtype)
+        if x.ndim == 4 and x.shape[1] == 1:
+            return channels_last(x)
         return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
@@ -63,6 +75,7 @@ class State:
         epoch: whole epochs of it that are done; -1 before its first point is recorded.
         rows: table rows committed, in the order of the journal.
         model, optimizer: state dicts at the end of that epoch.
+        history: table rows without a point of their own (evaluations during a sweep's trainings).
     """
 
     unit: int = 0
@@ -70,6 +83,7 @@ class State:
     rows: list[dict] = field(default_factory=list)
     model: dict | None = None
     optimizer: dict | None = None
+    history: list[dict] = field(default_factory=list)
 
 
 class Recorder:
@@ -85,11 +99,15 @@ class Recorder:
             self.state = State(**torch.load(self.file, map_location="cpu", weights_only=True))
             log.info("resume unit %d after %d whole epochs", self.state.unit, self.state.epoch)
         self.journal.truncate(len(self.state.rows))
+        self.committed = time.monotonic()
 
     def record(self, model: nn.Module, row: dict) -> None:
         """Append the model's weights and batch-norm statistics, and their line of the table."""
-        buffers = self.buffer_layout.flatten(model)
-        self.journal.append(_float32(self.layout.flatten(model)), _float32(buffers))
+        self.append(self.layout.flatten(model), self.buffer_layout.flatten(model), row)
+
+    def append(self, theta: Tensor, buffers: Tensor, row: dict) -> None:
+        """Append a point: theta (D,), buffers (B,) and its line of the table."""
+        self.journal.append(_float32(theta), _float32(buffers))
         self.state.rows.append(row)
 
     def commit(self) -> None:
@@ -97,6 +115,11 @@ class Recorder:
         self.journal.sync()
         with atomic(self.file) as part:
             torch.save(vars(self.state), part)
+        self.committed = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether enough time has passed for another commit, in jobs whose units of work are short."""
+        return time.monotonic() - self.committed > COMMIT_SECONDS
 
 
 def _float32(flat: Tensor) -> np.ndarray:
@@ -123,7 +146,8 @@ def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
 def make_optimizer(model: nn.Module, recipe: Mapping) -> torch.optim.Optimizer:
     """Return the recipe's optimiser over all parameters."""
     if recipe["optimizer"] == "adam":
-        return torch.optim.Adam(model.parameters(), lr=recipe["lr"], weight_decay=recipe["weight_decay"])
+        # Fused: one pass over each parameter. On small networks the update is most of a step: 0.85 -> 0.45 ms a step.
+        return torch.optim.Adam(model.parameters(), lr=recipe["lr"], weight_decay=recipe["weight_decay"], fused=True)
     return torch.optim.SGD(
         model.parameters(),
         lr=recipe["lr"],
@@ -218,7 +242,7 @@ class Training:
         for number, batch in enumerate(batches, start=1):
             loss = self._step(examples.x[batch], examples.y[batch], generator)
             if not math.isfinite(loss):
-                raise LossatlasError(
+                raise DivergedError(
                     f"{self.name}: the training loss became {loss} in epoch {epoch + 1}, step {number} "
                     f"(lr {learning_rate(recipe, epoch):g}); lower recipe.lr or set recipe.clip"
                 )

@@ -10,6 +10,7 @@ from torch import nn
 from lossatlas import models
 from lossatlas.data import labels as label_policies
 from lossatlas.data.prepare import load
+from lossatlas.data.resample import hold_out, resample, unit_scaled
 from lossatlas.layout import Layout
 from lossatlas.points import remove_state, write_points
 from lossatlas.progress import Progress
@@ -17,7 +18,14 @@ from lossatlas.train.loop import Examples, Recorder, Training, pick_device
 
 
 def make_examples(
-    data_file: Path, policy: str, seed: int, precision: str, device: torch.device
+    data_file: Path,
+    policy: str,
+    seed: int,
+    precision: str,
+    device: torch.device,
+    resampling: Mapping | None = None,
+    held_out: tuple[float, int] | None = None,
+    scale: str = "standard",
 ) -> tuple[Examples, int]:
     """Load prepared data as it is trained on.
 
@@ -27,16 +35,25 @@ def make_examples(
         seed: the labels' seed, used by ``random``.
         precision: of the recipe; float64 makes float64 inputs.
         device: where to put it.
+        resampling: how a replica draws its own training part (:mod:`lossatlas.data.resample`), with its ``seed``;
+            None = the prepared one.
+        held_out: share of the training part that takes the test part's place, and the seed of its draw; None = none.
+        scale: ``standard`` (zero mean, unit variance over the training part) or ``unit`` (images in [0, 1]).
 
     Returns:
         The examples and the number of network outputs.
     """
     data = load(data_file)
+    if resampling is not None:
+        data = resample(data, resampling, resampling["seed"])
+    if held_out is not None:
+        data = hold_out(data, *held_out)
     outputs = len(data.classes) if data.task == "classification" else 1
     y = label_policies.randomise(data.y_train, outputs, seed) if policy == "random" else data.y_train
     dtype = torch.float64 if precision == "float64" else torch.float32
+    normalise = unit_scaled if scale == "unit" else data.normalised
     examples = Examples(
-        data.x_train.to(device), y.to(device), data.x_test.to(device), data.y_test.to(device), data.normalised, dtype
+        data.x_train.to(device), y.to(device), data.x_test.to(device), data.y_test.to(device), normalise, dtype
     )
     return examples, outputs
 
@@ -61,7 +78,9 @@ def train_run(spec: Mapping, data_file: Path, output: Path, state: Path, provena
         provenance: written into the output.
     """
     recipe, record, seed = spec["recipe"], spec["record"], spec["seeds"]
-    examples, outputs = make_examples(data_file, spec["labels"], seed["labels"], recipe["precision"], pick_device())
+    examples, outputs = make_examples(
+        data_file, spec["labels"], seed["labels"], recipe["precision"], pick_device(), **drawing(spec)
+    )
     model = build_model(spec["model"], examples, outputs, seed["init"])
     recorder = Recorder(state, Layout.of(model), Layout.of_buffers(model))
     training = Training(model, examples, recipe, seed["training"], spec["label"])
@@ -95,16 +114,29 @@ def train_run(spec: Mapping, data_file: Path, output: Path, state: Path, provena
     finish(recorder, output, state, provenance)
 
 
+def drawing(spec: Mapping) -> dict:
+    """Return how a run's spec says its training set is drawn and scaled, as arguments of :func:`make_examples`."""
+    resampling = spec.get("resample")
+    if resampling is not None:
+        resampling = {**resampling, "seed": spec["seeds"]["resample"]}
+    return {"resampling": resampling, "scale": spec.get("scale", "standard")}
+
+
 def row_of(run: str, seed: int, step: float, epoch: float) -> dict:
     """Return the identifying columns of a table row (``docs/design.md``)."""
     return {"run": run, "seed": seed, "step": float(step), "epoch": float(epoch)}
 
 
-def finish(recorder: Recorder, output: Path, state: Path, provenance: Mapping) -> None:
-    """Write the recorded rows as a points file and remove the job's state."""
+def finish(
+    recorder: Recorder,
+    output: Path,
+    state: Path,
+    provenance: Mapping,
+    tables: Mapping[str, pd.DataFrame] | None = None,
+) -> None:
+    """Write the recorded rows, and further tables by name, as a points file and remove the job's state."""
     table = pd.DataFrame(recorder.state.rows)
-    write_points(
-        output, recorder.journal, table, recorder.layout.to_json(), recorder.buffer_layout.to_json(), provenance
-    )
+    layouts = recorder.layout.to_json(), recorder.buffer_layout.to_json()
+    write_points(output, recorder.journal, table, *layouts, provenance, tables)
     recorder.journal.close()
     remove_state(state)

@@ -136,12 +136,35 @@ class Work:
     rows: int
 
 
+TRAINING = ("runs", "retrains", "sweeps")
+"""Kinds that train."""
+
+ON_NETWORKS = (*TRAINING, "levelsets", "surfaces", "averages")
+"""Kinds that evaluate networks."""
+
+
 @cache
 def work(made: Artefact) -> Work:
-    """Return what a run or a retraining computes, from its spec and its data's."""
+    """Return what an artefact of :data:`ON_NETWORKS` computes, from its spec and its data's.
+
+    A step of a level set counts as two full gradients: the predictor's, and at most one of the corrector.
+    """
+    if not made.inputs.get("data"):  # a function in closed form
+        return Work(Network(1, 2, 0.0), 0, 0, 0, 0, 0.0, _points(made))
     (data,) = made.inputs["data"]
     train, test, shape, outputs, size = _examples(data.spec)
+    train = (made.spec.get("resample") or {}).get("train") or train
     net = network(made.spec["model"], shape, outputs)
+    if made.kind not in ("runs", "retrains"):
+        members = len(made.spec["members"])
+        rows = _points(made)
+        if made.kind == "sweeps":
+            epochs = made.spec["recipe"]["epochs"] * members
+            steps, passes = epochs * -(-train // made.spec["recipe"]["batch"]), 3.0 * epochs
+        else:
+            steps = 2 * made.spec["settings"]["steps"] * members if made.kind == "levelsets" else 0
+            passes = 3.0 * steps
+        return Work(net, train, test, size, steps, net.flops * (passes * train + rows * (train + test)), rows)
     recipe = made.spec["recipe"]
     jumps = len(made.spec.get("jumps", [None]))
     epochs = recipe["epochs"] * jumps
@@ -149,6 +172,14 @@ def work(made: Artefact) -> Work:
     steps = epochs * -(-train // recipe["batch"])
     flops = net.flops * (3.0 * epochs * train + rows * (train + test))
     return Work(net, train, test, size, steps, flops, rows)
+
+
+def _points(made: Artefact) -> int:
+    """Return how many weight vectors a sweep or a probe keeps or evaluates."""
+    if made.kind == "surfaces":
+        return int(made.spec["grid"]) ** 2
+    members = len(made.spec.get("members", [None]))
+    return members * int(made.spec.get("points") or made.spec.get("history") or 1)
 
 
 def _recorded(record: Mapping, epochs: int) -> int:
@@ -172,7 +203,7 @@ def _examples(spec: Mapping) -> tuple[int, int, tuple[int, ...], int, int]:
 
 def rows(made: Artefact) -> int:
     """Return n, the number of points of a run, a retraining, a cloud, or of the cloud something is made from."""
-    if made.kind in ("runs", "retrains"):
+    if made.kind in (*TRAINING, "levelsets"):
         return work(made).rows
     if made.kind == "synthetic":
         return int(made.spec["branches"] * made.spec["points"])
@@ -184,7 +215,7 @@ def rows(made: Artefact) -> int:
 
 def dimension(made: Artefact) -> int:
     """Return D, the number of weights of the points of a cloud, or of the cloud something is made from."""
-    if made.kind in ("runs", "retrains"):
+    if made.kind in (*TRAINING, "levelsets"):
         return work(made).network.parameters
     if made.kind == "synthetic":
         return int(made.spec["dimension"])

@@ -18,7 +18,7 @@ from lossatlas.specs import Artefact
 from lossatlas.store import read_provenance
 from lossatlas.workflow import cost, resources
 
-COLUMNS = ("study", "runs", "retrains", "examples trained", "PFLOP", "GPU hours", "longest job, h", "asked for, h")
+COLUMNS = ("study", "runs", "retrains", "other", "PFLOP", "GPU hours", "longest job, h", "asked for, h")
 
 
 def make_plan(preset: str, studies: list[str], root: Path) -> Plan:
@@ -28,30 +28,26 @@ def make_plan(preset: str, studies: list[str], root: Path) -> Plan:
     return Plan(load({**raw, "preset": preset, "studies": names}, root))
 
 
-def training_jobs(plan: Plan, study: str) -> list[Artefact]:
-    """Return the runs and retrainings a study needs, each once."""
+def gpu_jobs(plan: Plan, study: str) -> list[Artefact]:
+    """Return what a study computes on networks, each artefact once."""
     one = plan.studies[study]
     products = [*one.figures.values(), *one.tables.values(), one.claims]
     parts = {part.path: part for product in products for made in product.artefacts for part in made.ancestry()}
-    return [part for part in parts.values() if part.kind in ("runs", "retrains")]
+    return [part for part in parts.values() if part.kind in cost.ON_NETWORKS]
 
 
 def line(name: str, jobs: list[Artefact]) -> tuple[str, ...]:
     """Return a study's line of the table."""
-    works = [cost.work(made) for made in jobs]
     seconds = [resources.gpu_seconds(made) for made in jobs]
     asked = max((resources.size(made.kind, "runtime", [made], 1) for made in jobs), default=0)
-    examples = sum(
-        work.train * made.spec["recipe"]["epochs"] * len(made.spec.get("jumps", [None]))
-        for made, work in zip(jobs, works, strict=True)
-    )
     kinds = [made.kind for made in jobs]
+    runs, retrains = kinds.count("runs"), kinds.count("retrains")
     return (
         name,
-        str(kinds.count("runs")),
-        str(kinds.count("retrains")),
-        f"{examples:.2e}",
-        f"{sum(work.flops for work in works) / 1e15:.1f}",
+        str(runs),
+        str(retrains),
+        str(len(jobs) - runs - retrains),
+        f"{sum(cost.work(made).flops for made in jobs) / 1e15:.1f}",
         f"{sum(seconds) / 3600:.1f}",
         f"{max(seconds, default=0) / 3600:.2f}",
         f"{asked / 60:.2f}",
@@ -60,8 +56,8 @@ def line(name: str, jobs: list[Artefact]) -> tuple[str, ...]:
 
 def table(plan: Plan) -> list[tuple[str, ...]]:
     """Return the table: a line a study, and the sum, in which work that two studies share counts once."""
-    lines = [line(study, training_jobs(plan, study)) for study in plan.studies]
-    every = [*plan.of_kind("runs"), *plan.of_kind("retrains")]
+    lines = [line(study, gpu_jobs(plan, study)) for study in plan.studies]
+    every = [made for kind in cost.ON_NETWORKS for made in plan.of_kind(kind)]
     return [COLUMNS, *lines, line("all", every)]
 
 

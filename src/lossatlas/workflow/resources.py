@@ -73,7 +73,7 @@ def speed_in_words() -> str:
 
 
 def gpu_seconds(made: Artefact) -> float:
-    """Return the expected seconds on a GPU of a run or a retraining: arithmetic over speed, plus launches."""
+    """Return the expected seconds on a GPU of a job on networks: arithmetic over speed, plus launches."""
     work = cost.work(made)
     speed = measured_tflops()
     if speed is not None:
@@ -94,7 +94,7 @@ def size(kind: str, name: str, jobs: Iterable[Artefact], attempt: int) -> int:
         The amount to ask for.
     """
     if name == "gpu":
-        return int(kind in ("runs", "retrains"))
+        return int(kind in cost.ON_NETWORKS)
     if name == "mem_mb":
         return attempt * max((_mem_mb(made) for made in jobs), default=BASE_MB)
     return attempt * max((_minutes(made) for made in jobs), default=30)
@@ -103,11 +103,11 @@ def size(kind: str, name: str, jobs: Iterable[Artefact], attempt: int) -> int:
 def _mem_mb(made: Artefact) -> int:
     """Return the memory of a job, MB.
 
-    Training: four copies of the prepared data (read, converted, on their way to the GPU) and eight of the weights in
+    On networks: four copies of the prepared data (read, converted, on their way to the GPU) and eight of the weights in
     float32 (gradients, optimiser, state dicts, journal row). After it: four n x n matrices in float64, sixteen for
     embeddings (distances, kernels, operators and their powers), beside the streaming pass's blocks.
     """
-    if made.kind in ("runs", "retrains"):
+    if made.kind in cost.ON_NETWORKS:
         work = cost.work(made)
         data = 4 * (work.train + work.test) * work.bytes
         return TORCH_MB + math.ceil((data + 8 * 4 * work.network.parameters) / 1e6)
@@ -118,7 +118,7 @@ def _mem_mb(made: Artefact) -> int:
 
 def _minutes(made: Artefact) -> int:
     """Return the time of a job, minutes."""
-    if made.kind in ("runs", "retrains"):
+    if made.kind in cost.ON_NETWORKS:
         return START_MINUTES + math.ceil(SAFETY * gpu_seconds(made) / 60)
     if made.kind == "grams":  # reads n rows of D float32 at most twice and multiplies them: 2 n^2 D
         n, dim = cost.rows(made), cost.dimension(made)

@@ -1,0 +1,128 @@
+"""What a table of traversals and sweeps says: ends of the paths, and the best value of a sweep's parameter."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lossatlas.store import read_table
+
+
+def ends(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of the first and of the last point of every path, by replica; their index is the table's."""
+    paths = table[table["source"] == "levelset"]
+    steps = paths.groupby("replica", sort=True)["steps"]
+    return table.loc[steps.idxmin()], table.loc[steps.idxmax()]
+
+
+def sweeps(table: pd.DataFrame, parameter: str, held_out: bool = False) -> pd.DataFrame:
+    """Return the rows of sweeps over a parameter (``none``: of plain replicas), held-out members or the others."""
+    if "parameter" not in table:
+        return table.iloc[:0]
+    chosen = (table["source"] == "sweep") & (table["parameter"] == parameter) & (table["held_out"] == int(held_out))
+    return table[chosen]
+
+
+def metric(table: pd.DataFrame) -> str:
+    """Return what a task is judged by: test accuracy, or test loss where there is none (regression)."""
+    accuracy = table["test_accuracy"].to_numpy(float)
+    return "test_accuracy" if np.isfinite(accuracy).any() else "test_loss"
+
+
+def best(table: pd.DataFrame, choose: str, parameter: str = "weight_decay") -> float | None:
+    """Return the value of a parameter with the best mean over replicas; None where the table has none.
+
+    Args:
+        table: of a cloud of traversals with sweeps.
+        choose: ``validation`` (on the part held out of the training set) or ``test`` (as the paper did).
+        parameter: key of the recipe that was swept.
+
+    Returns:
+        The value of highest accuracy, or least loss for regression; of equal ones that of least loss. A value with a
+        run that diverged is out.
+    """
+    rows = sweeps(table, parameter, held_out=choose == "validation")
+    if rows.empty:
+        return None
+    diverged = rows.loc[~np.isfinite(rows[f"{choose}_loss"]), "value"]
+    rows = rows[~rows["value"].isin(diverged)]
+    means = rows.groupby("value")[[f"{choose}_accuracy", f"{choose}_loss"]].mean()
+    if means.empty:
+        return None
+    accuracy = means[f"{choose}_accuracy"].fillna(0.0)
+    return float(means.assign(order=-accuracy).sort_values(["order", f"{choose}_loss"]).index[0])
+
+
+COLUMNS = [
+    "row",
+    "quantity",
+    "paper_traversal",
+    "paper_traversal_std",
+    "traversal",
+    "traversal_std",
+    "traversal_start",
+    "paper_decay",
+    "paper_decay_std",
+    "paper_lambda",
+    "decay_validation",
+    "decay_validation_std",
+    "lambda_validation",
+    "decay_test",
+    "decay_test_std",
+    "lambda_test",
+    "optimizer",
+    "plain_sgd",
+    "plain_sgd_std",
+    "traversals",
+    "decay_runs",
+    "steps",
+    "angle",
+    "level",
+    "implied_lambda",
+    "lagrange_residual",
+    "stopped",
+    "note",
+]
+"""Columns of a table of kind ``decay_table``: the paper's values, the traversals', those of weight decay with lambda
+chosen on held-out training examples and as the paper chose it, and at the end of the paths the multiplier lambda =
+|grad L| / (2 |theta|) they stand for with the residual |grad L + 2 lambda theta| / |grad L|."""
+
+
+def tabulate(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> pd.DataFrame:
+    """Compare the ends of traversals with weight decay.
+
+    Args:
+        spec: resolved spec of kind ``decay_table``.
+        inputs: ``grams``: the Gram file of each row's cloud.
+
+    Returns:
+        One row a cloud, with :data:`COLUMNS`; deviations are sample ones over the replicas.
+    """
+    rows = []
+    for entry, path in zip(spec["rows"], inputs["grams"], strict=True):
+        table = read_table(Path(path))
+        quantity = metric(table)
+        first, last = ends(table)
+        row: dict[str, Any] = {"row": entry["title"], "quantity": quantity, "note": entry["note"]}
+        row |= {f"paper_{name}": value for name, value in entry["paper"].items()}
+        row |= {"traversal": last[quantity].mean(), "traversal_std": last[quantity].std(ddof=1)}
+        row |= {"traversal_start": first[quantity].mean(), "traversals": len(last), "steps": int(last["steps"].max())}
+        row |= {"angle": last["angle"].mean(), "level": last["train_loss"].mean()}
+        row |= {"implied_lambda": last["implied_decay"].mean(), "lagrange_residual": last["lagrange_residual"].mean()}
+        row["stopped"] = " ".join(f"{why} {count}" for why, count in last["stopped"].value_counts().items())
+        decayed = sweeps(table, "weight_decay")
+        for choose in ("validation", "test"):
+            value = best(table, choose)
+            if value is not None:
+                found = decayed.loc[decayed["value"] == value, quantity]
+                row |= {f"lambda_{choose}": value, "decay_runs": len(found)}
+                row |= {f"decay_{choose}": found.mean(), f"decay_{choose}_std": found.std(ddof=1)}
+        row["optimizer"] = " ".join(sorted(set(decayed["optimizer"])))
+        plain = sweeps(table, "none")
+        if len(plain):
+            found = plain.loc[plain["optimizer"] == "sgd", quantity]
+            row |= {"plain_sgd": found.mean(), "plain_sgd_std": found.std(ddof=1)}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=COLUMNS)

@@ -1,0 +1,1 @@
+"""Probes of a landscape: paths on its level sets, losses on a plane, losses at averages."""

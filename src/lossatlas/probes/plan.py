@@ -1,0 +1,208 @@
+"""Sweeps and probes of a study, resolved into artefacts; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from lossatlas.config import nearest
+from lossatlas.data import catalogue as data_sets
+from lossatlas.errors import LossatlasError
+from lossatlas.probes.catalogue import FUNCTIONS, SETTINGS, resolve_interest
+from lossatlas.seeds import derive
+from lossatlas.specs import Artefact
+from lossatlas.train.recipe import DEFAULTS, resolve
+from lossatlas.train.seeds import drawing_seeds, training_seeds
+
+if TYPE_CHECKING:
+    from lossatlas.plan import StudyPlan
+
+SWEEP: dict[str, Any] = {
+    "parameter": None,
+    "values": [0.0],
+    "factor": 1.0,
+    "recipe": {},
+    "replicas": None,
+    "held_out": None,
+    "history": 1,
+    "grain": 10,
+}
+HELD_OUT: dict[str, Any] = {"share": 0.2, "replicas": None}
+LEVELSET: dict[str, Any] = {
+    "start": None,
+    "function": None,
+    "level": None,
+    "replicas": None,
+    "interest": {},
+    "points": 101,
+    "precision": "float32",
+    "batch": 500,
+    "grain": 1,
+}
+SURFACE: dict[str, Any] = {"replicas": None, "grid": 100, "margin": 0.15, "limits": None, "precision": "float32"}
+AVERAGE: dict[str, Any] = {"replicas": None, "precision": "float32", "batch": 500}
+
+
+def sweep(study: StudyPlan, name: str, key: str) -> list[Artefact]:
+    """Return the parts of a sweep: its members, held-out ones last, ``grain`` a job."""
+    entry = {**SWEEP, **study._entry("sweeps", name, key)}
+    where = f"sweeps.{name}"
+    run = study.run_spec(entry["run"], f"{where}.run")
+    if entry["parameter"] is not None and entry["parameter"] not in DEFAULTS:
+        raise study.error(
+            f"{where}.parameter",
+            f"{entry['parameter']!r} is not a key of a recipe; {nearest(entry['parameter'], list(DEFAULTS))}",
+        )
+    replicas = run["replicas"] if entry["replicas"] is None else entry["replicas"]
+    members = [(value, replica, False) for value in entry["values"] for replica in replicas]
+    share = None
+    if entry["held_out"] is not None:
+        held_out = {**HELD_OUT, **entry["held_out"]}
+        chosen = replicas if held_out["replicas"] is None else held_out["replicas"]
+        members += [(value, replica, True) for value in entry["values"] for replica in chosen]
+        share = held_out["share"]
+    data = study.data(run["data"], f"runs.{entry['run']}.data")
+    spec = {
+        **{part: run[part] for part in ("labels", "model", "resample", "scale")},
+        "label": label_of(run),
+        "recipe": resolve({**run["recipe"], **entry["recipe"]}),
+        "parameter": entry["parameter"],
+        "factor": entry["factor"],
+        "history": entry["history"],
+        "held_out": share,
+    }
+    full = [
+        {"value": value, "replica": replica, "held_out": held, "seeds": _seeds(study, replica)}
+        for value, replica, held in members
+    ]
+    return [
+        Artefact("sweeps", spec["label"], {**spec, "members": part}, {"data": (data,)}) for part in _parts(full, entry)
+    ]
+
+
+def levelset(study: StudyPlan, name: str, key: str) -> list[Artefact]:
+    """Return the parts of a level-set probe: its replicas, ``grain`` a job."""
+    entry = {**LEVELSET, **probe_entry(study, "levelset", name, key)}
+    where = f"probes.{name}.levelset"
+    if (entry["start"] is None) == (entry["function"] is None):
+        raise study.error(where, "give either start (a sweep) or function")
+    with study.prefixed(f"{where}.interest"):
+        interest = resolve_interest(entry["interest"])
+    if interest["kind"] in ("random", "walk"):
+        interest["master"] = study.config.seed
+    spec: dict[str, Any] = {
+        "interest": interest,
+        "settings": {**SETTINGS, **{k: v for k, v in entry.items() if k in SETTINGS}},
+        "level": entry["level"],
+        "points": entry["points"],
+    }
+    if entry["function"] is not None:
+        check_function(study, entry["function"], where)
+        if entry["level"] is None:
+            raise study.error(f"{where}.level", "missing; starts of a function are moved onto a level")
+        replicas = entry["replicas"] or [0]
+        spec |= {"function": entry["function"], "label": entry["function"]}
+        members = [{"replica": r, "seeds": {"start": derive(study.config.seed, "start", r)}} for r in replicas]
+        return [Artefact("levelsets", spec["label"], {**spec, "members": part}) for part in _parts(members, entry)]
+    starts = sweep(study, entry["start"], f"{where}.start")
+    spec |= network_spec(starts, entry)
+    replicas = entry["replicas"] or list(dict.fromkeys(m["replica"] for s in starts for m in s.spec["members"]))
+    parts = []
+    for group in _parts([{"replica": r, "seeds": _seeds(study, r)} for r in replicas], entry):
+        wanted = {int(member["replica"]) for member in group}
+        wanted |= {int(interest["replica"])} if "replica" in interest else set()
+        sources = tuple(s for s in starts if wanted & {m["replica"] for m in s.spec["members"]})
+        missing = wanted - {m["replica"] for s in sources for m in s.spec["members"]}
+        if missing:
+            raise study.error(f"{where}.replicas", f"sweep {entry['start']!r} has no replica {min(missing)}")
+        inputs = {"data": starts[0].inputs["data"], "starts": sources}
+        parts.append(Artefact("levelsets", spec["label"], {**spec, "members": group}, inputs))
+    return parts
+
+
+def traversals(study: StudyPlan, name: str, settings: Mapping) -> Artefact:
+    """Return the cloud of a level-set probe's points, with the end points of a sweep beside them."""
+    key = f"clouds.{name}.traversals"
+    parts = levelset(study, settings["probe"], f"{key}.probe")
+    for other in settings.get("sweeps", []):
+        parts = [*parts, *sweep(study, other, f"{key}.sweeps")]
+    return Artefact("clouds", f"traversals-{parts[0].label}", {"rows": "all"}, {"points": tuple(parts)})
+
+
+def surface(study: StudyPlan, name: str, key: str) -> Artefact:
+    """Return the losses on a plane: the first two principal axes of a cloud's paths, or a function's own axes."""
+    entry = {**SURFACE, **probe_entry(study, "surface", name, key)}
+    where = f"probes.{name}.surface"
+    cloud = study.cloud(entry["cloud"], f"{where}.cloud")
+    path = cloud.inputs["points"][0]
+    if path.kind != "levelsets":
+        raise study.error(f"{where}.cloud", f"{entry['cloud']!r} is not a cloud of traversals")
+    spec = {k: entry[k] for k in ("replicas", "grid", "margin", "limits")}
+    inputs: dict[str, tuple[Artefact, ...]] = {"cloud": (cloud,)}
+    if "function" in path.spec:
+        spec["function"] = path.spec["function"]
+    else:
+        starts = path.inputs["starts"]
+        spec |= {**network_spec(starts, {"precision": entry["precision"], "batch": path.spec["batch"]})}
+        spec["members"] = [m for p in cloud.inputs["points"] if p.kind == "levelsets" for m in p.spec["members"]]
+        inputs |= {"data": path.inputs["data"], "gram": (study.gram(entry["cloud"], where),)}
+    return Artefact("surfaces", path.label, spec, inputs)
+
+
+def average(study: StudyPlan, name: str, key: str) -> Artefact:
+    """Return the losses at the average of a cloud's end points."""
+    entry = {**AVERAGE, **probe_entry(study, "average", name, key)}
+    where = f"probes.{name}.average"
+    cloud = study.cloud(entry["cloud"], f"{where}.cloud")
+    path = cloud.inputs["points"][0]
+    if path.kind != "levelsets" or "function" in path.spec:
+        raise study.error(f"{where}.cloud", f"{entry['cloud']!r} is not a cloud of networks' traversals")
+    spec = {**network_spec(path.inputs["starts"], entry), "replicas": entry["replicas"]}
+    spec["members"] = [m for p in cloud.inputs["points"] if p.kind == "levelsets" for m in p.spec["members"]]
+    return Artefact("averages", path.label, spec, {"cloud": (cloud,), "data": path.inputs["data"]})
+
+
+def probe_entry(study: StudyPlan, kind: str, name: str, key: str) -> Mapping:
+    """Return the settings of a probe of the study, which must be of the kind asked for."""
+    ((found, settings),) = study._entry("probes", name, key).items()
+    if found != kind:
+        raise study.error(key, f"probe {name!r} is of kind {found!r}, expected {kind!r}")
+    return settings
+
+
+def network_spec(starts: Iterable[Artefact], entry: Mapping) -> dict[str, Any]:
+    """Return what :func:`lossatlas.probes.networks.member` needs, from the sweep that trained the networks."""
+    spec = next(iter(starts)).spec
+    found = {part: spec[part] for part in ("label", "labels", "model", "resample", "scale")}
+    return {**found, "criterion": spec["recipe"]["criterion"], "precision": entry["precision"], "batch": entry["batch"]}
+
+
+def check_function(study: StudyPlan, name: str, where: str) -> None:
+    """Raise when there is no such function."""
+    if name not in FUNCTIONS:
+        raise study.error(f"{where}.function", f"{name!r} is not a function; {nearest(name, list(FUNCTIONS))}")
+
+
+def check_drawing(run: Mapping, name: str) -> None:
+    """Raise when a run's ``resample`` or ``scale`` does not fit its data."""
+    about = data_sets.describe(run["data"]["name"])
+    resample = run["resample"]
+    if resample is not None and (resample["kind"] == "subset") != ("train" in resample):
+        raise LossatlasError(f"runs.{name}.resample: `train` goes with kind `subset`, and only with it")
+    if run["scale"] == "unit" and about["kind"] != "images":
+        raise LossatlasError(f"runs.{name}.scale: `unit` is for images; {run['data']['name']} has none")
+
+
+def label_of(run: Mapping) -> str:
+    """Return the readable name of a run's artefacts."""
+    from lossatlas.plan import model_label
+
+    return f"{model_label(run['model'])}-{run['data']['name']}"
+
+
+def _seeds(study: StudyPlan, replica: int) -> dict[str, int]:
+    return {**training_seeds(study.config.seed, replica), **drawing_seeds(study.config.seed, replica)}
+
+
+def _parts(members: list[dict], entry: Mapping) -> list[list[dict]]:
+    return [members[i : i + entry["grain"]] for i in range(0, len(members), entry["grain"])]

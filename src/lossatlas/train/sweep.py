@@ -1,0 +1,121 @@
+"""Many small trainings in one job: replicas of a run, and a grid over one key of its recipe.
+
+The start of a process costs as much as a small training, so the unit of work is a list of them (``grain``). Each has
+its own seeds, so how they are spread over jobs changes no bit. A member that is *held out* trains without a part of the
+training set and is evaluated on that part in place of the test set: what is chosen with it never saw a test example.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from lossatlas.layout import Layout
+from lossatlas.progress import Progress
+from lossatlas.train.loop import DivergedError, Examples, Recorder, Training, pick_device
+from lossatlas.train.run import build_model, drawing, finish, make_examples, row_of
+
+
+def sweep(spec: Mapping, data_file: Path, output: Path, state: Path, provenance: Mapping) -> None:
+    """Train every member of one job and keep its end point; resumes from the last commit to the same bits.
+
+    Args:
+        spec: resolved spec (:mod:`lossatlas.probes.plan`): label, model, recipe, labels, resample, scale, parameter
+            (key of the recipe that varies, or None), factor (the key's value is factor times the member's), history
+            (evaluations during training), held_out (share), and members: value, replica, held_out, seeds.
+        data_file: data.h5.
+        output: points.h5 to make. One row a member, with columns source, replica, parameter, value, optimizer,
+            held_out and example_gradients (examples whose gradient was taken, with repetition). A held-out member has
+            validation_loss and validation_accuracy, the others test_loss and test_accuracy. ``/history`` holds the
+            same columns during training.
+        state: folder of the unfinished job; removed at the end.
+        provenance: written into the output.
+    """
+    members = spec["members"]
+    examples, outputs = _examples(spec, members[0], data_file)
+    first = build_model(spec["model"], examples, outputs, members[0]["seeds"]["init"])
+    recorder = Recorder(state, Layout.of(first), Layout.of_buffers(first))
+    progress = recorder.state
+    with Progress(f"sweep {spec['label']}", len(members), progress.unit) as bar:
+        for unit in range(progress.unit, len(members)):
+            examples, outputs = _examples(spec, members[unit], data_file)
+            model = build_model(spec["model"], examples, outputs, members[unit]["seeds"]["init"])
+            _train(spec, members[unit], model, examples, recorder)
+            progress.unit, progress.epoch, progress.model, progress.optimizer = unit + 1, -1, None, None
+            if recorder.due():
+                recorder.commit()
+            bar.update()
+    recorder.commit()
+    finish(recorder, output, state, provenance, {"history": pd.DataFrame(progress.history)})
+
+
+def _examples(spec: Mapping, member: Mapping, data_file: Path) -> tuple[Examples, int]:
+    """Return a member's examples as network inputs: without augmentation nothing is left to do a step."""
+    seeds, recipe = member["seeds"], spec["recipe"]
+    held_out = (spec["held_out"], seeds["held_out"]) if member["held_out"] else None
+    examples, outputs = make_examples(
+        data_file,
+        spec["labels"],
+        seeds["labels"],
+        recipe["precision"],
+        pick_device(),
+        held_out=held_out,
+        **drawing({**spec, "seeds": seeds}),
+    )
+    if not recipe["augment"]:
+        x, test_x = examples.normalise(examples.x), examples.normalise(examples.test_x)
+        examples = Examples(x, examples.y, test_x, examples.test_y, lambda inputs: inputs, examples.dtype)
+    return examples, outputs
+
+
+def _train(spec: Mapping, member: Mapping, model: torch.nn.Module, examples: Examples, recorder: Recorder) -> None:
+    """Train one member from its beginning, or from the last commit, and record its end and its history."""
+    recipe = dict(spec["recipe"])
+    if spec["parameter"] is not None:
+        recipe[spec["parameter"]] = spec["factor"] * member["value"]
+    name = f"{spec['label']}, replica {member['replica']}, {spec['parameter']} {member['value']}"
+    training = Training(model, examples, recipe, member["seeds"]["training"], name)
+    progress = recorder.state
+    if progress.epoch > 0 and progress.model is not None and progress.optimizer is not None:
+        model.load_state_dict(progress.model)
+        training.optimizer.load_state_dict(progress.optimizer)
+    epochs, diverged = recipe["epochs"], False
+    marks = {round(epochs * (k + 1) / spec["history"]) for k in range(spec["history"])}
+    for epoch in range(max(progress.epoch, 0), epochs):
+        before = recorder.layout.flatten(model)
+        try:
+            training.epoch(epoch)
+        except DivergedError:
+            recorder.layout.load_into(model, before)
+            diverged = True
+        if diverged or epoch + 1 in marks or epoch + 1 == epochs:
+            row = _row(spec, member, training, epoch + 1, diverged)
+            progress.history.append(row)
+        if diverged or epoch + 1 == epochs:
+            recorder.record(model, row)
+            return
+        if recorder.due():
+            progress.epoch, progress.model = epoch + 1, model.state_dict()
+            progress.optimizer = training.optimizer.state_dict()
+            recorder.commit()
+
+
+def _row(spec: Mapping, member: Mapping, training: Training, epoch: int, diverged: bool) -> dict:
+    """Return a table row; a run that diverged has NaN for every loss, and the weights before the epoch it did so in."""
+    found = training.metrics()
+    if diverged:
+        found = dict.fromkeys(found, math.nan)
+    measured, absent = ("validation", "test") if member["held_out"] else ("test", "validation")
+    row = {**row_of(spec["label"], -1, 0.0, float(epoch)), "source": "sweep"}
+    row |= {"replica": member["replica"], "value": float(member["value"]), "held_out": int(member["held_out"])}
+    row |= {"parameter": spec["parameter"] or "none", "optimizer": spec["recipe"]["optimizer"]}
+    for quantity in ("loss", "accuracy"):
+        row[f"train_{quantity}"] = found[f"train_{quantity}"]
+        row[f"{measured}_{quantity}"] = found[f"test_{quantity}"]
+        row[f"{absent}_{quantity}"] = math.nan
+    batches = [len(b) for b in torch.arange(len(training.examples.x)).split(training.recipe["batch"])]
+    if len(batches) > 1 and batches[-1] == 1:
+        batches.pop()  # as in Training.epoch
+    return {**row, "example_gradients": epoch * sum(batches)}

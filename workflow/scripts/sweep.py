@@ -1,0 +1,8 @@
+"""Rule sweep."""
+
+from lossatlas.workflow.job import job
+
+with job(snakemake) as this:
+    from lossatlas.train.sweep import sweep
+
+    sweep(this.spec, this.input("data"), this.output("points"), this.state, this.provenance)
