@@ -132,6 +132,13 @@ def training_processes(folder):
     return found
 
 
+def clear(folder):
+    """Kill what still lives of jobs in a folder: without cgroups SLURM loses sight of grandchildren of killed steps."""
+    for process in psutil.process_iter(["cwd"]):
+        if process.info["cwd"] == str(folder):
+            process.kill()
+
+
 def job_steps():
     """Return the processes by which slurmd runs jobs here."""
     return [process for process in psutil.process_iter(["name"]) if process.info["name"] == "slurmstepd"]

@@ -197,6 +197,7 @@ def disturbed(undisturbed, tmp_path, rng):
         training.running.kill()
     for job in jobs(tmp_path):
         ask("scancel", job)
+    slurm_tools.clear(tmp_path)
 
 
 def test_interrupted_training_ends_with_the_same_bits(undisturbed, disturbed, rng):
