@@ -64,14 +64,36 @@ def test_work_of_a_run_is_epochs_times_examples(plan):
         work = cost.work(made)
         assert (work.train, work.test) == (50_000, 10_000)
         assert work.steps == 200 * np.ceil(50_000 / 128)
-        assert work.rows == 1
-        assert work.flops == pytest.approx(work.network.flops * (3 * 200 * 50_000 + 60_000), rel=1e-12)
+        # every optimiser's path: the initialisation, 8 points in each of 2 epochs, one in each of 198
+        assert work.rows == (1 if made.spec["record"]["epochs"] == "last" else 1 + 2 * 8 + 198)
+        assert work.flops == pytest.approx(work.network.flops * (3 * 200 * 50_000 + 60_000 * work.rows), rel=1e-12)
 
 
 def test_points_of_a_cloud_are_counted(plan):
-    """20 jumps of 51 points each (epochs 0 to 50), and the minimum."""
-    assert {cost.rows(made) for made in plan.of_kind("clouds")} == {20 * 51 + 1}
-    assert {cost.dimension(made) for made in plan.of_kind("grams")} == {1_467_610}
+    """20 jumps of 51 points each (epochs 0 to 50) and the minimum; the paths of some trainings; an artificial tree."""
+    jumps = [made for made in plan.of_kind("clouds") if "run" in made.inputs]
+    paths = [made for made in plan.of_kind("clouds") if "run" not in made.inputs]
+    assert {cost.rows(made) for made in jumps} == {20 * 51 + 1}
+    assert [cost.rows(made) for made in paths] == [215 * len(made.inputs["points"]) for made in paths]
+    ten, hundred, tree = 1_467_610, 1_467_610 + 90 * 129, 100  # 90 more classes: 128 weights and a bias each
+    assert {cost.dimension(made) for made in plan.of_kind("grams")} == {ten, hundred, tree}
+
+
+def test_work_of_level_sets_and_sweeps_is_counted_in_gradients():
+    plan = gpu_hours.make_plan("paper", ["levelsets"], ROOT)
+    walked = [made for made in plan.of_kind("levelsets") if made.inputs.get("data")]
+    assert walked
+    for made in walked:
+        work, members = cost.work(made), len(made.spec["members"])
+        assert work.steps == 2 * made.spec["settings"]["steps"] * members
+        assert work.rows == made.spec["points"] * members
+        evaluated = work.rows * (work.train + work.test)
+        assert work.flops == pytest.approx(work.network.flops * (3 * work.steps * work.train + evaluated), rel=1e-12)
+    for made in plan.of_kind("sweeps"):
+        work = cost.work(made)
+        epochs = made.spec["recipe"]["epochs"] * len(made.spec["members"])
+        assert work.steps == epochs * np.ceil(work.train / made.spec["recipe"]["batch"])
+    assert {cost.rows(made) for made in plan.of_kind("grams")}
 
 
 def test_requests_grow_with_each_attempt_and_with_the_work(plan):
@@ -85,11 +107,11 @@ def test_requests_grow_with_each_attempt_and_with_the_work(plan):
     assert 1 / 5 < resources.gpu_seconds(retrained) / resources.gpu_seconds(made) < 1 / 2
 
 
-def test_every_artefact_has_a_request(plan):
-    kinds = {made.kind for made in plan.artefacts.values()}
-    assert {"data", "runs", "retrains", "clouds", "grams", "embeddings"} <= kinds
+@pytest.mark.parametrize("study", ["trajectories", "levelsets"])
+def test_every_artefact_has_a_request(study):
+    plan = gpu_hours.make_plan("paper", [study], ROOT)
     for made in plan.artefacts.values():
-        assert resources.size(made.kind, "gpu", [made], 1) == (made.kind in ("runs", "retrains"))
+        assert resources.size(made.kind, "gpu", [made], 1) == (made.kind in cost.ON_NETWORKS)
         assert resources.size(made.kind, "mem_mb", [made], 1) >= resources.BASE_MB
         assert resources.size(made.kind, "runtime", [made], 1) >= 10
     assert resources.size("figures", "runtime", [], 2) == 2 * resources.size("figures", "runtime", [], 1)

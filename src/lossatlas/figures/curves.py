@@ -20,7 +20,7 @@ from lossatlas.store import read_table
 
 AXIS_LABELS = {
     "norm": "L2 norm of the weights",
-    "distance": "distance from the first point",
+    "distance": "distance from the start",
     "train_loss": "training loss",
     "train_accuracy": "training accuracy",
     "test_loss": "test loss",
@@ -104,7 +104,14 @@ def _read(path: Path, quantities: Sequence[str]) -> pd.DataFrame:
     if not set(quantities) & set(FROM_GRAM):
         return read_table(path)
     gram = Gram.load(path)
-    return gram.table.assign(norm=gram.norms(), distance=np.sqrt(np.maximum(np.diagonal(gram.gram), 0.0)))
+    table = gram.table.reset_index(drop=True)
+    origin = np.zeros(len(table), dtype=np.intp)
+    if not (table["seed"] >= 0).any():  # whole trainings: each from its own initialisation; jumps: from the minimum
+        keys = [name for name in TRAJECTORY if name in table]
+        for _, rows in table.groupby(keys, sort=False):
+            origin[rows.index] = rows.index[int(rows["epoch"].argmin())]
+    distance = np.sqrt(gram.squared_distances()[np.arange(len(table)), origin])
+    return table.assign(norm=gram.norms(), distance=distance)
 
 
 def _labels(spec: Mapping[str, Any], label: str, table: pd.DataFrame) -> list[str]:
