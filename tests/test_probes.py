@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from workflow_tools import ALL, counts, plan, snakemake
 
 from lossatlas.analytic import quadratic
 from lossatlas.claims.evaluate import evaluate
@@ -424,3 +425,21 @@ def test_a_changed_setting_changes_its_paths_and_what_follows_only():
     assert before.cloud("split", "").hash == after.cloud("split", "").hash
     starts = [{p.hash for p in s.cloud("iris", "").inputs["points"] if p.kind == "sweeps"} for s in (before, after)]
     assert starts[0] == starts[1]
+
+
+STUDY = (f"studies=[{TINY}]",)
+
+
+def test_rules_plan_every_job_of_a_level_set_study_once(tmp_path):
+    jobs = counts(plan(tmp_path, ALL, config=STUDY))
+    expected = {"data": 1, "sweep": 6, "levelset": 9, "surface": 2, "average": 1, "gather": 5, "gram": 4}
+    assert {rule: jobs[rule] for rule in expected} == expected
+
+
+def test_a_figure_is_made_by_the_rules(tmp_path):
+    target = "results/figures/tiny_levelsets/circle.png"
+    done = snakemake(tmp_path, target, config=STUDY, options=("--cores", "2"))
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / target).stat().st_size > 10_000
+    assert plan(tmp_path, target, config=STUDY) == []
+    assert not any((tmp_path / "results/.state").glob("*/*"))
