@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from workflow_tools import ALL, counts, plan, snakemake
 
+from lossatlas import analytic
 from lossatlas.analytic import quadratic
 from lossatlas.claims.evaluate import evaluate
 from lossatlas.config import load, merge, read_yaml
@@ -25,6 +27,7 @@ from lossatlas.figures.tables import write as write_table
 from lossatlas.plan import Plan
 from lossatlas.points import gather
 from lossatlas.probes import average, surface
+from lossatlas.probes.catalogue import FUNCTIONS
 from lossatlas.probes.networks import member
 from lossatlas.probes.principal import principal_axes
 from lossatlas.probes.surface import Plane
@@ -236,6 +239,25 @@ def test_more_decay_gives_smaller_weights_and_the_penalty_has_the_factor_of_two(
     assert norms[1e-2] < norms[1e-4]
 
 
+def test_a_diverging_member_is_a_row_without_losses_and_the_others_go_on(made, tmp_path):
+    folder, plan = made
+    part = next(p for p in plan.cloud("iris", "").inputs["points"] if p.kind == "sweeps")
+    spec = json.loads(json.dumps(part.spec))
+    spec["recipe"] |= {"optimizer": "sgd", "epochs": 4}
+    spec |= {"parameter": "lr", "factor": 1.0}
+    for entry, value in zip(spec["members"], (3e38, 0.1, 0.1, 3e38), strict=True):
+        entry["value"] = value
+    sweep(spec, folder / part.inputs["data"][0].path, tmp_path / "a.h5", tmp_path / "state", {})
+    theta, table = contents(tmp_path / "a.h5")
+    assert table["train_loss"].isna().tolist() == [True, False, False, True]
+    assert np.isfinite(theta).all()
+    assert table["epoch"].tolist()[1:3] == [4, 4]
+
+
+def test_named_functions_are_those_of_the_catalogue():
+    assert tuple(analytic.NAMED) == FUNCTIONS
+
+
 def test_splits_differ_between_replicas_and_subsets_have_the_size_asked_for(made):
     folder, plan = made
     part = plan.cloud("split", "").inputs["points"][0]
@@ -424,3 +446,21 @@ def test_a_changed_setting_changes_its_paths_and_what_follows_only():
     assert before.cloud("split", "").hash == after.cloud("split", "").hash
     starts = [{p.hash for p in s.cloud("iris", "").inputs["points"] if p.kind == "sweeps"} for s in (before, after)]
     assert starts[0] == starts[1]
+
+
+STUDY = (f"studies=[{TINY}]",)
+
+
+def test_rules_plan_every_job_of_a_level_set_study_once(tmp_path):
+    jobs = counts(plan(tmp_path, ALL, config=STUDY))
+    expected = {"data": 1, "sweep": 6, "levelset": 9, "surface": 2, "average": 1, "gather": 5, "gram": 4}
+    assert {rule: jobs[rule] for rule in expected} == expected
+
+
+def test_a_figure_is_made_by_the_rules(tmp_path):
+    target = "results/figures/tiny_levelsets/circle.png"
+    done = snakemake(tmp_path, target, config=STUDY, options=("--cores", "2"))
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / target).stat().st_size > 10_000
+    assert plan(tmp_path, target, config=STUDY) == []
+    assert not any((tmp_path / "results/.state").glob("*/*"))

@@ -59,3 +59,7 @@ def two_wells(offset: float = TWO_WELLS_OFFSET) -> FunctionLandscape:
         return heights.sum() - depths.sum() + offset
 
     return FunctionLandscape(function, 2)
+
+
+NAMED = {"circle": circle}
+"""Landscapes that a study may name; ``probes.catalogue.FUNCTIONS`` lists them without torch."""

@@ -127,8 +127,8 @@ class StudyPlan:
             "resample": run.get("resample"),
             "scale": run.get("scale", "standard"),
         }
-        with self.prefixed("study"):
-            probes.check_drawing(found, name)
+        with self.prefixed(f"runs.{name}"):
+            probes.check_drawing(found)
         return found
 
     def data(self, spec: Mapping, key: str) -> Artefact:

@@ -15,7 +15,7 @@ from torch import Tensor
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape import Landscape
 from lossatlas.probes.interest import Interest
-from lossatlas.probes.levelset import _MOST_REJECTED, Settings, Traversal, without
+from lossatlas.probes.levelset import MOST_REJECTED, Settings, Traversal, without
 
 _ARMIJO = 1e-4
 """Share of the decrease that the slope promises and a step must bring."""
@@ -59,7 +59,7 @@ class Conjugate(Traversal):
         # The last step's decrease is expected again: the usual first trial of conjugate gradients.
         last = s.memory.get("decrease")
         length = s.predictor / float(direction.norm()) if last is None else 2 * last / -slope
-        for _ in range(_MOST_REJECTED):
+        for _ in range(MOST_REJECTED):
             trial = self._search(direction, slope, mu, length)
             found = self._newton(trial.theta, trial.loss, trial.gradient, None) if trial else None
             if trial is not None and found is not None:

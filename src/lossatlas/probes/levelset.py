@@ -18,7 +18,7 @@ from lossatlas.landscape import Landscape
 from lossatlas.probes.catalogue import SETTINGS
 from lossatlas.probes.interest import Interest
 
-_MOST_REJECTED = 60
+MOST_REJECTED = 60
 """Step lengths tried at one point; each is a tenth of the one before."""
 
 
@@ -277,7 +277,7 @@ class Predictor(Traversal):
             s.predictor *= settings.grow if turned < settings.threshold else settings.shrink
         s.memory["predictor"] = unit
         correct = self._newton if settings.corrector == "newton" else self._printed
-        for _ in range(_MOST_REJECTED):
+        for _ in range(MOST_REJECTED):
             theta = torch.sub(s.theta, unit, alpha=s.predictor)
             loss, gradient = self._evaluate(theta)
             found = correct(theta, loss, gradient, unit) if math.isfinite(loss) else None

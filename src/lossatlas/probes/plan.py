@@ -183,14 +183,14 @@ def check_function(study: StudyPlan, name: str, where: str) -> None:
         raise study.error(f"{where}.function", f"{name!r} is not a function; {nearest(name, list(FUNCTIONS))}")
 
 
-def check_drawing(run: Mapping, name: str) -> None:
+def check_drawing(run: Mapping) -> None:
     """Raise when a run's ``resample`` or ``scale`` does not fit its data."""
     about = data_sets.describe(run["data"]["name"])
     resample = run["resample"]
     if resample is not None and (resample["kind"] == "subset") != ("train" in resample):
-        raise LossatlasError(f"runs.{name}.resample: `train` goes with kind `subset`, and only with it")
+        raise LossatlasError("resample: `train` goes with kind `subset`, and only with it")
     if run["scale"] == "unit" and about["kind"] != "images":
-        raise LossatlasError(f"runs.{name}.scale: `unit` is for images; {run['data']['name']} has none")
+        raise LossatlasError(f"scale: `unit` is for images; {run['data']['name']} has none")
 
 
 def label_of(run: Mapping) -> str:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lossatlas.analytic import NAMED
 from lossatlas.embed.gram import Gram
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape import Landscape
@@ -96,9 +97,7 @@ def probe(
         table = table_in(file)
         chosen = _paths(table, spec["replicas"], cloud_file)
         if gram_file is None or data_file is None:
-            from lossatlas.probes.traverse import _function
-
-            landscape: Landscape = _function(spec["function"])
+            landscape: Landscape = NAMED[spec["function"]]()
             plane = Plane(torch.zeros(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
             coordinates, explained = file["theta"][...][chosen].astype(np.float64), np.full(2, np.nan)
         else:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossatlas import analytic
+from lossatlas.analytic import NAMED
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape import FunctionLandscape, Landscape
 from lossatlas.layout import WEIGHT, Layout
@@ -60,7 +60,7 @@ class _Starts:
         self.points: dict[int, tuple[Tensor, Tensor]] = {}
         self.gradients: dict[int, int] = {}
         if not files:
-            dim = _function(spec["function"]).dim
+            dim = NAMED[spec["function"]]().dim
             self.layout = Layout(("theta",), ((dim,),), (WEIGHT,))
             self.buffer_layout = Layout((), (), ())
             return
@@ -86,10 +86,6 @@ class _Starts:
         return torch.randn(self.layout.dim, generator=generator, dtype=torch.float64), torch.zeros(0)
 
 
-def _function(name: str) -> FunctionLandscape:
-    return {"circle": analytic.circle}[name]()
-
-
 def _walk(
     spec: Mapping, about: Mapping, data_file: Path | None, starts: _Starts, recorder: Recorder, bar: Progress
 ) -> None:
@@ -98,7 +94,7 @@ def _walk(
     network: Member | None = None
     landscape: Landscape
     if data_file is None:
-        landscape = _function(spec["function"])
+        landscape = NAMED[spec["function"]]()
     else:
         network = member(spec, about["seeds"], data_file)
         if len(buffers):
