@@ -304,6 +304,10 @@ def test_curves_of_the_weights_norm(tmp_path):
     assert list(numbers["replicas"]) == [2, 2]
     figure = curves_kind.compose(resolve(entry), {"tables": [path]}).figure
     np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), numbers["centre"])
+    draw({**entry, "y": "distance"}, {"tables": [path]}, out, PROVENANCE)  # each training's from its own start
+    far = np.hypot(5, 7)
+    expected = [[0.0, 0.0, 0.0], [(5 + far) / 2, 5.0, far]]
+    np.testing.assert_allclose(pd.read_csv(out["csv"])[["centre", "low", "high"]], expected, atol=1e-12)
 
 
 def test_curves_of_columns_with_bands_and_gaps(tmp_path):

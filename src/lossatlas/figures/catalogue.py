@@ -128,7 +128,8 @@ KINDS: dict[str, Kind] = {
             "y": Key(
                 (str, list),
                 REQUIRED,
-                "Column, or `norm` (L2 norm of the weights) or `distance` (from a training's own start, or jumps' minimum); a list = panels.",
+                "Column, or `norm` (L2 norm of the weights) or `distance` (from a training's own start, or from "
+                "the minimum of jumps); a list makes panels.",
             ),
             "only": Key((dict,), {}, "Column -> the value it must have, for rows that are to be drawn."),
             "group": Key((str, type(None)), None, "Column that splits a series into lines (run, seed, step)."),

@@ -445,7 +445,8 @@ def _dress(axes: Axes, panel: Panel, settings: Sequence[str], lettered: bool, wi
     if lettered:
         axes.text(0.0, 1.025, panel.letter, transform=axes.transAxes, fontweight="bold", fontsize=9.5, va="bottom")
     if panel.spec["title"]:
-        indent = 0.15 / width if lettered else 0.0
+        wide = any(letter in "mw" for letter in panel.letter) or len(panel.letter) > 1
+        indent = (0.15 + 0.05 * wide) / width if lettered else 0.0
         axes.text(indent, 1.025, panel.spec["title"], transform=axes.transAxes, fontsize=8.5, va="bottom")
     for i, line in enumerate(settings):
         y = -(_below(panel) + 0.115 * i) / width
