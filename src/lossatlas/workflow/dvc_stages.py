@@ -19,7 +19,7 @@ import yaml
 from lossatlas.config import load, read_yaml
 from lossatlas.errors import LossatlasError
 from lossatlas.plan import Plan, StudyPlan
-from lossatlas.specs import FILES
+from lossatlas.specs import FILES, Artefact
 
 PRESET = "quick"
 HEADER = "# Written by `python -m lossatlas.workflow.dvc_stages` from the quick preset; `make dvc` runs it.\n"
@@ -43,9 +43,15 @@ def _outs(paths: list[str]) -> list[dict]:
 def _cached(study: StudyPlan) -> list[str]:
     """Return the files of a study that DVC keeps, kind by kind."""
     products = [*study.figures.values(), *study.tables.values(), study.claims]
+    read = {artefact.path for product in products for artefact in product.artefacts}
     made = {p.path: p for product in products for artefact in product.artefacts for p in artefact.ancestry()}
-    kept = [path for path, part in made.items() if part.kind not in PASSING]
+    kept = [path for path, part in made.items() if part.kind not in PASSING and (path in read or not _is_path(part))]
     return sorted(kept, key=lambda path: (list(FILES).index(made[path].kind), path))
+
+
+def _is_path(made: Artefact) -> bool:
+    """Whether an artefact is a training with all its epochs: large, and what figures show of it is in Gram matrices."""
+    return made.kind == "runs" and made.spec["record"]["epochs"] == "all"
 
 
 def stages(plan: Plan, entries: Mapping[str, str]) -> dict:
