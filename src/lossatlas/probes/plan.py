@@ -185,11 +185,10 @@ def check_function(study: StudyPlan, name: str, where: str) -> None:
 
 def check_drawing(run: Mapping) -> None:
     """Raise when a run's ``resample`` or ``scale`` does not fit its data."""
-    about = data_sets.describe(run["data"]["name"])
     resample = run["resample"]
     if resample is not None and (resample["kind"] == "subset") != ("train" in resample):
         raise LossatlasError("resample: `train` goes with kind `subset`, and only with it")
-    if run["scale"] == "unit" and about["kind"] != "images":
+    if run["scale"] == "unit" and data_sets.describe(run["data"]["name"])["kind"] != "images":
         raise LossatlasError(f"scale: `unit` is for images; {run['data']['name']} has none")
 
 
