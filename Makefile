@@ -13,7 +13,7 @@ help:
 	@sed -n 's/^# make/make/p' $(MAKEFILE_LIST)
 
 figures: setup
-	@echo "== gallery of the quick preset: data, training, retraining, embeddings, figures (about 3 minutes on 2 cores)"
+	@echo "== gallery of the quick preset: data, training, retraining, embeddings, figures (about 6 minutes on 2 cores)"
 	$(BIN)/snakemake --cores $(CORES) results/figures/all
 	@echo "== open results/figures/all/index.html"
 
