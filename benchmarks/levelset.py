@@ -62,12 +62,12 @@ def measure(name: str, steps: int, repeat: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tasks", nargs="*", choices=[[], *TASKS], default=list(TASKS))
+    parser.add_argument("tasks", nargs="*", metavar="TASK", help=", ".join(TASKS))
     parser.add_argument("--steps", type=int, default=100, help="predictor steps a repetition; a tenth for convolutions")
     parser.add_argument("--repeat", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    for name in arguments.tasks:
+    for name in arguments.tasks or TASKS:
         steps = max(arguments.steps // 10, 1) if "cnv" in name else arguments.steps
         measure(name, steps, arguments.repeat)
 
