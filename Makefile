@@ -18,9 +18,10 @@ figures: setup
 	@echo "== open results/figures/all/index.html"
 
 test: setup
-	@echo "== tests (about 5 minutes on 2 cores)"
+	@echo "== tests (about 10 minutes on 2 cores)"
 	$(BIN)/dvc pull --quiet $(wildcard data/*.dvc)
-	$(BIN)/python -m pytest -n $(CORES) --dist loadgroup
+	$(BIN)/python -m pytest tests/slurm
+	$(BIN)/python -m pytest -n $(CORES) --ignore=tests/slurm
 
 # make check     style, types, lint of the workflow, generated files
 check: setup

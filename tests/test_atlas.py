@@ -160,7 +160,7 @@ def test_readme_command_exists(command, tmp_path):
         targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert {argument for argument in arguments if "=" not in argument} <= set(targets)
     elif program == "dvc":
-        assert arguments[0] in ("pull", "push", "repro", "status", "remote", "fetch")
+        assert arguments[0] in ("pull", "push", "repro", "status", "remote", "fetch", "metrics")
     elif program == "python":
         if arguments[0] == "-m":
             assert importlib.util.find_spec(arguments[1]), f"no module {arguments[1]}"

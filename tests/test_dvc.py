@@ -3,6 +3,7 @@
 import getpass
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -96,7 +97,7 @@ def project(built, tmp_path_factory):
         shutil.copy(ROOT / part, folder)
     shutil.copy(ROOT / "tests/studies/tiny.yaml", folder / "config/studies")
     config = folder / "config/config.yaml"
-    config.write_text(config.read_text().replace("studies: [trajectories]", "studies: [tiny]"))
+    config.write_text(re.sub(r"^studies: \[.*\]", "studies: [tiny]", config.read_text(), flags=re.MULTILINE))
     edit(folder, smaller)
     shutil.copytree(
         built / "results", folder / "results", ignore=shutil.ignore_patterns("figures", "tables", "claims*")
@@ -258,7 +259,7 @@ def test_what_two_studies_need_is_one_stage():
     found = stages(Plan(config), {"tiny": "tiny", "other": "my/other.yaml"})["stages"]
     assert list(found) == ["shared", "tiny", "other"]
     folders = {name: [next(iter(out)) for out in stage.get("outs", [])] for name, stage in found.items()}
-    assert [path.split("/")[1] for path in folders["shared"]] == ["runs", "grams"]
+    assert [path.split("/")[1] for path in folders["shared"]] == ["grams"], "the path itself is large and not drawn"
     assert set(folders["shared"]).isdisjoint(folders["tiny"])
     assert found["tiny"]["deps"] == found["other"]["deps"] == folders["shared"]
     assert "'studies=[tiny,my/other.yaml]'" in found["shared"]["cmd"]

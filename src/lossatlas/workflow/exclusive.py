@@ -45,10 +45,12 @@ def _locked(path: Path) -> tuple[int, bool]:
     """Return the locked file, and whether it had to be waited for."""
     waited = False
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # the last holder has just removed the empty folder
+        except (FileNotFoundError, FileExistsError):  # the last holder has just removed the empty folder
+            if path.parent.exists() and not path.parent.is_dir():
+                raise
             continue
         try:
             if not _try(file):
