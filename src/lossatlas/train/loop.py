@@ -4,6 +4,7 @@ Everything random in epoch e is drawn from generators seeded by (job seed, e), s
 carried over an interruption: a job resumed after epoch e continues with the bits an uninterrupted one would have had.
 """
 
+import io
 import logging
 import math
 import time
@@ -113,8 +114,10 @@ class Recorder:
     def commit(self) -> None:
         """Make everything recorded so far durable, together with the state to resume from."""
         self.journal.sync()
+        buffer = io.BytesIO()  # written by Python, which says when the disk is full; torch says `unexpected pos`
+        torch.save(vars(self.state), buffer)
         with atomic(self.file) as part:
-            torch.save(vars(self.state), part)
+            part.write_bytes(buffer.getbuffer())
         self.committed = time.monotonic()
 
     def due(self) -> bool:
