@@ -241,6 +241,8 @@ def leave_a_job_behind(training):
     training.running.kill()
     training.unlock()
     training.start()
+    until(lambda: len(jobs(training.folder)) > 1, "the second job to be sent")
+    ask("scontrol", "reconfigure")  # a controller that was killed may still count the cores of ended jobs (SLURM 22.05)
 
     def told():
         logs = (training.folder / ".snakemake/slurm_logs/rule_train").rglob("*.log")
