@@ -79,7 +79,8 @@ def delete_row(files, rng):
 def swap(files, rng):
     """Exchange two files of one kind of name."""
     first = files[rng.integers(len(files))]
-    alike = [path for path in files if path.suffix == first.suffix and path != first]
+    # The scorecard of one study alone holds the bytes of that study's claims: exchanging equal files changes nothing.
+    alike = [path for path in files if path.suffix == first.suffix and path.read_bytes() != first.read_bytes()]
     if first.suffix == ".h5":
         alike = [path for path in alike if path.name == first.name] or alike
     second = alike[rng.integers(len(alike))]
