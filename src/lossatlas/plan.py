@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from lossatlas.claims import catalogue as claims
@@ -169,12 +169,14 @@ class StudyPlan:
         """Return the points of a cloud: gathered ones (kind ``clouds``) or artificial ones (``synthetic``)."""
         if name not in self._clouds:
             entry = self._entry("clouds", name, key)
-            make = {"jump": self._jump_cloud, "paths": self._path_cloud, "tree": self._tree}
+            make: dict[str, Callable[[str, Mapping], Artefact]] = {
+                "jump": self._jump_cloud,
+                "paths": self._path_cloud,
+                "traversals": partial(probes.traversals, self),
+                "tree": self._tree,
+            }
             ((kind, settings),) = entry.items()
-            if kind == "traversals":
-                self._clouds[name] = probes.traversals(self, name, settings)
-            else:
-                self._clouds[name] = make[kind](name, settings)
+            self._clouds[name] = make[kind](name, settings)
         return self._clouds[name]
 
     def _jump_cloud(self, name: str, entry: Mapping) -> Artefact:

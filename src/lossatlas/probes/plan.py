@@ -144,7 +144,7 @@ def surface(study: StudyPlan, name: str, key: str) -> Artefact:
     else:
         starts = path.inputs["starts"]
         spec |= {**network_spec(starts, {"precision": entry["precision"], "batch": path.spec["batch"]})}
-        spec["members"] = [m for p in cloud.inputs["points"] if p.kind == "levelsets" for m in p.spec["members"]]
+        spec["members"] = _walked(cloud)
         inputs |= {"data": path.inputs["data"], "gram": (study.gram(entry["cloud"], where),)}
     return Artefact("surfaces", path.label, spec, inputs)
 
@@ -158,7 +158,7 @@ def average(study: StudyPlan, name: str, key: str) -> Artefact:
     if path.kind != "levelsets" or "function" in path.spec:
         raise study.error(f"{where}.cloud", f"{entry['cloud']!r} is not a cloud of networks' traversals")
     spec = {**network_spec(path.inputs["starts"], entry), "replicas": entry["replicas"]}
-    spec["members"] = [m for p in cloud.inputs["points"] if p.kind == "levelsets" for m in p.spec["members"]]
+    spec["members"] = _walked(cloud)
     return Artefact("averages", path.label, spec, {"cloud": (cloud,), "data": path.inputs["data"]})
 
 
@@ -201,6 +201,11 @@ def label_of(run: Mapping) -> str:
 
 def _seeds(study: StudyPlan, replica: int) -> dict[str, int]:
     return {**training_seeds(study.config.seed, replica), **drawing_seeds(study.config.seed, replica)}
+
+
+def _walked(cloud: Artefact) -> list[dict]:
+    """Return the members of a cloud's traversals, without those of the sweeps beside them."""
+    return [m for part in cloud.inputs["points"] if part.kind == "levelsets" for m in part.spec["members"]]
 
 
 def _parts(members: list[dict], entry: Mapping) -> list[list[dict]]:
