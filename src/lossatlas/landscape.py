@@ -65,6 +65,19 @@ class Landscape(ABC):
             return torch.empty(0, dtype=torch.float64, device=self.device)
         return torch.stack([self.loss(theta) for theta in points])
 
+    def losses_and_grads(self, thetas: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the losses (n,), float64, and the gradients (n, D) at the rows of (n, D).
+
+        One row after the other: for the networks here torch's vectorising map over rows takes 0.8 to 3.7 times as long
+        on the CPU (``benchmarks/path.py``).
+        """
+        points = self._points(thetas)
+        losses = torch.empty(len(points), dtype=torch.float64, device=self.device)
+        gradients = torch.empty_like(points)
+        for i, theta in enumerate(points):
+            losses[i], gradients[i] = self.loss_and_grad(theta)
+        return losses, gradients
+
     def _point(self, theta: Tensor, what: str = "point") -> Tensor:
         """Return a detached theta (D,) of the landscape's dtype and device."""
         if tuple(theta.shape) != (self.dim,):
@@ -131,6 +144,14 @@ class FunctionLandscape(Landscape):
             return super().losses(points)
         with torch.no_grad():
             return torch.vmap(self._scalar, chunk_size=1024)(points).to(torch.float64)
+
+    def losses_and_grads(self, thetas: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the losses (n,), float64, and the gradients (n, D) at the rows of (n, D)."""
+        points = self._points(thetas)
+        if not self.vectorised or len(points) == 0:
+            return super().losses_and_grads(points)
+        gradients, losses = torch.vmap(torch.func.grad_and_value(self._scalar), chunk_size=1024)(points)
+        return losses.to(torch.float64), gradients
 
     def _scalar(self, theta: Tensor) -> Tensor:
         value = self.function(theta)
@@ -237,6 +258,23 @@ class NetworkLandscape(Landscape):
             )
         other = copy.copy(self)
         other._buffers = self._named_buffers(buffers)
+        return other
+
+    def at_examples(self, rows: Tensor) -> NetworkLandscape:
+        """Return the landscape of some of the examples (row numbers (m,)): a minibatch; the network is shared.
+
+        Statistics of batch norm stay what they are: ``stored`` ones, or recomputed from the same ``statistics``.
+        """
+        if self.batch_norm == "batch":
+            raise LossatlasError(
+                "landscape: batch_norm 'batch' normalises by all examples; a part of them is another function: "
+                "expected 'stored' or 'recompute'"
+            )
+        other = copy.copy(self)
+        rows = rows.to(self.device)
+        other.x, other.y = self.x[rows], self.y[rows]
+        if self.x.ndim == 4 and self.x.is_contiguous(memory_format=torch.channels_last):
+            other.x = channels_last(other.x)
         return other
 
     def theta(self) -> Tensor:

@@ -1,0 +1,194 @@
+"""FourierPathFinder: low paths between two points of a landscape (Yu & Morozov, section II.3).
+
+A path is a straight line and a sine series, ::
+
+    omega(t) = (1 - t) omega_i + t omega_j + sum_n b_n sin(n pi t),   t = 0 ... 1                      (Eq. 3)
+
+taken at M equally spaced t, both ends among them. With the *basis* ``[1 - t, t, sin(pi t), ...]`` (M, N + 2) and the
+*controls* ``[omega_i; omega_j; b_1; ...]`` (N + 2, D) all points are one matrix product. The coefficients minimise ::
+
+    sum_m F(L(omega_m)) + lambda sum_m |omega_{m+1} - omega_m|^2                                       (Eq. 4)
+
+by Adam, with F the identity as printed or the square, which gives the heights of the paper's figure 3. The gradient is
+``S^T (F'(L_m) g_m) + 2 lambda dS^T d(omega)`` with S the sines (M, N), g_m the gradient of L at point m, d the
+difference of successive rows. Coefficients, points and sums are float64 whatever the landscape's dtype.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from lossatlas.landscape import Landscape
+
+OBJECTIVES = ("identity", "squared")
+BETAS, EPSILON = (0.9, 0.999), 1e-8
+"""Adam's, as in Kingma & Ba and in torch."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a path is optimised.
+
+    Attributes:
+        terms: N, sines.
+        points: M, both ends included.
+        penalty: lambda.
+        objective: ``identity`` or ``squared``: F.
+        lr: Adam's step size; each coordinate of each coefficient moves by at most about this much a step.
+    """
+
+    terms: int = 10
+    points: int = 50
+    penalty: float = 1e-4
+    objective: str = "identity"
+    lr: float = 1e-3
+
+
+@dataclass
+class State:
+    """All that the optimisation of one path needs to go on; tensors (N, D) float64.
+
+    Attributes:
+        coefficients: b_n.
+        mean, square: Adam's moving averages of the gradient and of its square.
+        steps: taken so far.
+    """
+
+    coefficients: Tensor
+    mean: Tensor
+    square: Tensor
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The losses along a path.
+
+    Attributes:
+        losses: (M,) float64, those of the two ends first and last.
+    """
+
+    losses: Tensor
+
+    @property
+    def height(self) -> float:
+        """Largest loss at the M points (Eq. 5); NaN where one is."""
+        return float(self.losses.max())
+
+    @property
+    def argmax(self) -> float:
+        """The t of the highest point."""
+        return int(self.losses.argmax()) / (len(self.losses) - 1)
+
+    @property
+    def end(self) -> float:
+        """Loss at the higher end: the least height that any path can have."""
+        return float(torch.maximum(self.losses[0], self.losses[-1]))
+
+
+@dataclass
+class FourierPath:
+    """A path between two points and its optimisation.
+
+    Attributes:
+        first, last: omega_i and omega_j, (D,).
+        settings: how.
+        state: where the optimisation stands; b_n = 0, the straight line, at the start.
+    """
+
+    first: Tensor
+    last: Tensor
+    settings: Settings
+    state: State = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Put the path on the straight line."""
+        self.first, self.last = self.first.double(), self.last.double()
+        device, count = self.first.device, self.settings.points
+        t = torch.linspace(0, 1, count, dtype=torch.float64, device=device)
+        n = torch.arange(1, self.settings.terms + 1, dtype=torch.float64, device=device)
+        sines = torch.sin(torch.pi * n * t[:, None])
+        sines[[0, -1]] = 0.0  # sin(n pi) is 1e-16 in floating point; the ends are ends
+        self._basis = torch.cat([1 - t[:, None], t[:, None], sines], dim=1)
+        self._steps = self._basis.diff(dim=0)
+        zero = torch.zeros(self.settings.terms, len(self.first), dtype=torch.float64, device=device)
+        self.state = State(zero, zero.clone(), zero.clone())
+
+    def controls(self) -> Tensor:
+        """Return ends and coefficients, (N + 2, D)."""
+        return torch.cat([torch.stack([self.first, self.last]), self.state.coefficients])
+
+    def points(self) -> Tensor:
+        """Return the points of the path, (M, D) float64."""
+        return self._basis @ self.controls()
+
+    def step_lengths(self) -> Tensor:
+        """Return the distances of successive points, (M - 1,)."""
+        controls = self.controls()
+        squared = ((self._steps @ (controls @ controls.T)) * self._steps).sum(1)
+        return squared.clamp(min=0).sqrt()
+
+    def length(self) -> float:
+        """Return the length of the polygon through the points."""
+        return float(self.step_lengths().sum())
+
+    def profile(self, landscape: Landscape) -> Profile:
+        """Return the losses along the path on any landscape."""
+        return Profile(landscape.losses(self.points()))
+
+    def value(self, losses: Tensor) -> float:
+        """Return Eq. 4 from the losses (M,) at the points."""
+        first = losses.square() if self.settings.objective == "squared" else losses
+        return float(first.sum() + self.settings.penalty * self.step_lengths().square().sum())
+
+    def gradient(self, landscape: Landscape) -> Tensor:
+        """Return the gradient of Eq. 4 with respect to the coefficients, (N, D) float64.
+
+        One loss gradient a point, then a matrix product with the sines; the penalty's part needs no pass over the
+        points, since dS^T d(omega) = (dS^T dB) [controls].
+        """
+        losses, slopes = landscape.losses_and_grads(self.points())
+        slopes = slopes.double()
+        if self.settings.objective == "squared":
+            slopes *= 2 * losses[:, None]
+        sines, sine_steps = self._basis[:, 2:], self._steps[:, 2:]
+        penalty = 2 * self.settings.penalty * (sine_steps.T @ self._steps)
+        return sines.T @ slopes + penalty @ self.controls()
+
+    def advance(self, landscape: Landscape) -> None:
+        """Take one step of Adam; the landscape may be another minibatch each time."""
+        state, gradient = self.state, self.gradient(landscape)
+        state.steps += 1
+        state.mean.lerp_(gradient, 1 - BETAS[0])
+        state.square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+        scale = (state.square / (1 - BETAS[1] ** state.steps)).sqrt_().add_(EPSILON)
+        state.coefficients.addcdiv_(state.mean, scale, value=-self.settings.lr / (1 - BETAS[0] ** state.steps))
+
+
+def minibatches(count: int, batch: int | None, seed: int) -> Callable[[int], Tensor | None]:
+    """Return what gives the examples of each step: (m,) row numbers, or None for all of them.
+
+    Every epoch is a permutation drawn from the seed and the epoch's number, so that step k has the same examples in
+    whatever process it is taken. An incomplete last minibatch is left out.
+
+    Args:
+        count: examples.
+        batch: size of a minibatch; None = all examples.
+        seed: of the permutations.
+    """
+    if batch is None or batch >= count:
+        return lambda step: None
+    an_epoch = count // batch
+    kept: dict[int, Tensor] = {}
+
+    def rows(step: int) -> Tensor:
+        epoch, place = divmod(step, an_epoch)
+        if epoch not in kept:
+            kept.clear()
+            generator = torch.Generator().manual_seed((seed + epoch) % 2**63)
+            kept[epoch] = torch.randperm(count, generator=generator)
+        return kept[epoch][place * batch : (place + 1) * batch]
+
+    return rows
