@@ -61,5 +61,5 @@ def two_wells(offset: float = TWO_WELLS_OFFSET) -> FunctionLandscape:
     return FunctionLandscape(function, 2)
 
 
-NAMED = {"circle": circle}
-"""Landscapes that a study may name; ``probes.catalogue.FUNCTIONS`` lists them without torch."""
+NAMED = {"circle": circle, "two_wells": two_wells}
+"""Landscapes that a study may name; ``probes.catalogue`` lists them without torch."""

@@ -14,6 +14,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.figures import catalogue as figures
 from lossatlas.models import catalogue as models
 from lossatlas.probes import plan as probes
+from lossatlas.probes import plan_path
 from lossatlas.seeds import derive
 from lossatlas.specs import Artefact
 from lossatlas.train.recipe import resolve, resolve_retraining
@@ -173,6 +174,7 @@ class StudyPlan:
                 "jump": self._jump_cloud,
                 "paths": self._path_cloud,
                 "traversals": partial(probes.traversals, self),
+                "union": partial(plan_path.union, self),
                 "tree": self._tree,
             }
             ((kind, settings),) = entry.items()
@@ -268,6 +270,14 @@ class StudyPlan:
         """Return a probe of the losses at an average of weight vectors."""
         return probes.average(self, name, key)
 
+    def paths(self, name: str, key: str) -> list[Artefact]:
+        """Return the parts of a path probe."""
+        return plan_path.paths(self, name, key)
+
+    def kernels(self, name: str, key: str) -> Artefact:
+        """Return a probe of how kernel PCA separates two sets of points."""
+        return plan_path.kernels(self, name, key)
+
     def _product(self, name: str, spec: Mapping) -> Product:
         with self.prefixed(name):
             resolved = figures.resolve(spec)
@@ -326,6 +336,8 @@ class StudyPlan:
             "scores": lambda name: self.scores(name, key),
             "surface": lambda name: self.surface(name, key),
             "average": lambda name: self.average(name, key),
+            "paths": lambda name: self.paths(name, key),
+            "kernels": lambda name: self.kernels(name, key),
         }
         if not isinstance(value, Mapping) or len(value) != 1 or next(iter(value)) not in kinds:
             forms = ", ".join(f"{{{kind}: name}}" for kind in kinds)

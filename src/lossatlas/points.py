@@ -124,6 +124,7 @@ def gather(
     sources: Sequence[tuple[Path, Sequence[int] | None]],
     provenance: Mapping,
     names: Sequence[tuple[str, int]] | None = None,
+    sets: Sequence[str] | None = None,
 ) -> None:
     """Gather rows of many points files into one cloud by HDF5 virtual datasets: no weight is copied.
 
@@ -132,6 +133,7 @@ def gather(
         sources: (points file, row numbers or None for all of them), in the order the cloud is to have.
         provenance: JSON-able description of what made the file.
         names: (run, replica) of each source; they replace the table's column ``run`` and add ``replica``.
+        sets: name of each source, in a column ``set``; histories are then left to the sources, which may share them.
 
     Raises:
         LossatlasError: a source is missing, truncated, or of another network than the first.
@@ -143,7 +145,7 @@ def gather(
     for path, rows in sources:
         with open_hdf5(path, "points") as file:
             table = table_in(file)
-            histories += [table_in(file, "history")] if "history" in file else []
+            histories += [table_in(file, "history")] if "history" in file and sets is None else []
             shapes = {name: file[name].shape for name in ("theta", "buffers")}
             layouts.append((file.attrs["layout"], file.attrs["buffer_layout"]))
             content = stored_content(file)
@@ -167,6 +169,8 @@ def gather(
         if names is not None:
             run, replica = names[len(tables)]
             table = table.assign(run=run, replica=replica)
+        if sets is not None:
+            table = table.assign(set=sets[len(tables)])
         tables.append(table)
         spans.append((path, rows, shapes))
     merged = pd.concat(tables, ignore_index=True)

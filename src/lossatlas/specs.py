@@ -16,6 +16,8 @@ STEP_VERSIONS: dict[str, int] = {
     "levelsets": 1,
     "surfaces": 1,
     "averages": 1,
+    "paths": 1,
+    "separations": 1,
     "clouds": 1,
     "synthetic": 1,
     "grams": 1,
@@ -32,6 +34,8 @@ FILES: dict[str, str] = {
     "levelsets": "points.h5",
     "surfaces": "surface.h5",
     "averages": "average.h5",
+    "paths": "path.h5",
+    "separations": "separation.h5",
     "clouds": "points.h5",
     "synthetic": "points.h5",
     "grams": "gram.h5",
@@ -124,7 +128,9 @@ class Artefact:
 
     def files(self) -> list[str]:
         """Return every file that reading it takes: its own, and for a cloud, which refers to its sources, theirs."""
-        sources = [path for role in self.inputs for path in self.paths(role)] if self.kind == "clouds" else []
+        if self.kind != "clouds":
+            return [self.path]
+        sources = [path for parts in self.inputs.values() for made in parts for path in made.files()]
         return [self.path, *sources]
 
     def describe(self) -> dict:

@@ -51,6 +51,25 @@ rule embed:
         "../scripts/embed.py"
 
 
+rule separate:
+    """Score how far kernel PCA separates two sets of a cloud, beside norm-matched controls."""
+    input:
+        gram=PLAN.inputs_of("separations", "gram"),
+    output:
+        separation="results/separations/{id}/separation.h5",
+    log:
+        "results/logs/separate/{id}.log",
+    threads: 1
+    resources:
+        **PLAN.resources("separations"),
+    params:
+        artefact=lambda w: PLAN.artefact("separations", w.id),
+    message:
+        "separate {wildcards.id}"
+    script:
+        "../scripts/separate.py"
+
+
 rule scores:
     """Embed a cloud under many settings and score the pictures against its exact geometry."""
     input:

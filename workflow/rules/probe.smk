@@ -58,6 +58,26 @@ rule surface:
         "../scripts/surface.py"
 
 
+rule path:
+    """Find low paths between pairs of points (FourierPathFinder); resumes in the middle of a path."""
+    input:
+        cloud=PLAN.inputs_of("paths", "cloud"),
+        data=PLAN.inputs_of("paths", "data"),
+    output:
+        path="results/paths/{id}/path.h5",
+    log:
+        "results/logs/path/{id}.log",
+    threads: 1
+    resources:
+        **PLAN.resources("paths"),
+    params:
+        artefact=lambda w: PLAN.artefact("paths", w.id),
+    message:
+        "paths {wildcards.id}"
+    script:
+        "../scripts/path.py"
+
+
 rule average:
     """Evaluate the loss at the average of the end points of several paths."""
     input:

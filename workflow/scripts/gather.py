@@ -6,4 +6,5 @@ from lossatlas.workflow.job import job
 with job(snakemake) as this:
     first = [(path, [-1]) for path in this.inputs("run")]
     names = this.spec.get("names")
-    gather(this.output("cloud"), first + [(path, None) for path in this.inputs("points")], this.provenance, names)
+    points = first + [(path, None) for path in this.inputs("points")]
+    gather(this.output("cloud"), points, this.provenance, names, this.spec.get("sets"))

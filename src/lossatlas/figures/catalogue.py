@@ -89,6 +89,25 @@ _PANELS: dict[str, Key] = {
     "limits": Key((list, type(None)), None, "Colour limits [low, high] of a colour bar; null = all panels' range."),
 }
 
+_SETS = Key(
+    (list,),
+    REQUIRED,
+    "One network each.",
+    items={
+        "sets": Key((dict,), REQUIRED, "Name of the set -> name of a path probe of the study."),
+        "title": Key((str,), "", "Title above the panel."),
+    },
+)
+_UNIONS = Key(
+    (list,),
+    REQUIRED,
+    "One network each.",
+    items={
+        "cloud": Key((str,), REQUIRED, "Name of a cloud of kind union."),
+        "title": Key((str,), "", "Title above the panel."),
+    },
+)
+
 KINDS: dict[str, Kind] = {
     "embedding": Kind(
         "figure",
@@ -179,6 +198,61 @@ KINDS: dict[str, Kind] = {
             ),
             "log": Key((bool,), True, "Logarithmic colours."),
             "columns": Key((int, type(None)), None, "Panels a row; null = chosen from their number."),
+        },
+    ),
+    "path_plane": Kind(
+        "figure",
+        "Paths of a function of two variables over its contours, and the losses along them, a row an objective.",
+        {"paths": Key((str,), REQUIRED, "Name of a path probe of the study, on a function.")},
+    ),
+    "path_heights": Kind(
+        "figure",
+        "Histograms of the heights of optimised paths, one a set, a panel a network.",
+        {
+            "panels": _SETS,
+            "part": Key((str,), "train", "Landscape on which heights are measured.", ("train", "test")),
+            "step": Key((int, type(None)), None, "Recorded step of the optimisation; null = the last."),
+            "labels": Key((dict,), {}, "Set -> shown label."),
+            "columns": Key((int, type(None)), None, "Panels a row; null = chosen from their number."),
+        },
+    ),
+    "path_convergence": Kind(
+        "figure",
+        "Path height, height above the higher end and the comparison of sets against optimisation steps.",
+        {
+            "panels": _SETS,
+            "part": Key((str,), "train", "Landscape on which heights are measured.", ("train", "test")),
+            "compare": Key((list,), [], "Pairs [first, second] of sets: how often a path of the first is higher."),
+            "floor": Key((int, float), 1e-10, "Least value shown on the logarithmic axes."),
+            "labels": Key((dict,), {}, "Set -> shown label."),
+        },
+    ),
+    "shells": Kind(
+        "figure",
+        "Histograms of the distances of two sets of points from their common centroid, a panel a network.",
+        {
+            "panels": _UNIONS,
+            "sets": Key((list,), REQUIRED, "The two sets that are drawn."),
+            "centres": Key((list,), REQUIRED, "The two sets whose centroids' middle is the origin."),
+            "labels": Key((dict,), {}, "Set -> shown label."),
+            "columns": Key((int, type(None)), None, "Panels a row; null = chosen from their number."),
+        },
+    ),
+    "kernels": Kind(
+        "figure",
+        "Two sets of points under kernel PCA, a row a network, a column a kernel or control.",
+        {
+            "panels": Key(
+                (list,),
+                REQUIRED,
+                "One probe of kernels each.",
+                items={
+                    "kernels": Key((str,), REQUIRED, "Name of a kernels probe of the study."),
+                    "title": Key((str,), "", "Title of the row."),
+                },
+            ),
+            "sets": Key((list,), REQUIRED, "The two sets, in the order of the probes."),
+            "labels": Key((dict,), {}, "Set -> shown label."),
         },
     ),
     "paths3d": Kind(
@@ -338,6 +412,12 @@ class Study(Protocol):
     def surface(self, name: str, key: str) -> Any:
         """Return a probe of the losses on a plane."""
 
+    def paths(self, name: str, key: str) -> list[Any]:
+        """Return the parts of a path probe."""
+
+    def kernels(self, name: str, key: str) -> Any:
+        """Return a probe of how kernel PCA separates two sets of points."""
+
 
 def formats(kind: str, configured: Sequence[str]) -> tuple[str, ...]:
     """Return the files of a figure of a kind besides its CSV.
@@ -376,10 +456,22 @@ def inputs(resolved: Mapping[str, Any], study: Study, key: str) -> dict[str, Any
             shown = [(entry, place) for entry, place in entries if entry["embedding"] is not None]
             found["panels"] = [study.embedding(entry["cloud"], entry["embedding"], place) for entry, place in shown]
         return found
+    if resolved["kind"] in ("path_heights", "path_convergence"):
+        return {
+            "panels": [
+                {label: study.paths(name, f"{key}.panels[{i}].sets.{label}") for label, name in panel["sets"].items()}
+                for i, panel in enumerate(resolved["panels"])
+            ]
+        }
+    if resolved["kind"] == "kernels":
+        panels = enumerate(resolved["panels"])
+        return {"separations": [study.kernels(p["kernels"], f"{key}.panels[{i}]") for i, p in panels]}
+    if resolved["kind"] == "path_plane":
+        return {"paths": study.paths(resolved["paths"], f"{key}.paths")}
     if resolved["kind"] == "surface":
         panels = enumerate(resolved["panels"])
         return {"surfaces": [study.surface(p["surface"], f"{key}.panels[{i}]") for i, p in panels]}
-    if resolved["kind"] in ("paths3d", "budget", "decay_table"):
+    if resolved["kind"] in ("paths3d", "budget", "decay_table", "shells"):
         part = "rows" if resolved["kind"] == "decay_table" else "panels"
         return {"grams": [study.gram(e["cloud"], f"{key}.{part}[{i}]") for i, e in enumerate(resolved[part])]}
     if resolved["kind"] in PANELLED:

@@ -7,7 +7,19 @@ from typing import Any
 import matplotlib as mpl
 
 from lossatlas.errors import LossatlasError
-from lossatlas.figures import animation, budget, catalogue, curves, embedding, paths3d, returns, surface
+from lossatlas.figures import (
+    animation,
+    budget,
+    catalogue,
+    curves,
+    embedding,
+    heights,
+    pathplane,
+    paths3d,
+    returns,
+    shells,
+    surface,
+)
 from lossatlas.figures.style import RC, Drawn, save
 
 DRAWERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Drawn]] = {
@@ -17,6 +29,11 @@ DRAWERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Drawn]] = {
     "returns": returns.compose,
     "surface": surface.compose,
     "paths3d": paths3d.compose,
+    "path_plane": pathplane.compose,
+    "path_heights": heights.compose_heights,
+    "path_convergence": heights.compose_convergence,
+    "shells": shells.compose_shells,
+    "kernels": shells.compose_kernels,
     "budget": budget.compose,
 }
 """The function that draws each kind of figure from its resolved spec and its inputs."""

@@ -145,6 +145,14 @@ class Sidebar:
 
         self.entries.append((self.LINE, draw))
 
+    def text(self, text: str) -> None:
+        """Add a line of text."""
+
+        def draw(_: Figure, axes: Axes, top: float) -> None:
+            axes.text(0.0, top + self.LINE / 2, text, va="center", ha="left", fontsize=7)
+
+        self.entries.append((self.LINE, draw))
+
     def ramps(self, colors: Sequence[NDArray[np.float64]], left: str, right: str) -> None:
         """Add horizontal colour ramps, one (n, 3) array of RGB each, and what their two ends mean."""
         bar = 0.075

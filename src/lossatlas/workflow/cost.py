@@ -139,7 +139,7 @@ class Work:
 TRAINING = ("runs", "retrains", "sweeps")
 """Kinds that train."""
 
-ON_NETWORKS = (*TRAINING, "levelsets", "surfaces", "averages")
+ON_NETWORKS = (*TRAINING, "levelsets", "surfaces", "averages", "paths")
 """Kinds that evaluate networks."""
 
 
@@ -155,6 +155,8 @@ def work(made: Artefact) -> Work:
     train, test, shape, outputs, size = _examples(data.spec)
     train = (made.spec.get("resample") or {}).get("train") or train
     net = network(made.spec["model"], shape, outputs)
+    if made.kind == "paths":
+        return _path_work(made, net, train, test, size)
     if made.kind not in ("runs", "retrains"):
         members = len(made.spec["members"])
         rows = _points(made)
@@ -172,6 +174,17 @@ def work(made: Artefact) -> Work:
     steps = epochs * -(-train // recipe["batch"])
     flops = net.flops * (3.0 * epochs * train + rows * (train + test))
     return Work(net, train, test, size, steps, flops, rows)
+
+
+def _path_work(made: Artefact, net: Network, train: int, test: int, size: int) -> Work:
+    """Return the work of path probes: a gradient a point and step, and every recorded path on all examples."""
+    spec = made.spec
+    points, members = spec["settings"]["points"], len(spec["members"])
+    steps = spec["settings"]["steps"] * members * points
+    fitted = train if spec["fit"] == "train" else test
+    batch = min(spec["minibatch"] or fitted, fitted)
+    rows = members * len(spec["record"]) * points
+    return Work(net, train, test, size, steps, net.flops * (3.0 * steps * batch + rows * (train + test)), rows)
 
 
 def _points(made: Artefact) -> int:

@@ -111,7 +111,7 @@ def _mem_mb(made: Artefact) -> int:
         work = cost.work(made)
         data = 4 * (work.train + work.test) * work.bytes
         return TORCH_MB + math.ceil((data + 8 * 4 * work.network.parameters) / 1e6)
-    if made.kind in ("grams", "embeddings", "scores"):
+    if made.kind in ("grams", "embeddings", "separations", "scores"):
         return BASE_MB + math.ceil((4 if made.kind == "grams" else 16) * 8 * cost.rows(made) ** 2 / 1e6)
     return BASE_MB
 

@@ -1,0 +1,56 @@
+"""Path files as figures and claims read them: one table of all jobs of a probe."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from lossatlas.errors import LossatlasError
+from lossatlas.store import open_hdf5, table_in
+
+Array = NDArray[np.float64]
+
+PARTS = ("train", "test")
+
+
+def read(paths: Sequence[Path | str], profiles: Sequence[str] = ()) -> tuple[pd.DataFrame, dict[str, Array]]:
+    """Return the table of a probe's jobs together, and datasets with one entry a row of it.
+
+    Args:
+        paths: path.h5 of each job.
+        profiles: names of datasets (``train_losses``, ``points``).
+
+    Returns:
+        The table, one row a path and recorded step, and name -> array (rows, ...).
+    """
+    tables: list[pd.DataFrame] = []
+    found: dict[str, list[Array]] = {name: [] for name in profiles}
+    for path in paths:
+        with open_hdf5(Path(path), "path") as file:
+            tables.append(table_in(file))
+            for name in profiles:
+                if name not in file:
+                    raise LossatlasError(f"{path}: has no {name!r}; a path probe on another kind of landscape made it")
+                found[name].append(file[name][...])
+    if not tables:
+        raise LossatlasError("no path files; give a path probe")
+    return pd.concat(tables, ignore_index=True), {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def at_step(table: pd.DataFrame, step: int | None) -> pd.DataFrame:
+    """Return the rows of one recorded step, of the last by default."""
+    wanted = table["step"].max() if step is None else step
+    rows = table[table["step"] == wanted]
+    if rows.empty:
+        known = ", ".join(str(s) for s in sorted(table["step"].unique()))
+        raise LossatlasError(
+            f"paths: step {wanted} is not recorded (recorded: {known}); add it to the probe's `record`"
+        )
+    return rows
+
+
+def excess(table: pd.DataFrame, part: str) -> pd.Series:
+    """Return the height above the higher end point, at least 0 by construction."""
+    return table[f"{part}_height"] - table[f"{part}_end"]

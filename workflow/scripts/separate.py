@@ -1,0 +1,7 @@
+"""Rule separate."""
+
+from lossatlas.embed.separation import probe
+from lossatlas.workflow.job import job
+
+with job(snakemake) as this:
+    probe(this.spec, this.input("gram"), this.output("separation"), this.provenance)
