@@ -189,9 +189,44 @@ LEVELSET_MEASURES: dict[str, Measure] = {
 }
 """Measures on clouds of level-set traversals."""
 
+BARRIER_MEASURES: dict[str, Measure] = {
+    "plane_heights": Measure(
+        "Heights of paths on a function's plane: distance from the paper's (largest over lambda), or the lowest of all.",
+        {"paths": "paths"},
+        {"of": "optimised", "objective": "squared", "paper": []},
+        {"of": ("optimised", "straight", "lowest"), "objective": ("squared", "identity")},
+    ),
+    "higher_barriers": Measure(
+        "How often a path of `first` is higher than one of `second` after `step` steps (null = the last): 0.5 = no "
+        "difference; interval over minima.",
+        {"first": "paths", "second": "paths"},
+        {"quantity": "height", "part": "train", "step": None},
+        {"quantity": ("height", "excess"), "part": ("train", "test")},
+    ),
+    "kernel_separation": Measure(
+        "How well two kernel principal components separate two sets: 0.5 = not at all, 1 = by a line; the best of `kernels`.",
+        {"kernels": "kernels"},
+        {"kernels": ["rbf"], "variant": "trained", "score": "plane"},
+        {"variant": ("trained", "equal_norms", "random_directions", "gaussian"), "score": ("plane", "pc1")},
+    ),
+    "shell_order": Measure(
+        "How often a point of the first of `sets` is further from the middle of the centroids of `centres`: 1 = nested.",
+        {"cloud": "gram"},
+        {"sets": [], "centres": []},
+    ),
+    "centroids_apart": Measure(
+        "Distance of two centroids from their middle over that of the nearest point, or over what chance alone gives.",
+        {"cloud": "gram"},
+        {"sets": [], "centres": [], "relative_to": "nearest"},
+        {"relative_to": ("nearest", "chance")},
+    ),
+}
+"""Measures on paths between minima, kernel projections and shells."""
+
 MEASURES: dict[str, Measure] = {
     **TRAJECTORY_MEASURES,
     **LEVELSET_MEASURES,
+    **BARRIER_MEASURES,
     **PATH_MEASURES,
     **FACTOR_MEASURES,
     "best_method": Measure(

@@ -145,6 +145,8 @@ class _Artefacts:
             loaders: dict[str, Callable[[Path], Any]] = {
                 "gram": Gram.load,
                 "average": lambda file: read_table(file, "average"),
+                "paths": lambda file: read_table(file, "path"),
+                "kernels": lambda file: read_table(file, "separation"),
             }
             self._known[kind, path] = loaders.get(kind, last_epoch)(path)
         return self._known[kind, path]

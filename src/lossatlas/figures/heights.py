@@ -158,7 +158,7 @@ def compose_convergence(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> D
         ignore_index=True,
     )
     sidebar = _convergence_legend(spec, names)
-    width, heights, left, gap, above, below = 2.15, (1.6, 1.6, 1.15), 0.62, 0.16, 0.36, 0.45
+    width, heights, left, gap, above, below = 2.15, (1.6, 1.6, 1.15), 0.75, 0.16, 0.36, 0.45
     total = max(above + sum(heights) + 2 * gap + below, sidebar.height + above) + 0.05
     figure = style.new_figure(count * (left + width) + 0.25 + sidebar.width, total)
     for i, panel in enumerate(spec["panels"]):
@@ -225,7 +225,7 @@ def _draw_rows(axes: Axes, rows: pd.DataFrame, quantity: str, names: list[str], 
         axes.set_ylim(-0.06, 1.06)
     else:
         axes.set_yscale("log")
-    axes.set_xlim(left=0)
+    axes.set_xlim(left=-0.04 * float(rows["step"].max()))
     axes.grid(True, color="#e4e4e4", linewidth=0.5, zorder=0)
     axes.spines[["top", "right"]].set_visible(False)
 

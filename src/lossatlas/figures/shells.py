@@ -127,8 +127,8 @@ def _legend(spec: Mapping[str, Any]) -> Sidebar:
     for color, name in zip((FIRST, SECOND), spec["sets"], strict=True):
         sidebar.line(labels.get(name, name), color=color, linewidth=5, alpha=0.6)
     sidebar.heading("Centroids")
-    sidebar.line("their distance", color=style.INK, linewidth=1.0, linestyle=":")
-    sidebar.line("with no common shift", color=style.FAINT, linewidth=1.0, linestyle=(0, (4, 2)))
+    sidebar.line("half their distance", color=style.INK, linewidth=1.0, linestyle=":")
+    sidebar.line("the same by chance", color=style.FAINT, linewidth=1.0, linestyle=(0, (4, 2)))
     return sidebar
 
 
