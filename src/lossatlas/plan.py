@@ -117,11 +117,12 @@ class StudyPlan:
                 raise self.error(f"runs.{name}.{part}", "missing, and not in defaults either")
         with self.prefixed(f"runs.{name}"):
             model = models.resolve(run["model"])
+            recipe = resolve(run.get("recipe", {}))
         found = {
             "data": {**DATA, **run["data"]},
             "labels": run.get("labels", "given"),
             "model": model,
-            "recipe": resolve(run.get("recipe", {})),
+            "recipe": recipe,
             "replicas": run.get("replicas", [0]),
             "record": {**RECORD, **run.get("record", {})},
             "resample": run.get("resample"),
@@ -185,7 +186,8 @@ class StudyPlan:
         run = self.run(jump["run"], jump.get("replica"), f"{key}.run")
         shared = ("label", "labels", "model", "seeds", "resample", "scale")
         spec = {part: run.spec[part] for part in shared if part in run.spec}
-        spec["recipe"] = resolve_retraining(run.spec["recipe"], jump["retrain"])
+        with self.prefixed(f"{key}.retrain"):
+            spec["recipe"] = resolve_retraining(run.spec["recipe"], jump["retrain"])
         spec |= {"master": self.config.seed, "normalise": jump["normalise"], "batch_norm": jump["batch_norm"]}
         jumps = [[seed, step] for seed in jump["seeds"] for step in jump["steps"]]
         parts = [

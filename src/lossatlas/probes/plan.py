@@ -11,7 +11,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.probes.catalogue import FUNCTIONS, SETTINGS, resolve_interest
 from lossatlas.seeds import derive
 from lossatlas.specs import Artefact
-from lossatlas.train.recipe import DEFAULTS, resolve
+from lossatlas.train.recipe import DEFAULTS, change
 from lossatlas.train.seeds import drawing_seeds, training_seeds
 
 if TYPE_CHECKING:
@@ -62,10 +62,12 @@ def sweep(study: StudyPlan, name: str, key: str) -> list[Artefact]:
         members += [(value, replica, True) for value in entry["values"] for replica in chosen]
         share = held_out["share"]
     data = study.data(run["data"], f"runs.{entry['run']}.data")
+    with study.prefixed(where):
+        recipe = change(run["recipe"], entry["recipe"])
     spec = {
         **{part: run[part] for part in ("labels", "model", "resample", "scale")},
         "label": label_of(run),
-        "recipe": resolve({**run["recipe"], **entry["recipe"]}),
+        "recipe": recipe,
         "parameter": entry["parameter"],
         "factor": entry["factor"],
         "history": entry["history"],

@@ -115,7 +115,7 @@ def _row(spec: Mapping, member: Mapping, training: Training, epoch: int, diverge
         row[f"train_{quantity}"] = found[f"train_{quantity}"]
         row[f"{measured}_{quantity}"] = found[f"test_{quantity}"]
         row[f"{absent}_{quantity}"] = math.nan
-    batches = [len(b) for b in torch.arange(len(training.examples.x)).split(training.recipe["batch"])]
-    if len(batches) > 1 and batches[-1] == 1:
-        batches.pop()  # as in Training.epoch
-    return {**row, "example_gradients": epoch * sum(batches)}
+    count, batch = len(training.examples.x), training.recipe["batch"]
+    if batch is not None and count > batch and count % batch == 1:
+        count -= 1  # as in Training.epoch
+    return {**row, "example_gradients": epoch * count}
