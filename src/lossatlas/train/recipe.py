@@ -49,6 +49,9 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "sgd": Optimizer("torch.optim:SGD", ("lr", "momentum", "weight_decay", "nesterov")),
     # Fused: one pass over each parameter. On small networks the update is most of a step: 0.85 -> 0.45 ms a step.
     "adam": Optimizer("torch.optim:Adam", fixed={"fused": True}),
+    "lbfgs_gss": Optimizer(
+        "lossatlas.train.lbfgs_gss:LBFGSGoldenSection", (), {"history": 10, "evaluations": 6}, closure=True
+    ),
 }
 """Every optimiser by the name a recipe gives it. A new one is one line; ``lossatlas.train.optimizers`` makes it."""
 
