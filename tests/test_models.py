@@ -66,10 +66,6 @@ def test_parameter_counts(spec, shape, expected):
     assert dim(spec, shape) == expected
 
 
-def test_autoencoder_of_the_optimizers_study_is_an_mlp():
-    assert dim({"name": "mlp", "widths": [32, 32, 32], "bias": False}, (784,), 784) == 52_224
-
-
 @pytest.mark.parametrize("depth, reference", [(11, "vgg11_bn"), (13, "vgg13_bn"), (16, "vgg16_bn"), (19, "vgg19_bn")])
 def test_vgg_has_the_convolutions_of_torchvisions(depth, reference):
     ours = [m for m in build({"name": "vgg", "depth": depth}, (3, 32, 32), 10, 0) if isinstance(m, nn.Conv2d)]

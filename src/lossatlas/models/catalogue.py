@@ -59,6 +59,7 @@ class Argument:
 
 
 _ACTIVATION = Argument("choice", "relu", "activation function", ACTIVATIONS)
+_SMOOTH = Argument("choice", "softplus", "activation function", ACTIVATIONS)
 _BIAS = Argument("bool", True, "whether layers have biases")
 _INIT = Argument("choice", "default", "torch's own initialisation, or Glorot normal with zero biases", INITS)
 
@@ -86,6 +87,13 @@ MODELS: dict[str, dict[str, Argument]] = {
         "activation": _ACTIVATION,
         "bias": _BIAS,
         "init": _INIT,
+    },
+    "fcp": {"widths": Argument("ints", [50, 50], "widths of the hidden layers"), "activation": _SMOOTH},
+    "lenet": {"activation": _SMOOTH},
+    "autoencoder": {"widths": Argument("ints", [32, 32, 32], "widths of the hidden layers"), "activation": _SMOOTH},
+    "lstm": {
+        "hidden": Argument("int", 48, "size of the state"),
+        "steps": Argument("int", 28, "pieces that the permuted pixels are read in, a divisor of their number"),
     },
     "cnn": {
         "channels": Argument("ints", [20, 20], "filters of each block"),

@@ -54,6 +54,7 @@ def network(model: Mapping, shape: Sequence[int], outputs: int) -> Network:
     if "builder" in model:
         model = UNKNOWN_MODEL if len(shape) == 3 else FLAT_BUILDER
     makers = {"wrn": _wrn, "resnet": _resnet, "vgg": _vgg, "densenet": _densenet, "mlp": _mlp, "cnn": _cnn}
+    makers |= {"fcp": _fcp, "lenet": _lenet, "autoencoder": _autoencoder, "lstm": _lstm}
     layers = list(makers[str(model["name"])](model, tuple(shape), outputs))
     return Network(
         sum(layer.multiplications > 0 for layer in layers),
@@ -90,6 +91,25 @@ def _cnn(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer
         yield _conv(depth, filters, kernel, height * width, model["bias"])
         depth, height, width = filters, height // model["pool"], width // model["pool"]
     yield from _linear([depth * height * width, *model["hidden"], outputs], model["bias"])
+
+
+def _fcp(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+    yield from _linear([prod(shape), *model["widths"], outputs], bias=False)
+
+
+def _autoencoder(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+    yield from _linear([prod(shape), *model["widths"], prod(shape)], bias=False)
+
+
+def _lenet(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+    blocks = {"channels": [6, 16], "kernel": 5, "padding": [2, 0], "pool": 2, "hidden": [120, 84], "bias": True}
+    yield from _cnn(blocks, shape, outputs)
+
+
+def _lstm(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+    inputs, hidden = prod(shape) // model["steps"], model["hidden"]
+    yield Layer(4 * hidden * (inputs + hidden + 2), model["steps"] * 4 * hidden * (inputs + hidden))
+    yield from _linear([hidden, outputs], bias=False)
 
 
 def _wrn_blocks(model: Mapping) -> Iterator[tuple[int, int, int]]:
