@@ -14,6 +14,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.figures import catalogue as figures
 from lossatlas.models import catalogue as models
 from lossatlas.probes import plan as probes
+from lossatlas.probes import plan_sets
 from lossatlas.seeds import derive
 from lossatlas.specs import Artefact
 from lossatlas.train.recipe import resolve, resolve_retraining
@@ -174,6 +175,9 @@ class StudyPlan:
                 "jump": self._jump_cloud,
                 "paths": self._path_cloud,
                 "traversals": partial(probes.traversals, self),
+                "best": partial(plan_sets.best, self),
+                "union": partial(plan_sets.union, self),
+                "imported": partial(plan_sets.imported, self),
                 "tree": self._tree,
             }
             ((kind, settings),) = entry.items()

@@ -25,6 +25,7 @@ SWEEP: dict[str, Any] = {
     "replicas": None,
     "held_out": None,
     "history": 1,
+    "early": False,
     "grain": 10,
 }
 HELD_OUT: dict[str, Any] = {"share": 0.2, "replicas": None}
@@ -73,6 +74,8 @@ def sweep(study: StudyPlan, name: str, key: str) -> list[Artefact]:
         "history": entry["history"],
         "held_out": share,
     }
+    if entry["early"]:
+        spec["early"] = True
     full = [
         {"value": value, "replica": replica, "held_out": held, "seeds": _seeds(study, replica)}
         for value, replica, held in members
@@ -186,10 +189,12 @@ def check_function(study: StudyPlan, name: str, where: str) -> None:
 
 
 def check_drawing(run: Mapping) -> None:
-    """Raise when a run's ``resample`` or ``scale`` does not fit its data."""
+    """Raise when a run's ``resample``, ``scale`` or ``labels`` does not fit its data or recipe."""
     resample = run["resample"]
     if resample is not None and (resample["kind"] == "subset") != ("train" in resample):
         raise LossatlasError("resample: `train` goes with kind `subset`, and only with it")
+    if run["labels"] == "inputs" and run["recipe"]["criterion"] != "mse":
+        raise LossatlasError("recipe.criterion: `labels: inputs` makes targets of numbers; write `criterion: mse`")
     if run["scale"] == "unit" and data_sets.describe(run["data"]["name"])["kind"] != "images":
         raise LossatlasError(f"scale: `unit` is for images; {run['data']['name']} has none")
 

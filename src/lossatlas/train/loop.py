@@ -78,6 +78,7 @@ class State:
         rows: table rows committed, in the order of the journal.
         model, optimizer: state dicts at the end of that epoch.
         history: table rows without a point of their own (evaluations during a sweep's trainings).
+        best: the point of lowest test loss so far of a member that is stopped early: theta, buffers, row.
     """
 
     unit: int = 0
@@ -86,6 +87,7 @@ class State:
     model: dict | None = None
     optimizer: dict | None = None
     history: list[dict] = field(default_factory=list)
+    best: dict | None = None
 
 
 class Recorder:
