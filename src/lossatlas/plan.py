@@ -14,7 +14,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.figures import catalogue as figures
 from lossatlas.models import catalogue as models
 from lossatlas.probes import plan as probes
-from lossatlas.probes import plan_path
+from lossatlas.probes import plan_path, plan_sets
 from lossatlas.seeds import derive
 from lossatlas.specs import Artefact
 from lossatlas.train.recipe import resolve, resolve_retraining
@@ -118,11 +118,12 @@ class StudyPlan:
                 raise self.error(f"runs.{name}.{part}", "missing, and not in defaults either")
         with self.prefixed(f"runs.{name}"):
             model = models.resolve(run["model"])
+            recipe = resolve(run.get("recipe", {}))
         found = {
             "data": {**DATA, **run["data"]},
             "labels": run.get("labels", "given"),
             "model": model,
-            "recipe": resolve(run.get("recipe", {})),
+            "recipe": recipe,
             "replicas": run.get("replicas", [0]),
             "record": {**RECORD, **run.get("record", {})},
             "resample": run.get("resample"),
@@ -174,7 +175,9 @@ class StudyPlan:
                 "jump": self._jump_cloud,
                 "paths": self._path_cloud,
                 "traversals": partial(probes.traversals, self),
-                "union": partial(plan_path.union, self),
+                "best": partial(plan_sets.best, self),
+                "union": partial(plan_sets.union, self),
+                "imported": partial(plan_sets.imported, self),
                 "tree": self._tree,
             }
             ((kind, settings),) = entry.items()
@@ -187,7 +190,8 @@ class StudyPlan:
         run = self.run(jump["run"], jump.get("replica"), f"{key}.run")
         shared = ("label", "labels", "model", "seeds", "resample", "scale")
         spec = {part: run.spec[part] for part in shared if part in run.spec}
-        spec["recipe"] = resolve_retraining(run.spec["recipe"], jump["retrain"])
+        with self.prefixed(f"{key}.retrain"):
+            spec["recipe"] = resolve_retraining(run.spec["recipe"], jump["retrain"])
         spec |= {"master": self.config.seed, "normalise": jump["normalise"], "batch_norm": jump["batch_norm"]}
         jumps = [[seed, step] for seed in jump["seeds"] for step in jump["steps"]]
         parts = [
@@ -347,12 +351,13 @@ class StudyPlan:
 
 
 def model_label(spec: Mapping) -> str:
-    """Return a short readable label of a model: wrn-10-2, mlp-..., or the builder's function name."""
+    """Return a short readable label of a model: wrn-10-2, resnet-20-noshort, mlp, or the builder's function name."""
     if "builder" in spec:
         return str(spec["builder"]).split(":")[-1]
-    if spec["name"] == "wrn":
-        return f"wrn-{spec['depth']}-{spec['width']}"
-    return str(spec["name"])
+    parts = [spec["name"], *(f"{spec[key]:g}" for key in ("depth", "width") if key in spec)]
+    if spec["name"] == "resnet" and not spec["shortcut"]:
+        parts.append("noshort")
+    return "-".join(parts)
 
 
 class Plan:

@@ -124,28 +124,33 @@ def gather(
     sources: Sequence[tuple[Path, Sequence[int] | None]],
     provenance: Mapping,
     names: Sequence[tuple[str, int]] | None = None,
-    sets: Sequence[str] | None = None,
+    columns: Sequence[Mapping[str, str]] | None = None,
+    history: bool = True,
 ) -> None:
     """Gather rows of many points files into one cloud by HDF5 virtual datasets: no weight is copied.
 
     Args:
         output: the cloud to make. It names its sources by paths relative to itself, and their content digests.
-        sources: (points file, row numbers or None for all of them), in the order the cloud is to have.
+        sources: (points file, row numbers or None for all of them), in the order the cloud is to have; a file
+            may come again.
         provenance: JSON-able description of what made the file.
         names: (run, replica) of each source; they replace the table's column ``run`` and add ``replica``.
-        sets: name of each source, in a column ``set``; histories are then left to the sources, which may share them.
+        columns: further columns of each source's rows, with their one value.
+        history: whether to take the sources' ``/history`` along, each file's once.
 
     Raises:
         LossatlasError: a source is missing, truncated, or of another network than the first.
     """
     tables: list[pd.DataFrame] = []
     histories: list[pd.DataFrame] = []
-    spans, layouts = [], []
+    spans: list[tuple[Path, Sequence[int], dict[str, tuple[int, int]]]] = []
+    layouts = []
     gathered: list[dict] = []
     for path, rows in sources:
         with open_hdf5(path, "points") as file:
             table = table_in(file)
-            histories += [table_in(file, "history")] if "history" in file and sets is None else []
+            new = history and "history" in file and path not in (span[0] for span in spans)
+            histories += [table_in(file, "history")] if new else []
             shapes = {name: file[name].shape for name in ("theta", "buffers")}
             layouts.append((file.attrs["layout"], file.attrs["buffer_layout"]))
             content = stored_content(file)
@@ -169,8 +174,8 @@ def gather(
         if names is not None:
             run, replica = names[len(tables)]
             table = table.assign(run=run, replica=replica)
-        if sets is not None:
-            table = table.assign(set=sets[len(tables)])
+        if columns is not None:
+            table = table.assign(**columns[len(tables)])
         tables.append(table)
         spans.append((path, rows, shapes))
     merged = pd.concat(tables, ignore_index=True)

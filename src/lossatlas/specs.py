@@ -18,6 +18,7 @@ STEP_VERSIONS: dict[str, int] = {
     "averages": 1,
     "paths": 1,
     "separations": 1,
+    "imports": 1,
     "clouds": 1,
     "synthetic": 1,
     "grams": 1,
@@ -36,6 +37,7 @@ FILES: dict[str, str] = {
     "averages": "average.h5",
     "paths": "path.h5",
     "separations": "separation.h5",
+    "imports": "points.h5",
     "clouds": "points.h5",
     "synthetic": "points.h5",
     "grams": "gram.h5",
@@ -128,9 +130,7 @@ class Artefact:
 
     def files(self) -> list[str]:
         """Return every file that reading it takes: its own, and for a cloud, which refers to its sources, theirs."""
-        if self.kind != "clouds":
-            return [self.path]
-        sources = [path for parts in self.inputs.values() for made in parts for path in made.files()]
+        sources = [path for role in self.inputs for path in self.paths(role)] if self.kind == "clouds" else []
         return [self.path, *sources]
 
     def describe(self) -> dict:

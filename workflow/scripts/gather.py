@@ -1,10 +1,11 @@
 """Rule gather."""
 
 from lossatlas.points import gather
+from lossatlas.selection import chosen, with_history
 from lossatlas.workflow.job import job
 
 with job(snakemake) as this:
-    first = [(path, [-1]) for path in this.inputs("run")]
-    names = this.spec.get("names")
-    points = first + [(path, None) for path in this.inputs("points")]
-    gather(this.output("cloud"), points, this.provenance, names, this.spec.get("sets"))
+    names, history = this.spec.get("names"), with_history(this.spec)
+    minimum = [((path, [-1]), {}) for path in this.inputs("run")]
+    sources, columns = zip(*minimum, *chosen(this.spec, this.inputs("points")), strict=True)
+    gather(this.output("cloud"), sources, this.provenance, names, columns, history)

@@ -191,7 +191,7 @@ LEVELSET_MEASURES: dict[str, Measure] = {
 
 BARRIER_MEASURES: dict[str, Measure] = {
     "plane_heights": Measure(
-        "Heights of paths on a function's plane: distance from the paper's (largest over lambda), or the lowest of all.",
+        "Heights of paths on a function's plane: distance from the paper's (largest over lambda), or the lowest.",
         {"paths": "paths"},
         {"of": "optimised", "objective": "squared", "paper": []},
         {"of": ("optimised", "straight", "lowest"), "objective": ("squared", "identity")},
@@ -204,13 +204,13 @@ BARRIER_MEASURES: dict[str, Measure] = {
         {"quantity": ("height", "excess"), "part": ("train", "test")},
     ),
     "kernel_separation": Measure(
-        "How well two kernel principal components separate two sets: 0.5 = not at all, 1 = by a line; the best of `kernels`.",
+        "How well two kernel principal components separate two sets (best of `kernels`): 0.5 = not at all, 1 = fully.",
         {"kernels": "kernels"},
         {"kernels": ["rbf"], "variant": "trained", "score": "plane"},
         {"variant": ("trained", "equal_norms", "random_directions", "gaussian"), "score": ("plane", "pc1")},
     ),
     "shell_order": Measure(
-        "How often a point of the first of `sets` is further from the middle of the centroids of `centres`: 1 = nested.",
+        "How often a point of the first of `sets` is further from the middle of the centroids of `centres`.",
         {"cloud": "gram"},
         {"sets": [], "centres": []},
     ),

@@ -14,6 +14,9 @@ from lossatlas.figures.heights import measured, sample
 from lossatlas.figures.pathfiles import at_step
 from lossatlas.figures.shells import Shells, shells
 
+CLEAR = 0.95
+"""Separation that counts as clear; where labels drawn at random reach it, nothing can be said."""
+
 
 def plane_heights(inputs: Mapping[str, Sequence[pd.DataFrame]], parameters: Mapping[str, Any]) -> Measurement:
     """Heights of optimised paths on a function's plane against those of the paper.
@@ -58,7 +61,8 @@ def higher_barriers(inputs: Mapping[str, Sequence[pd.DataFrame]], parameters: Ma
     course = ", ".join(f"{step}: {result.superiority:.2f}" for step, result in found.items())
     detail = (
         f"{wanted} steps, median {quantity} {medians[0]:.3g} and {medians[1]:.3g}; p {now.p:.3g} on "
-        f"{now.disjoint[0]} + {now.disjoint[1]} disjoint pairs (at least {now.least_p:.2g} with so few); by steps {course}"
+        f"{now.disjoint[0]} + {now.disjoint[1]} disjoint pairs (at least {now.least_p:.2g} with so few); "
+        f"by steps {course}"
     )
     return Measurement(now.superiority, (now.low, now.high), min(now.disjoint), detail)
 
@@ -85,13 +89,16 @@ def kernel_separation(inputs: Mapping[str, Sequence[pd.DataFrame]], parameters: 
         for _, row in rows.iterrows()
     )
     counts = int(best["first"]), int(best["second"])
+    if best[f"{score}_chance"] >= CLEAR:
+        few = f"{counts[0]} + {counts[1]} vectors are too few: one in twenty random labellings reaches {CLEAR:g}"
+        return Measurement(None, None, min(counts), f"{few}; {detail}")
     return Measurement(
         float(best[score]), None, min(counts), f"{detail}; norms alone {best['norm']:.3f}; {counts[0]} + {counts[1]}"
     )
 
 
 def shell_order(inputs: Mapping[str, Sequence[Gram]], parameters: Mapping[str, Any]) -> Measurement:
-    """How often a point of the first set is further from the common origin than one of the second: 1 = nested shells."""
+    """How often a point of the first set is further from the common origin than one of the second: 1 = nested."""
     found = _shells(inputs, parameters)
     first, second = found.distances
     area = float(areas(np.concatenate([first, second])[None], np.arange(len(first) + len(second)) < len(first))[0])

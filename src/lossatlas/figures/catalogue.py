@@ -98,12 +98,15 @@ _SETS = Key(
         "title": Key((str,), "", "Title above the panel."),
     },
 )
+_TWO_LABELS = Key((list,), REQUIRED, "What the first and the second set are called.")
 _UNIONS = Key(
     (list,),
     REQUIRED,
     "One network each.",
     items={
         "cloud": Key((str,), REQUIRED, "Name of a cloud of kind union."),
+        "sets": Key((list,), REQUIRED, "The two of its clouds that are drawn."),
+        "centres": Key((list,), REQUIRED, "The two of its clouds whose centroids' middle is the origin."),
         "title": Key((str,), "", "Title above the panel."),
     },
 )
@@ -232,9 +235,7 @@ KINDS: dict[str, Kind] = {
         "Histograms of the distances of two sets of points from their common centroid, a panel a network.",
         {
             "panels": _UNIONS,
-            "sets": Key((list,), REQUIRED, "The two sets that are drawn."),
-            "centres": Key((list,), REQUIRED, "The two sets whose centroids' middle is the origin."),
-            "labels": Key((dict,), {}, "Set -> shown label."),
+            "labels": _TWO_LABELS,
             "columns": Key((int, type(None)), None, "Panels a row; null = chosen from their number."),
         },
     ),
@@ -251,8 +252,7 @@ KINDS: dict[str, Kind] = {
                     "title": Key((str,), "", "Title of the row."),
                 },
             ),
-            "sets": Key((list,), REQUIRED, "The two sets, in the order of the probes."),
-            "labels": Key((dict,), {}, "Set -> shown label."),
+            "labels": _TWO_LABELS,
         },
     ),
     "paths3d": Kind(

@@ -57,7 +57,7 @@ def shells(gram: Gram, sets: list[str], centres: list[str]) -> Shells:
         centres: whose centroids are averaged; the paper takes the early-stopped sets throughout.
     """
     squared = gram.squared_distances()
-    members = {name: np.flatnonzero(gram.table["set"] == name) for name in {*sets, *centres}}
+    members = {name: np.flatnonzero(gram.table["cloud"] == name) for name in {*sets, *centres}}
     empty = [name for name, rows in members.items() if len(rows) < 2]
     if empty:
         raise LossatlasError(f"set {empty[0]!r} has fewer than two points in this cloud; give it more")
@@ -85,7 +85,8 @@ def compose_shells(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
         The figure and its numbers, one row a point: panel, set, distance, and the panel's centroid_distance and
         by_chance (what independent deviations from one common point would give).
     """
-    found = [shells(Gram.load(Path(path)), spec["sets"], spec["centres"]) for path in inputs["grams"]]
+    files = zip(spec["panels"], inputs["grams"], strict=True)
+    found = [shells(Gram.load(Path(path)), panel["sets"], panel["centres"]) for panel, path in files]
     count = len(found)
     columns = min(spec["columns"] or min(count, 2), count)
     rows, width, height, left, below, above = -(-count // columns), 2.6, 1.75, 0.6, 0.46, 0.36
@@ -121,11 +122,10 @@ def _draw_shells(axes: Axes, shell: Shells) -> None:
 
 
 def _legend(spec: Mapping[str, Any]) -> Sidebar:
-    labels = spec["labels"]
     sidebar = Sidebar(width=1.85)
     sidebar.heading("Weight vectors")
-    for color, name in zip((FIRST, SECOND), spec["sets"], strict=True):
-        sidebar.line(labels.get(name, name), color=color, linewidth=5, alpha=0.6)
+    for color, label in zip((FIRST, SECOND), spec["labels"], strict=True):
+        sidebar.line(label, color=color, linewidth=5, alpha=0.6)
     sidebar.heading("Centroids")
     sidebar.line("half their distance", color=style.INK, linewidth=1.0, linestyle=":")
     sidebar.line("the same by chance", color=style.FAINT, linewidth=1.0, linestyle=(0, (4, 2)))
@@ -135,7 +135,7 @@ def _legend(spec: Mapping[str, Any]) -> Sidebar:
 def _shell_numbers(spec: Mapping[str, Any], found: list[Shells]) -> pd.DataFrame:
     parts = []
     for panel, shell in zip(spec["panels"], found, strict=True):
-        for name, distances in zip(spec["sets"], shell.distances, strict=True):
+        for name, distances in zip(panel["sets"], shell.distances, strict=True):
             about = {"panel": panel["title"], "set": name, "centroid_distance": shell.centroid}
             parts.append(pd.DataFrame({"distance": distances}).assign(**about, by_chance=shell.by_chance))
     numbers = pd.concat(parts, ignore_index=True)
@@ -177,7 +177,7 @@ def compose_kernels(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn
         for k, (variant, kernel) in enumerate(columns):
             place = left + k * (size + gap), above + i * (size + gap + 0.2)
             axes = style.axes_at(figure, *place, size, size)
-            _draw_kernel(axes, _at(points, variant, kernel), _at(scores, variant, kernel), spec["sets"])
+            _draw_kernel(axes, _at(points, variant, kernel), _at(scores, variant, kernel))
             if i == 0:
                 name = KERNEL_NAMES[kernel] if variant == "trained" else VARIANT_NAMES[variant].replace(", ", ",\n")
                 axes.set_title(name, fontsize=7.5, pad=13)
@@ -196,7 +196,8 @@ def _at(table: pd.DataFrame, variant: str, kernel: str) -> pd.DataFrame:
     return table[(table["variant"] == variant) & (table["kernel"] == kernel)]
 
 
-def _draw_kernel(axes: Axes, points: pd.DataFrame, scores: pd.DataFrame, sets: list[str]) -> None:
+def _draw_kernel(axes: Axes, points: pd.DataFrame, scores: pd.DataFrame) -> None:
+    sets = dict.fromkeys(points["set"])  # those of the probe, in its order
     for name, color, marker in zip(sets, (FIRST, SECOND), MARKERS, strict=True):
         mine = points[points["set"] == name]
         axes.plot(mine["pc1"], mine["pc2"], marker, color=color, markersize=3, alpha=0.75, markeredgewidth=0)
@@ -212,8 +213,8 @@ def _draw_kernel(axes: Axes, points: pd.DataFrame, scores: pd.DataFrame, sets: l
 def _kernel_legend(spec: Mapping[str, Any]) -> Sidebar:
     sidebar = Sidebar(width=1.75)
     sidebar.heading("Weight vectors")
-    for name, color, marker in zip(spec["sets"], (FIRST, SECOND), MARKERS, strict=True):
-        sidebar.marker(spec["labels"].get(name, name), marker=marker, color=color, markersize=4)
+    for label, color, marker in zip(spec["labels"], (FIRST, SECOND), MARKERS, strict=True):
+        sidebar.marker(label, marker=marker, color=color, markersize=4)
     sidebar.heading("Axes: PC 1 and PC 2")
     sidebar.heading("Above each panel")
     explained = (

@@ -11,7 +11,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.probes.catalogue import FUNCTIONS, SETTINGS, resolve_interest
 from lossatlas.seeds import derive
 from lossatlas.specs import Artefact
-from lossatlas.train.recipe import DEFAULTS, resolve
+from lossatlas.train.recipe import DEFAULTS, change
 from lossatlas.train.seeds import drawing_seeds, training_seeds
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ SWEEP: dict[str, Any] = {
     "replicas": None,
     "held_out": None,
     "history": 1,
+    "early": False,
     "grain": 10,
 }
 HELD_OUT: dict[str, Any] = {"share": 0.2, "replicas": None}
@@ -62,15 +63,19 @@ def sweep(study: StudyPlan, name: str, key: str) -> list[Artefact]:
         members += [(value, replica, True) for value in entry["values"] for replica in chosen]
         share = held_out["share"]
     data = study.data(run["data"], f"runs.{entry['run']}.data")
+    with study.prefixed(where):
+        recipe = change(run["recipe"], entry["recipe"])
     spec = {
         **{part: run[part] for part in ("labels", "model", "resample", "scale")},
         "label": label_of(run),
-        "recipe": resolve({**run["recipe"], **entry["recipe"]}),
+        "recipe": recipe,
         "parameter": entry["parameter"],
         "factor": entry["factor"],
         "history": entry["history"],
         "held_out": share,
     }
+    if entry["early"]:
+        spec["early"] = True
     full = [
         {"value": value, "replica": replica, "held_out": held, "seeds": _seeds(study, replica)}
         for value, replica, held in members
@@ -184,10 +189,12 @@ def check_function(study: StudyPlan, name: str, where: str) -> None:
 
 
 def check_drawing(run: Mapping) -> None:
-    """Raise when a run's ``resample`` or ``scale`` does not fit its data."""
+    """Raise when a run's ``resample``, ``scale`` or ``labels`` does not fit its data or recipe."""
     resample = run["resample"]
     if resample is not None and (resample["kind"] == "subset") != ("train" in resample):
         raise LossatlasError("resample: `train` goes with kind `subset`, and only with it")
+    if run["labels"] == "inputs" and run["recipe"]["criterion"] != "mse":
+        raise LossatlasError("recipe.criterion: `labels: inputs` makes targets of numbers; write `criterion: mse`")
     if run["scale"] == "unit" and data_sets.describe(run["data"]["name"])["kind"] != "images":
         raise LossatlasError(f"scale: `unit` is for images; {run['data']['name']} has none")
 

@@ -1,4 +1,4 @@
-"""Path and kernel probes of a study and unions of clouds, resolved into artefacts; imports no torch."""
+"""Path and kernel probes of a study, resolved into artefacts; imports no torch."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _network(study: StudyPlan, entry: Mapping, where: str) -> tuple[dict[str, An
     same = {(part.input_hashes()["data"][0], str([part.spec[k] for k in kept])) for part in trained}
     if len(same) > 1:
         raise study.error(f"{where}.cloud", f"the points of {entry['cloud']!r} differ in network or data")
-    if source.spec["labels"] != "given" or source.spec.get("resample") is not None:
+    if source.spec["labels"] == "random" or source.spec.get("resample") is not None:
         raise study.error(
             f"{where}.cloud",
             f"each replica of {entry['cloud']!r} has its own training set (labels or resample); a path needs one "
@@ -120,20 +120,12 @@ def _network(study: StudyPlan, entry: Mapping, where: str) -> tuple[dict[str, An
     return spec, {"data": source.inputs["data"], "cloud": (cloud,)}
 
 
-def union(study: StudyPlan, name: str, settings: Mapping) -> Artefact:
-    """Return several clouds as one, with a column ``set`` that tells them apart."""
-    key = f"clouds.{name}.union.clouds"
-    clouds = settings["clouds"]
-    parts = tuple(study.cloud(cloud, f"{key}.{label}") for label, cloud in clouds.items())
-    return Artefact("clouds", f"union-{parts[0].label}", {"sets": list(clouds)}, {"points": parts})
-
-
 def kernels(study: StudyPlan, name: str, key: str) -> Artefact:
     """Return the separation of two sets of a union of clouds under kernel PCA."""
     entry = {**KERNELS, **probe_entry(study, "kernels", name, key)}
     where = f"probes.{name}.kernels"
     gram = study.gram(entry["cloud"], f"{where}.cloud")
-    known = gram.inputs["cloud"][0].spec.get("sets", [])
+    known = [part["cloud"] for part in gram.inputs["cloud"][0].spec.get("sets", [])]
     for label in entry["sets"]:
         if label not in known:
             raise study.error(f"{where}.sets", f"{label!r} is not a set of {entry['cloud']!r}; {nearest(label, known)}")

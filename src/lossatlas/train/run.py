@@ -31,7 +31,7 @@ def make_examples(
 
     Args:
         data_file: data.h5.
-        policy: ``given`` labels, or ``random`` ones.
+        policy: ``given`` labels, ``random`` ones, or the ``inputs`` themselves (of an autoencoder).
         seed: the labels' seed, used by ``random``.
         precision: of the recipe; float64 makes float64 inputs.
         device: where to put it.
@@ -49,13 +49,16 @@ def make_examples(
     if held_out is not None:
         data = hold_out(data, *held_out)
     outputs = len(data.classes) if data.task == "classification" else 1
-    y = label_policies.randomise(data.y_train, outputs, seed) if policy == "random" else data.y_train
+    y, test_y = data.y_train, data.y_test
     dtype = torch.float64 if precision == "float64" else torch.float32
     normalise = unit_scaled if scale == "unit" else data.normalised
-    examples = Examples(
-        data.x_train.to(device), y.to(device), data.x_test.to(device), data.y_test.to(device), normalise, dtype
-    )
-    return examples, outputs
+    if policy == "random":
+        y = label_policies.randomise(y, outputs, seed)
+    elif policy == "inputs":
+        y, test_y = (normalise(x).to(dtype).flatten(1) for x in (data.x_train, data.x_test))
+        outputs = y.shape[1]
+    x, test_x = data.x_train.to(device), data.x_test.to(device)
+    return Examples(x, y.to(device), test_x, test_y.to(device), normalise, dtype), outputs
 
 
 def build_model(spec: Mapping, examples: Examples, outputs: int, seed: int) -> nn.Module:

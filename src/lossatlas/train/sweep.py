@@ -8,6 +8,7 @@ training set and is evaluated on that part in place of the test set: what is cho
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -24,12 +25,15 @@ def sweep(spec: Mapping, data_file: Path, output: Path, state: Path, provenance:
     Args:
         spec: resolved spec (:mod:`lossatlas.probes.plan`): label, model, recipe, labels, resample, scale, parameter
             (key of the recipe that varies, or None), factor (the key's value is factor times the member's), history
-            (evaluations during training), held_out (share), and members: value, replica, held_out, seeds.
+            (evaluations during training; None = one an epoch), held_out (share), early (whether the evaluated point of
+            lowest test loss is kept, too), and members: value, replica, held_out, seeds.
         data_file: data.h5.
         output: points.h5 to make. One row a member, with columns source, replica, parameter, value, optimizer,
             held_out and example_gradients (examples whose gradient was taken, with repetition). A held-out member has
-            validation_loss and validation_accuracy, the others test_loss and test_accuracy. ``/history`` holds the
-            same columns during training.
+            validation_loss and validation_accuracy, the others test_loss and test_accuracy. With ``early`` each member
+            has two rows, told apart by column ``stop``: ``last``, then ``early``, whose epoch is that of its lowest
+            test loss (validation loss where it has one); ``weight_mean`` and ``weight_std`` are the mean and standard
+            deviation over the components of theta. ``/history`` holds the same columns during training.
         state: folder of the unfinished job; removed at the end.
         provenance: written into the output.
     """
@@ -44,6 +48,7 @@ def sweep(spec: Mapping, data_file: Path, output: Path, state: Path, provenance:
             model = build_model(spec["model"], examples, outputs, members[unit]["seeds"]["init"])
             _train(spec, members[unit], model, examples, recorder)
             progress.unit, progress.epoch, progress.model, progress.optimizer = unit + 1, -1, None, None
+            progress.best = None
             if recorder.due():
                 recorder.commit()
             bar.update()
@@ -82,7 +87,8 @@ def _train(spec: Mapping, member: Mapping, model: torch.nn.Module, examples: Exa
         model.load_state_dict(progress.model)
         training.optimizer.load_state_dict(progress.optimizer)
     epochs, diverged = recipe["epochs"], False
-    marks = {round(epochs * (k + 1) / spec["history"]) for k in range(spec["history"])}
+    evaluations = spec["history"] or epochs
+    marks = {round(epochs * (k + 1) / evaluations) for k in range(evaluations)}
     for epoch in range(max(progress.epoch, 0), epochs):
         before = recorder.layout.flatten(model)
         try:
@@ -93,13 +99,44 @@ def _train(spec: Mapping, member: Mapping, model: torch.nn.Module, examples: Exa
         if diverged or epoch + 1 in marks or epoch + 1 == epochs:
             row = _row(spec, member, training, epoch + 1, diverged)
             progress.history.append(row)
+            if spec.get("early"):
+                _keep_best(recorder, model, row)
         if diverged or epoch + 1 == epochs:
-            recorder.record(model, row)
+            _record(spec, recorder, model, row)
             return
         if recorder.due():
             progress.epoch, progress.model = epoch + 1, model.state_dict()
             progress.optimizer = training.optimizer.state_dict()
             recorder.commit()
+
+
+def _keep_best(recorder: Recorder, model: torch.nn.Module, row: dict) -> None:
+    """Keep the point if its test loss (validation loss of a held-out member) is the lowest of its training so far."""
+    best = recorder.state.best
+    loss = _stopping_loss(row)
+    if math.isfinite(loss) and (best is None or loss < _stopping_loss(best["row"])):
+        theta, buffers = (part.flatten(model).detach().clone() for part in (recorder.layout, recorder.buffer_layout))
+        recorder.state.best = {"theta": theta, "buffers": buffers, "row": row}
+
+
+def _stopping_loss(row: Mapping) -> float:
+    return float(row["validation_loss"] if row["held_out"] else row["test_loss"])
+
+
+def _record(spec: Mapping, recorder: Recorder, model: torch.nn.Module, row: dict) -> None:
+    """Record a member's end point and, if asked for, its early-stopped one; without any finite loss that is the end."""
+    if not spec.get("early"):
+        recorder.record(model, row)
+        return
+    end: dict[str, Any] = {
+        "theta": recorder.layout.flatten(model),
+        "buffers": recorder.buffer_layout.flatten(model),
+        "row": row,
+    }
+    for stop, point in (("last", end), ("early", recorder.state.best or end)):
+        weights = point["theta"].detach().double()
+        moments = {"weight_mean": float(weights.mean()), "weight_std": float(weights.std(correction=0))}
+        recorder.append(point["theta"], point["buffers"], {**point["row"], "stop": stop, **moments})
 
 
 def _row(spec: Mapping, member: Mapping, training: Training, epoch: int, diverged: bool) -> dict:
@@ -115,7 +152,7 @@ def _row(spec: Mapping, member: Mapping, training: Training, epoch: int, diverge
         row[f"train_{quantity}"] = found[f"train_{quantity}"]
         row[f"{measured}_{quantity}"] = found[f"test_{quantity}"]
         row[f"{absent}_{quantity}"] = math.nan
-    batches = [len(b) for b in torch.arange(len(training.examples.x)).split(training.recipe["batch"])]
-    if len(batches) > 1 and batches[-1] == 1:
-        batches.pop()  # as in Training.epoch
-    return {**row, "example_gradients": epoch * sum(batches)}
+    count, batch = len(training.examples.x), training.recipe["batch"]
+    if batch is not None and count > batch and count % batch == 1:
+        count -= 1  # as in Training.epoch
+    return {**row, "example_gradients": epoch * count}
