@@ -151,7 +151,7 @@ def test_disjoint_pairs_share_no_point_and_p_is_exact(rng):
         points = [*one.first[rows], *one.second[rows]]
         assert len(set(points)) == len(points)
         assert rows[0] == 0
-    a, b = (one.values[one.disjoint()] for one in (first, second))
+    a, b = (np.asarray(one.values)[one.disjoint()] for one in (first, second))
     found = compare(first, second)
     exact = mannwhitneyu(a, b, alternative="two-sided", method="exact").pvalue
     assert found.p == pytest.approx(exact, rel=1e-9)
