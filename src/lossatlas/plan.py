@@ -274,6 +274,10 @@ class StudyPlan:
         """Return a probe of the losses at an average of weight vectors."""
         return probes.average(self, name, key)
 
+    def triangle(self, name: str, key: str) -> Artefact:
+        """Return a probe of the losses on the plane through three points of a cloud."""
+        return plan_sets.triangle(self, name, key)
+
     def _product(self, name: str, spec: Mapping) -> Product:
         with self.prefixed(name):
             resolved = figures.resolve(spec)
