@@ -7,7 +7,18 @@ from typing import Any
 import matplotlib as mpl
 
 from lossatlas.errors import LossatlasError
-from lossatlas.figures import animation, budget, catalogue, curves, embedding, paths3d, returns, surface
+from lossatlas.figures import (
+    animation,
+    budget,
+    catalogue,
+    curves,
+    embedding,
+    overview,
+    paths3d,
+    returns,
+    solutions,
+    surface,
+)
 from lossatlas.figures.style import RC, Drawn, save
 
 DRAWERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Drawn]] = {
@@ -18,6 +29,8 @@ DRAWERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Drawn]] = {
     "surface": surface.compose,
     "paths3d": paths3d.compose,
     "budget": budget.compose,
+    "histories": solutions.compose,
+    "overview": overview.compose,
 }
 """The function that draws each kind of figure from its resolved spec and its inputs."""
 

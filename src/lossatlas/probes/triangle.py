@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lossatlas.data.prepare import load
 from lossatlas.landscape import Landscape
 from lossatlas.probes.networks import member
 from lossatlas.store import create, open_hdf5, table_in, write_table
@@ -51,7 +52,8 @@ def probe(spec: Mapping[str, Any], cloud_file: Path, data_file: Path, output: Pa
         cloud_file: points of the cloud.
         data_file: data.h5.
         output: triangle.h5 to make: ``/x`` (n,), ``/y`` (n,), ``/train`` and ``/test`` (n, n): the losses at origin + x
-            u + y v; ``/coordinates`` (3, 2) of the corners and their ``/table``.
+            u + y v; ``/coordinates`` (3, 2) of the corners and their ``/table``; attribute ``layout``; of images with
+            labels also ``/images`` (k, H, W), the first training example of each class, and their ``/labels`` (k,).
         provenance: written into the output.
     """
     with open_hdf5(cloud_file, "points") as file:
@@ -68,4 +70,16 @@ def probe(spec: Mapping[str, Any], cloud_file: Path, data_file: Path, output: Pa
     with create(output, "triangle", provenance) as file:
         for name, values in (("x", x), ("y", y), *found.items(), ("coordinates", coordinates)):
             file.create_dataset(name, data=values)
+        file.attrs["layout"] = network.train.layout.to_json()
+        for name, values in samples(data_file).items():
+            file.create_dataset(name, data=values)
         write_table(file, table)
+
+
+def samples(data_file: Path) -> dict[str, NDArray[Any]]:
+    """Return the first training image of each class (k, H, W), uint8, and the classes (k,); nothing of other data."""
+    data = load(data_file)
+    if data.task != "classification" or data.x_train.ndim != 4 or data.x_train.shape[1] != 1:
+        return {}
+    classes, first = np.unique(data.y_train.numpy(), return_index=True)
+    return {"images": data.x_train.numpy()[first, 0], "labels": classes.astype(np.int64)}
