@@ -119,7 +119,7 @@ def test_requests_grow_with_each_attempt_and_with_the_work(plan):
     assert 1 / 5 < resources.gpu_seconds(retrained) / resources.gpu_seconds(made) < 1 / 2
 
 
-@pytest.mark.parametrize("study", ["trajectories", "levelsets"])
+@pytest.mark.parametrize("study", ["trajectories", "levelsets", "optimizers"])
 def test_every_artefact_has_a_request(study):
     plan = gpu_hours.make_plan("paper", [study], ROOT)
     for made in plan.artefacts.values():

@@ -282,6 +282,10 @@ class StudyPlan:
         """Return a probe of how kernel PCA separates two sets of points."""
         return plan_path.kernels(self, name, key)
 
+    def triangle(self, name: str, key: str) -> Artefact:
+        """Return a probe of the losses on the plane through three points of a cloud."""
+        return plan_sets.triangle(self, name, key)
+
     def _product(self, name: str, spec: Mapping) -> Product:
         with self.prefixed(name):
             resolved = figures.resolve(spec)

@@ -15,3 +15,22 @@ rule train:
         "train {wildcards.id}"
     script:
         "../scripts/train.py"
+
+
+rule import_points:
+    """Take weight vectors from elsewhere as points, with their losses on a run's data."""
+    input:
+        data=PLAN.inputs_of("imports", "data"),
+    output:
+        points="results/imports/{id}/points.h5",
+    log:
+        "results/logs/import_points/{id}.log",
+    threads: 1
+    resources:
+        **PLAN.resources("imports"),
+    params:
+        artefact=lambda w: PLAN.artefact("imports", w.id),
+    message:
+        "import {wildcards.id}"
+    script:
+        "../scripts/import_points.py"

@@ -223,8 +223,34 @@ BARRIER_MEASURES: dict[str, Measure] = {
 }
 """Measures on paths between minima, kernel projections and shells."""
 
+_LOSS = ("train_loss", "test_loss")
+_BOUND = ("mean", "low", "high")
+
+SOLUTION_MEASURES: dict[str, Measure] = {
+    "solution_losses": Measure(
+        "Mean loss of one set of solutions over that of another, or an end of its 95% interval (`bound`).",
+        {"first": "gram", "second": "gram"},
+        {"quantity": "train_loss", "bound": "mean"},
+        {"quantity": _LOSS, "bound": _BOUND},
+    ),
+    "best_rate": Measure(
+        "Mean loss of a set of solutions over that of a scan of learning rates at its best one.",
+        {"first": "gram", "scan": "gram"},
+        {"quantity": "test_loss", "bound": "mean"},
+        {"quantity": _LOSS, "bound": _BOUND},
+    ),
+    "weight_spread": Measure(
+        "Standard deviation of all weights of a set of solutions, or their mean length, over that of another set.",
+        {"first": "gram", "second": "gram"},
+        {"quantity": "std", "bound": "mean"},
+        {"quantity": ("std", "norm"), "bound": _BOUND},
+    ),
+}
+"""Measures on clouds of the best members of sweeps."""
+
 MEASURES: dict[str, Measure] = {
     **TRAJECTORY_MEASURES,
+    **SOLUTION_MEASURES,
     **LEVELSET_MEASURES,
     **BARRIER_MEASURES,
     **PATH_MEASURES,

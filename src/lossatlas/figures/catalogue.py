@@ -111,6 +111,18 @@ _UNIONS = Key(
     },
 )
 
+SOLUTION_SETS = ("sgd_train", "lbfgs_train", "sgd_test", "lbfgs_test")
+"""The sets of solutions of one network: the end of training and the lowest test loss, by optimiser."""
+
+
+def _solutions(*sets: str, paper: bool = True) -> Key:
+    keys = {name: Key((str,), REQUIRED, f"Name of the cloud `best` that is its set {name}.") for name in sets}
+    keys["title"] = Key((str,), REQUIRED, "Name of the network.")
+    if paper:
+        keys["paper"] = Key((dict,), {}, "Column, or set -> [mean, standard deviation]: what the paper says.")
+    return Key((list,), REQUIRED, "One network each.", items=keys)
+
+
 KINDS: dict[str, Kind] = {
     "embedding": Kind(
         "figure",
@@ -327,6 +339,34 @@ KINDS: dict[str, Kind] = {
             ),
         },
     ),
+    "histories": Kind(
+        "figure",
+        "Training and test loss by epoch of the best runs of two optimisers, with the minima of a typical one.",
+        {"rows": _solutions("lbfgs", "sgd", paper=False)},
+    ),
+    "overview": Kind(
+        "figure",
+        "Sample inputs, a fully connected network, and its loss on the plane through three of its minima.",
+        {
+            "triangle": Key((str,), REQUIRED, "Name of a triangle probe of the study."),
+            "part": Key((str,), "train", "The loss shown.", ("train", "test")),
+        },
+    ),
+    "losses_table": Kind(
+        "table",
+        "Mean training and test loss of two optimisers' solutions, at the end and stopped early, beside the paper's.",
+        {"rows": _solutions(*SOLUTION_SETS)},
+    ),
+    "weights_table": Kind(
+        "table",
+        "Mean and standard deviation of the weights of two optimisers' solutions, beside the paper's.",
+        {"rows": _solutions(*SOLUTION_SETS)},
+    ),
+    "rates_table": Kind(
+        "table",
+        "Losses of SGD at several learning rates, at the end and stopped early, and those of L-BFGS-GSS.",
+        {"rows": _solutions("end", "stop", "lbfgs_train", "lbfgs_test", paper=False)},
+    ),
     "scores": Kind(
         "table",
         "Scores of embedding methods on clouds, at library defaults and at settings chosen on other clouds.",
@@ -418,6 +458,9 @@ class Study(Protocol):
     def kernels(self, name: str, key: str) -> Any:
         """Return a probe of how kernel PCA separates two sets of points."""
 
+    def triangle(self, name: str, key: str) -> Any:
+        """Return a probe of the losses on the plane through three points."""
+
 
 def formats(kind: str, configured: Sequence[str]) -> tuple[str, ...]:
     """Return the files of a figure of a kind besides its CSV.
@@ -474,6 +517,14 @@ def inputs(resolved: Mapping[str, Any], study: Study, key: str) -> dict[str, Any
     if resolved["kind"] in ("paths3d", "budget", "decay_table", "shells"):
         part = "rows" if resolved["kind"] == "decay_table" else "panels"
         return {"grams": [study.gram(e["cloud"], f"{key}.{part}[{i}]") for i, e in enumerate(resolved[part])]}
+    if resolved["kind"] in ("histories", "losses_table", "weights_table", "rates_table"):
+        grams: dict[str, dict[str, Any]] = {}
+        for i, row in enumerate(resolved["rows"]):
+            names = [name for name in row if name not in ("title", "paper")]
+            grams[row["title"]] = {name: study.gram(row[name], f"{key}.rows[{i}].{name}") for name in names}
+        return {"grams": grams}
+    if resolved["kind"] == "overview":
+        return {"triangle": study.triangle(resolved["triangle"], f"{key}.triangle")}
     if resolved["kind"] in PANELLED:
         panels = enumerate(resolved["panels"])
         return {"panels": [study.embedding(p["cloud"], p["embedding"], f"{key}.panels[{i}]") for i, p in panels]}

@@ -14,10 +14,12 @@ from lossatlas.figures import (
     curves,
     embedding,
     heights,
+    overview,
     pathplane,
     paths3d,
     returns,
     shells,
+    solutions,
     surface,
 )
 from lossatlas.figures.style import RC, Drawn, save
@@ -35,6 +37,8 @@ DRAWERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Drawn]] = {
     "shells": shells.compose_shells,
     "kernels": shells.compose_kernels,
     "budget": budget.compose,
+    "histories": solutions.compose,
+    "overview": overview.compose,
 }
 """The function that draws each kind of figure from its resolved spec and its inputs."""
 

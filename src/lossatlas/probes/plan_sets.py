@@ -1,11 +1,11 @@
-"""Clouds chosen from sweeps, put together, or imported, resolved into artefacts; imports no torch."""
+"""Clouds chosen from sweeps, put together, or imported, and planes through them, resolved; imports no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lossatlas.probes.plan import label_of, sweep
+from lossatlas.probes.plan import label_of, network_spec, probe_entry, sweep
 from lossatlas.specs import Artefact
 from lossatlas.train.seeds import drawing_seeds, training_seeds
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lossatlas.plan import StudyPlan
 
 BEST: dict[str, Any] = {"count": None, "stop": "last"}
+TRIANGLE: dict[str, Any] = {"corners": [0, 1, 2], "grid": 41, "margin": 0.4, "precision": "float32", "batch": 500}
 
 
 def best(study: StudyPlan, name: str, settings: Mapping) -> Artefact:
@@ -52,3 +53,23 @@ def imported(study: StudyPlan, name: str, settings: Mapping) -> Artefact:
     spec |= {"label": label_of(run), "criterion": run["recipe"]["criterion"], "seeds": seeds}
     spec |= {"file": settings["file"], "sha256": settings["sha256"]}
     return Artefact("imports", spec["label"], spec, {"data": (data,)})
+
+
+def triangle(study: StudyPlan, name: str, key: str) -> Artefact:
+    """Return the losses on the plane through three points of a cloud of sweeps."""
+    entry = {**TRIANGLE, **probe_entry(study, "triangle", name, key)}
+    where = f"probes.{name}.triangle"
+    cloud = study.cloud(entry["cloud"], f"{where}.cloud")
+    starts = cloud.inputs.get("points", ())
+    if not starts or starts[0].kind != "sweeps":
+        raise study.error(f"{where}.cloud", f"{entry['cloud']!r} is not a cloud of sweeps")
+    if any(part.spec["resample"] is not None for part in starts):
+        raise study.error(f"{where}.cloud", f"each replica of {entry['cloud']!r} has its own training set")
+    points = cloud.spec["best"]["count"] if "best" in cloud.spec else 3
+    if max(entry["corners"]) >= points:
+        raise study.error(
+            f"{where}.corners", f"{max(entry['corners'])}: {entry['cloud']!r} has {points} points, from 0"
+        )
+    spec = {**network_spec(starts, entry), **{part: entry[part] for part in ("corners", "grid", "margin")}}
+    spec["seeds"] = starts[0].spec["members"][0]["seeds"]
+    return Artefact("triangles", spec["label"], spec, {"cloud": (cloud,), "data": starts[0].inputs["data"]})

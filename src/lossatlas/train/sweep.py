@@ -33,7 +33,8 @@ def sweep(spec: Mapping, data_file: Path, output: Path, state: Path, provenance:
             validation_loss and validation_accuracy, the others test_loss and test_accuracy. With ``early`` each member
             has two rows, told apart by column ``stop``: ``last``, then ``early``, whose epoch is that of its lowest
             test loss (validation loss where it has one); ``weight_mean`` and ``weight_std`` are the mean and standard
-            deviation over the components of theta. ``/history`` holds the same columns during training.
+            deviation over the components of theta, ``train_examples`` and ``test_examples`` counts. ``/history`` holds
+            the same columns during training.
         state: folder of the unfinished job; removed at the end.
         provenance: written into the output.
     """
@@ -102,7 +103,7 @@ def _train(spec: Mapping, member: Mapping, model: torch.nn.Module, examples: Exa
             if spec.get("early"):
                 _keep_best(recorder, model, row)
         if diverged or epoch + 1 == epochs:
-            _record(spec, recorder, model, row)
+            _record(spec, recorder, training, row)
             return
         if recorder.due():
             progress.epoch, progress.model = epoch + 1, model.state_dict()
@@ -123,11 +124,13 @@ def _stopping_loss(row: Mapping) -> float:
     return float(row["validation_loss"] if row["held_out"] else row["test_loss"])
 
 
-def _record(spec: Mapping, recorder: Recorder, model: torch.nn.Module, row: dict) -> None:
+def _record(spec: Mapping, recorder: Recorder, training: Training, row: dict) -> None:
     """Record a member's end point and, if asked for, its early-stopped one; without any finite loss that is the end."""
+    model, examples = training.model, training.examples
     if not spec.get("early"):
         recorder.record(model, row)
         return
+    more = {"train_examples": len(examples.x), "test_examples": len(examples.test_x)}
     end: dict[str, Any] = {
         "theta": recorder.layout.flatten(model),
         "buffers": recorder.buffer_layout.flatten(model),
@@ -136,7 +139,7 @@ def _record(spec: Mapping, recorder: Recorder, model: torch.nn.Module, row: dict
     for stop, point in (("last", end), ("early", recorder.state.best or end)):
         weights = point["theta"].detach().double()
         moments = {"weight_mean": float(weights.mean()), "weight_std": float(weights.std(correction=0))}
-        recorder.append(point["theta"], point["buffers"], {**point["row"], "stop": stop, **moments})
+        recorder.append(point["theta"], point["buffers"], {**point["row"], "stop": stop, **moments, **more})
 
 
 def _row(spec: Mapping, member: Mapping, training: Training, epoch: int, diverged: bool) -> dict:

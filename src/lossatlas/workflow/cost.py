@@ -207,10 +207,13 @@ class Work:
     rows: int
 
 
+IMPORTED = 1000
+"""Rows an imported file is taken to have: nothing is known of it before it is read."""
+
 TRAINING = ("runs", "retrains", "sweeps")
 """Kinds that train."""
 
-ON_NETWORKS = (*TRAINING, "levelsets", "surfaces", "averages", "paths")
+ON_NETWORKS = (*TRAINING, "levelsets", "surfaces", "averages", "triangles", "imports", "paths")
 """Kinds that evaluate networks."""
 
 
@@ -229,11 +232,12 @@ def work(made: Artefact) -> Work:
     if made.kind == "paths":
         return _path_work(made, net, train, test, size)
     if made.kind not in ("runs", "retrains"):
-        members = len(made.spec["members"])
+        members = len(made.spec.get("members", []))
         rows = _points(made)
         if made.kind == "sweeps":
             epochs = made.spec["recipe"]["epochs"] * members
-            steps, passes = epochs * -(-train // (made.spec["recipe"]["batch"] or train)), 3.0 * epochs
+            steps = epochs * -(-train // (made.spec["recipe"]["batch"] or train))
+            passes = epochs * (3.0 + _line_search(made.spec["recipe"]))
         else:
             steps = 2 * made.spec["settings"]["steps"] * members if made.kind == "levelsets" else 0
             passes = 3.0 * steps
@@ -258,10 +262,19 @@ def _path_work(made: Artefact, net: Network, train: int, test: int, size: int) -
     return Work(net, train, test, size, steps, net.flops * (3.0 * steps * batch + rows * (train + test)), rows)
 
 
+def _line_search(recipe: Mapping) -> float:
+    """Return the forward passes an epoch of a recipe takes beside its gradient."""
+    return float(recipe.get("options", {}).get("evaluations", 0))
+
+
 def _points(made: Artefact) -> int:
     """Return how many weight vectors a sweep or a probe keeps or evaluates."""
-    if made.kind == "surfaces":
+    if made.kind in ("surfaces", "triangles"):
         return int(made.spec["grid"]) ** 2
+    if made.kind == "imports":
+        return IMPORTED
+    if made.kind == "sweeps" and made.spec["history"] is None:
+        return len(made.spec["members"]) * int(made.spec["recipe"]["epochs"])
     members = len(made.spec.get("members", [None]))
     return members * int(made.spec.get("points") or made.spec.get("history") or 1)
 
@@ -287,7 +300,11 @@ def _examples(spec: Mapping) -> tuple[int, int, tuple[int, ...], int, int]:
 
 def rows(made: Artefact) -> int:
     """Return n, the number of points of a run, a retraining, a cloud, or of the cloud something is made from."""
-    if made.kind in (*TRAINING, "levelsets"):
+    if "best" in made.spec:
+        return int(made.spec["best"]["count"])
+    if "sets" in made.spec:
+        return sum(int(part["spec"].get("best", {}).get("count", 1)) for part in made.spec["sets"])
+    if made.kind in (*TRAINING, "levelsets", "imports"):
         return work(made).rows
     if made.kind == "synthetic":
         return int(made.spec["branches"] * made.spec["points"])
@@ -299,7 +316,7 @@ def rows(made: Artefact) -> int:
 
 def dimension(made: Artefact) -> int:
     """Return D, the number of weights of the points of a cloud, or of the cloud something is made from."""
-    if made.kind in (*TRAINING, "levelsets"):
+    if made.kind in (*TRAINING, "levelsets", "imports"):
         return work(made).network.parameters
     if made.kind == "synthetic":
         return int(made.spec["dimension"])

@@ -23,7 +23,7 @@ from lossatlas.specs import FILES, Artefact
 
 PRESET = "quick"
 HEADER = "# Written by `python -m lossatlas.workflow.dvc_stages` from the quick preset; `make dvc` runs it.\n"
-PASSING = ("data", "retrains", "sweeps", "levelsets", "clouds", "synthetic")
+PASSING = ("data", "retrains", "sweeps", "levelsets", "clouds", "synthetic", "imports")
 """Kinds that DVC does not keep: large, and no figure reads them."""
 SHARED = "shared"
 

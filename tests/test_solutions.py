@@ -1,0 +1,440 @@
+"""Early-stopped sweeps, sets of the best members, planes through them, imported vectors, their figures and claims."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+from workflow_tools import ROOT
+
+from lossatlas.claims import solutions as measures
+from lossatlas.claims.evaluate import evaluate
+from lossatlas.config import load
+from lossatlas.data.prepare import load as load_data
+from lossatlas.data.prepare import prepare
+from lossatlas.embed.gram import Gram, compute
+from lossatlas.errors import LossatlasError
+from lossatlas.figures import solutions, tables
+from lossatlas.figures.draw import draw
+from lossatlas.models import build, from_vector
+from lossatlas.plan import Plan
+from lossatlas.points import gather
+from lossatlas.probes import triangle
+from lossatlas.probes.plan import sweep as sweep_parts
+from lossatlas.selection import best, chosen, with_history
+from lossatlas.store import open_hdf5, read_table
+from lossatlas.train.imported import import_points, read_vectors
+from lossatlas.train.sweep import sweep
+
+TINY = ROOT / "tests/studies/tiny_solutions.yaml"
+torch.set_num_threads(1)
+
+
+def study(**overrides):
+    """Return the plan of the tiny study with keys merged in."""
+    raw = {"preset": "quick", "studies": [str(TINY)], "seed": 0, "formats": ["png"]}
+    return Plan(load({**raw, "overrides": {"tiny_solutions": overrides}}, ROOT)).studies["tiny_solutions"]
+
+
+def collect(made, files, output):
+    """Do what the script of rule gather does."""
+    sources, columns = zip(*chosen(made.spec, files), strict=True)
+    gather(output, sources, {}, None, columns, with_history(made.spec))
+
+
+def make(made, folder):
+    """Make an artefact and what it is made from, by the functions that the scripts call."""
+    output = folder / made.path
+    if output.exists():
+        return output
+    inputs = {role: [make(part, folder) for part in parts] for role, parts in made.inputs.items()}
+    first = {role: next(iter(files), None) for role, files in inputs.items()}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    jobs = {
+        "data": lambda: prepare(made.spec, output, ROOT),
+        "sweeps": lambda: sweep(made.spec, first["data"], output, folder / "state" / made.id, {}),
+        "clouds": lambda: collect(made, inputs["points"], output),
+        "grams": lambda: compute(first["cloud"], output, {}),
+        "triangles": lambda: triangle.probe(made.spec, first["cloud"], first["data"], output, {}),
+        "imports": lambda: import_points(made.spec, first["data"], output, {}),
+    }
+    jobs[made.kind]()
+    return output
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Make every artefact of the tiny study once."""
+    folder, plan = tmp_path_factory.mktemp("made"), study()
+    for product in (*plan.figures.values(), *plan.tables.values(), plan.claims):
+        for artefact in product.artefacts:
+            make(artefact, folder)
+    return folder, plan
+
+
+def contents(path):
+    """Return theta and table of a points file."""
+    with open_hdf5(path, "points") as file:
+        return file["theta"][:], read_table(path)
+
+
+def files(folder, product):
+    """Return a product's inputs as files under a folder."""
+
+    def under(value):
+        if isinstance(value, str):
+            return folder / value
+        if isinstance(value, dict):
+            return {key: under(item) for key, item in value.items()}
+        return [under(item) for item in value]
+
+    return under(product.paths())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# early stopping
+
+
+def test_early_point_is_the_lowest_test_loss_of_the_history(made):
+    folder, plan = made
+    for part in sweep_parts(plan, "lbfgs", "") + sweep_parts(plan, "rates", ""):
+        theta, table = contents(make(part, folder))
+        history = read_table(folder / part.path, "points", "history")
+        assert list(table["stop"]) == ["last", "early"] * len(part.spec["members"])
+        for i in range(0, len(table), 2):
+            last, early = table.iloc[i], table.iloc[i + 1]
+            mine = history[(history["replica"] == last["replica"]) & (history["value"] == last["value"])]
+            assert last["epoch"] == part.spec["recipe"]["epochs"] == mine["epoch"].max()
+            assert early["test_loss"] == mine["test_loss"].min()
+            assert early["epoch"] == mine.loc[mine["test_loss"].idxmin(), "epoch"]
+            for row in (i, i + 1):
+                assert table["weight_mean"].iloc[row] == pytest.approx(theta[row].mean(dtype=np.float64))
+                assert table["weight_std"].iloc[row] == pytest.approx(theta[row].std(dtype=np.float64))
+        assert set(table["train_examples"]) == {200}
+        assert set(table["test_examples"]) == {100}
+
+
+def test_rows_tell_what_their_weights_do(made):
+    """Losses of both points of a member from its weights alone, by torch."""
+    folder, plan = made
+    (part,) = sweep_parts(plan, "lbfgs", "")
+    theta, table = contents(folder / part.path)
+    data = load_data(folder / part.inputs["data"][0].path)
+    model = build(part.spec["model"], tuple(data.x_test.shape[1:]), 10, 0)
+    for vector, (_, row) in zip(theta, table.iterrows(), strict=True):
+        with torch.no_grad():
+            outputs = from_vector(model, torch.from_numpy(vector))(data.x_test.float() / 255)
+        loss = F.cross_entropy(outputs.double(), data.y_test).item()
+        assert row["test_loss"] == pytest.approx(loss, rel=1e-5)
+
+
+def test_equal_replicas_start_from_equal_weights(made):
+    _, plan = made
+    (lbfgs,), (first, _) = sweep_parts(plan, "lbfgs", ""), sweep_parts(plan, "sgd", "")
+    for ours, theirs in zip(lbfgs.spec["members"][:2], first.spec["members"], strict=True):
+        assert ours["seeds"] == theirs["seeds"]
+
+
+CODE = """
+import json, sys, torch
+from pathlib import Path
+torch.set_num_threads(1)
+from lossatlas.train import loop
+loop.COMMIT_SECONDS = 0.02
+from lossatlas.train.sweep import sweep
+spec, data, output, state = json.loads(sys.argv[1]), *map(Path, sys.argv[2:])
+print("ready", flush=True)
+sweep(spec, data, output, state, {})
+"""
+
+
+@pytest.mark.parametrize("name", ["lbfgs", "sgd"])
+def test_killed_at_random_moments_and_rerun_gives_the_same_bits(made, tmp_path, rng, name):
+    folder, plan = made
+    part = sweep_parts(plan, name, "")[0]
+    spec = {**part.spec, "recipe": {**part.spec["recipe"], "epochs": 60}}
+    data = folder / part.inputs["data"][0].path
+    begun = time.perf_counter()
+    sweep(spec, data, tmp_path / "whole.h5", tmp_path / "whole-state", {})
+    whole = time.perf_counter() - begun
+    kills = 0
+    arguments = [json.dumps(spec), str(data), str(tmp_path / "killed.h5"), str(tmp_path / "state")]
+    for attempt in range(12):
+        with subprocess.Popen(
+            [sys.executable, "-c", CODE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
+            process.stdout.readline()
+            if attempt < 11:
+                time.sleep(float(rng.uniform(0.1, 0.5)) * whole)
+                process.kill()
+            kills += process.wait() != 0
+        if (tmp_path / "killed.h5").exists():
+            break
+    assert kills >= 1, "the job must really have been interrupted"
+    for ours, theirs in zip(contents(tmp_path / "killed.h5"), contents(tmp_path / "whole.h5"), strict=True):
+        if isinstance(ours, pd.DataFrame):
+            pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
+        else:
+            np.testing.assert_array_equal(ours.view(np.uint32), theirs.view(np.uint32))
+    histories = [read_table(tmp_path / f"{name}.h5", "points", "history") for name in ("killed", "whole")]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+
+
+def test_diverged_members_keep_their_best_point_and_are_not_chosen(made, tmp_path):
+    folder, plan = made
+    part = sweep_parts(plan, "rates", "")[0]
+    spec = {**part.spec, "members": [{**member, "value": 1e12} for member in part.spec["members"][:1]]}
+    output = tmp_path / "a.h5"
+    sweep(spec, folder / part.inputs["data"][0].path, output, tmp_path / "s", {})
+    table = read_table(output)
+    assert np.isnan(table.loc[table["stop"] == "last", "train_loss"]).all()
+    with pytest.raises(LossatlasError, match="0 trainings of its sweep ended with a finite loss, 1 are asked for"):
+        best([output], 1, "last")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# clouds
+
+
+def test_best_members_by_training_loss_whatever_is_taken_of_them(made):
+    folder, plan = made
+    parts = [contents(folder / part.path) for part in sweep_parts(plan, "sgd", "")]
+    theta = np.concatenate([theta for theta, _ in parts])
+    table = pd.concat([table for _, table in parts], ignore_index=True)
+    ends = table[table["stop"] == "last"].sort_values("train_loss").head(2)
+    for name, shift in (("sgd_train", 0), ("sgd_test", 1)):
+        cloud = plan.cloud(name, "")
+        found, rows = contents(make(cloud, folder))
+        np.testing.assert_array_equal(found, theta[ends.index + shift])
+        assert list(rows["replica"]) == list(ends["replica"])
+        assert set(rows["stop"]) == {("last", "early")[shift]}
+        history = read_table(folder / cloud.path, "points", "history")
+        assert len(history) == (36 if shift == 0 else 0)
+
+
+def test_union_names_its_clouds_and_keeps_their_order(made):
+    folder, plan = made
+    theta, table = contents(make(plan.cloud("both", ""), folder))
+    single = [contents(make(plan.cloud(name, ""), folder))[0] for name in ("lbfgs_train", "sgd_test")]
+    np.testing.assert_array_equal(theta, np.concatenate(single))
+    assert list(table["cloud"]) == ["lbfgs_train"] * 2 + ["sgd_test"] * 2
+    gram = Gram.load(make(plan.gram("both", ""), folder))
+    np.testing.assert_allclose(gram.norms(), np.linalg.norm(theta.astype(float), axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"clouds": {"sgd_train": {"best": {"count": 4}}}}, r"clouds.sgd_train.best.count: 4 of 3 trainings"),
+        (
+            {"sweeps": {"sgd": {"early": False}}},
+            r"best.sweeps: these keep no early-stopped points; write `early: true`",
+        ),
+        (
+            {"clouds": {"both": {"union": {"clouds": ["both2", "sgd_test"]}}}},
+            r"'both2' is not one of the study's clouds",
+        ),
+        ({"probes": {"plane": {"triangle": {"cloud": "sgd_test"}}}}, r"triangle.corners: 2: 'sgd_test' has 2 points"),
+        ({"runs": {"sgd": {"labels": "inputs"}}}, r"recipe.criterion: `labels: inputs` makes targets of numbers"),
+        (
+            {"runs": {"lbfgs": {"recipe": {"options": {"hstory": 3}}}}},
+            r"recipe.options.hstory: .* did you mean 'history'",
+        ),
+    ],
+)
+def test_mistakes_name_their_key(overrides, message):
+    with pytest.raises(LossatlasError, match=message):
+        study(**overrides).cloud("both", "")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# planes
+
+
+def test_plane_goes_through_its_three_points(rng):
+    corners = rng.normal(size=(3, 20))
+    origin, directions, coordinates = triangle.through(corners)
+    np.testing.assert_allclose(directions @ directions.T, np.eye(2), atol=1e-12)
+    np.testing.assert_allclose(origin + coordinates @ directions, corners, atol=1e-12)
+    assert coordinates[0, 1] == pytest.approx(0, abs=1e-12) == coordinates[1, 1]
+    assert coordinates[2, 1] > 0
+    corners[2] = 0.3 * corners[0] + 0.7 * corners[1]
+    with pytest.raises(ValueError, match="three points on one line"):
+        triangle.through(corners)
+
+
+def test_losses_on_the_plane_are_those_of_its_points(made, rng):
+    folder, plan = made
+    part = plan.triangle("plane", "")
+    with open_hdf5(make(part, folder), "triangle") as file:
+        x, y, loss, coordinates = (file[name][...] for name in ("x", "y", "test", "coordinates"))
+        images, labels = file["images"][...], file["labels"][...]
+    theta, table = contents(folder / part.inputs["cloud"][0].path)
+    corners = theta[[1, 2, 0]].astype(float)
+    origin, directions, expected = triangle.through(corners)
+    np.testing.assert_allclose(coordinates, expected)
+    data = load_data(folder / part.inputs["data"][0].path)
+    model = build(part.spec["model"], tuple(data.x_test.shape[1:]), 10, 0)
+    for i, j in rng.integers(0, 7, (4, 2)):
+        point = origin + x[j] * directions[0] + y[i] * directions[1]
+        with torch.no_grad():
+            outputs = from_vector(model, torch.from_numpy(point))(data.x_test.float() / 255)
+        assert loss[i, j] == pytest.approx(F.cross_entropy(outputs.double(), data.y_test).item(), rel=1e-5)
+    assert list(labels) == list(range(10))
+    assert images.shape == (10, 8, 8)
+    assert len(table) == 3
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# imported vectors
+
+
+def imported(tmp_path, vectors, **changes):
+    """Return the plan of the tiny study with a cloud imported from a file."""
+    path = tmp_path / "vectors.npy"
+    np.save(path, vectors)
+    entry = {"file": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "run": "lstm", **changes}
+    return study(clouds={"elsewhere": {"imported": entry}}).cloud("elsewhere", "")
+
+
+def test_flat_vectors_from_elsewhere_enter_unchanged(made, tmp_path, rng):
+    """Vectors of torch's own LSTM with a head, flattened by torch, have the losses of that network."""
+    folder, _ = made
+    torch.manual_seed(int(rng.integers(2**31)))
+    vectors, networks = [], []
+    for _ in range(3):
+        lstm, head = torch.nn.LSTM(8, 4, batch_first=True), torch.nn.Linear(4, 10, bias=False)
+        networks.append((lstm, head))
+        parameters = [*lstm.parameters(), *head.parameters()]
+        vectors.append(torch.nn.utils.parameters_to_vector(parameters).detach().numpy())
+    cloud = imported(tmp_path, np.stack(vectors))
+    theta, table = contents(make(cloud, folder))
+    np.testing.assert_array_equal(theta, np.stack(vectors))
+    data = load_data(folder / cloud.inputs["data"][0].path)
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(1234))
+    for (lstm, head), (_, row) in zip(networks, table.iterrows(), strict=True):
+        pixels = (data.x_test.float() / 255).flatten(1)[:, order].reshape(-1, 8, 8)
+        with torch.no_grad():
+            outputs = head(lstm(pixels)[0][:, -1])
+        assert row["test_loss"] == pytest.approx(F.cross_entropy(outputs, data.y_test).item(), rel=1e-5)
+        assert row["test_accuracy"] == pytest.approx((outputs.argmax(1) == data.y_test).double().mean().item())
+
+
+def test_imported_files_that_do_not_fit_are_refused(made, tmp_path):
+    folder, _ = made
+    with pytest.raises(LossatlasError, match=r"vectors of 7 numbers, but the network of lstm-digits has \d+ weights"):
+        make(imported(tmp_path, np.zeros((2, 7))), folder)
+    path = tmp_path / "vectors.npy"
+    with pytest.raises(LossatlasError, match=r"its SHA-256 is [0-9a-f]{64}, the study says 0000"):
+        read_vectors(path, "0" * 64)
+    with pytest.raises(LossatlasError, match="no such file"):
+        read_vectors(tmp_path / "none.npy", "0" * 64)
+    for content, message in ((b"nothing", "not a readable .npy file"), (None, r"holds float64 \(3,\)")):
+        np.save(path, np.zeros(3)) if content is None else path.write_bytes(content)
+        with pytest.raises(LossatlasError, match=message):
+            read_vectors(path, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# figures, tables, claims
+
+
+@pytest.mark.parametrize("name", ["fig1", "fig2"])
+def test_figures_draw_what_their_numbers_say(made, tmp_path, name):
+    folder, plan = made
+    product = plan.figures[name]
+    outputs = {kind: tmp_path / f"{name}.{kind}" for kind in ("png", "csv")}
+    draw(product.spec, files(folder, product), outputs, {})
+    numbers = pd.read_csv(outputs["csv"])
+    with Image.open(outputs["png"]) as image:
+        assert min(image.size) > 500
+    if name == "fig1":
+        assert (numbers["what"] == "plane").sum() == 49
+        minima = numbers[numbers["what"] == "minimum"]
+        table = read_table(folder / plan.cloud("sgd_all", "").path)
+        np.testing.assert_allclose(minima["loss"], table["test_loss"].iloc[[1, 2, 0]])
+    else:
+        assert set(numbers["optimizer"]) == {"lbfgs", "sgd"}
+        assert numbers.groupby("optimizer")["replica"].nunique().to_dict() == {"lbfgs": 2, "sgd": 2}
+        assert numbers[numbers["representative"] == 1].groupby("optimizer")["replica"].nunique().max() == 1
+
+
+def test_table_of_losses(made, tmp_path):
+    folder, plan = made
+    product = plan.tables["table1"]
+    tables.write(product.spec, files(folder, product), tmp_path / "t.csv", {})
+    (row,) = pd.read_csv(tmp_path / "t.csv").to_dict("records")
+    for name in ("lbfgs", "sgd"):
+        end, early = (read_table(folder / plan.cloud(f"{name}_{part}", "").path) for part in ("train", "test"))
+        assert row[f"{name}_train"] == pytest.approx(end["train_loss"].mean())
+        assert row[f"{name}_test"] == pytest.approx(early["test_loss"].mean())
+        assert row[f"{name}_test_at_end"] == pytest.approx(end["test_loss"].mean())
+    assert (row["parameters"], row["train_images"], row["test_images"], row["runs"]) == (64 * 8 + 80, 200, 100, 2)
+    assert (row["paper_sgd_train"], row["paper_parameters"]) == (0.5, 3)
+
+
+def test_table_of_weights_is_that_of_all_components_together(made, tmp_path):
+    folder, plan = made
+    product = plan.tables["tableS1"]
+    tables.write(product.spec, files(folder, product), tmp_path / "t.csv", {})
+    table = pd.read_csv(tmp_path / "t.csv").set_index("set")
+    for name in ("sgd_train", "lbfgs_train", "sgd_test", "lbfgs_test"):
+        theta, _ = contents(folder / plan.cloud(name, "").path)
+        theta = theta.astype(np.float64)
+        assert table.loc[name, "mean"] == pytest.approx(theta.mean(), abs=1e-9)
+        assert table.loc[name, "std"] == pytest.approx(theta.std(), rel=1e-6)
+        assert table.loc[name, "norm"] == pytest.approx(np.linalg.norm(theta, axis=1).mean(), rel=1e-6)
+    assert table.loc["sgd_train", "paper_std"] == 0.1
+
+
+def test_table_of_rates(made, tmp_path):
+    folder, plan = made
+    product = plan.tables["rates"]
+    tables.write(product.spec, files(folder, product), tmp_path / "t.csv", {})
+    table = pd.read_csv(tmp_path / "t.csv")
+    assert list(table["optimizer"]) == ["SGD", "SGD", "L-BFGS-GSS"]
+    assert list(table["lr"][:2]) == [0.1, 1.0]
+    assert list(table["runs"]) == [2, 2, 2]
+    early = read_table(folder / plan.cloud("rates_test", "").path)
+    expected = early.loc[early["value"] == 1.0, "test_loss"].mean()
+    assert table["test_loss_at_stop"][1] == pytest.approx(expected)
+
+
+def test_claims(made):
+    folder, plan = made
+    paths = files(folder, plan.claims)
+    table = evaluate(plan.claims.spec["claims"], paths, "tiny", "quick").set_index("id")
+    tables_of = {
+        name: read_table(folder / plan.cloud(name, "").path) for name in plan.study["clouds"] if name != "both"
+    }
+    ratio = tables_of["lbfgs_train"]["train_loss"].mean() / tables_of["sgd_train"]["train_loss"].mean()
+    assert table.loc["train", "ours"] == pytest.approx(ratio)
+    assert table.loc["train", "low"] <= ratio <= table.loc["train", "high"]
+    assert table.loc["high", "ours"] == table.loc["high", "high"]
+    scan = tables_of["rates_test"].groupby("value")["test_loss"].mean()
+    assert table.loc["rate", "ours"] == pytest.approx(tables_of["lbfgs_test"]["test_loss"].mean() / scan.min())
+    sigma = [solutions.pooled(tables_of[name])[1] for name in ("lbfgs_train", "sgd_train")]
+    assert table.loc["sigma", "ours"] == pytest.approx(sigma[0] / sigma[1])
+    assert table.loc["sigma", "low"] <= table.loc["sigma", "ours"] <= table.loc["sigma", "high"]
+
+
+def test_interval_of_a_ratio_covers_it(rng):
+    """Of ratios of means of 30 normal numbers each, at least 85 in 100 intervals cover the true one."""
+    covered = 0
+    for _ in range(100):
+        first, second = rng.normal(2, 0.3, 30), rng.normal(4, 0.3, 30)
+        found = measures._ratio(first, second, ("a", "b"), "mean")
+        covered += found.spread[0] <= 0.5 <= found.spread[1]
+    assert covered >= 85
+
+
+def test_one_run_has_no_end_of_an_interval():
+    found = measures._ratio(np.array([1.0]), np.array([2.0]), ("a", "b"), "high")
+    assert found.value is None
