@@ -302,7 +302,7 @@ def rows(made: Artefact) -> int:
     """Return n, the number of points of a run, a retraining, a cloud, or of the cloud something is made from."""
     if "best" in made.spec:
         return int(made.spec["best"]["count"])
-    if "sets" in made.spec:
+    if made.kind == "clouds" and "sets" in made.spec:
         return sum(int(part["spec"].get("best", {}).get("count", 1)) for part in made.spec["sets"])
     if made.kind in (*TRAINING, "levelsets", "imports"):
         return work(made).rows
