@@ -238,7 +238,7 @@ KINDS: dict[str, Kind] = {
             "panels": _SETS,
             "part": Key((str,), "train", "Landscape on which heights are measured.", ("train", "test")),
             "compare": Key((list,), [], "Pairs [first, second] of sets: how often a path of the first is higher."),
-            "floor": Key((int, float), 1e-10, "Least value shown on the logarithmic axes."),
+            "floor": Key((int, float), 1e-6, "Least value shown on the logarithmic axes."),
             "labels": Key((dict,), {}, "Set -> shown label."),
         },
     ),

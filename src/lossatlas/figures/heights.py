@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from lossatlas.figures import pathfiles, style
@@ -97,6 +97,9 @@ def _histograms(axes: Axes, sets: Mapping[str, pd.DataFrame], names: list[str]) 
         )
     if wide:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high > 60 * low else (1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -208,6 +211,9 @@ def _numbers(spec: Mapping[str, Any], title: str, sets: Mapping[str, pd.DataFram
 
 
 def _draw_rows(axes: Axes, rows: pd.DataFrame, quantity: str, names: list[str], spec: Mapping[str, Any]) -> None:
+    if rows.empty:  # nothing to compare in this panel
+        axes.set_axis_off()
+        return
     for name, mine in rows.groupby("set", sort=False):
         mine = mine.sort_values("step")
         k = names.index(str(name).split(" over ")[0])
@@ -235,6 +241,7 @@ def _convergence_legend(spec: Mapping[str, Any], names: list[str]) -> Sidebar:
     sidebar.heading("Paths of a set")
     sidebar.line("line: median", color=style.FAINT, linewidth=1.4)
     sidebar.line("band: quartiles", color=style.FAINT, linewidth=6, alpha=0.22)
+    sidebar.text(f"less than {spec['floor']:g}: drawn there")
     if spec["compare"]:
         sidebar.heading("P(first higher)")
         for first, second in spec["compare"]:
