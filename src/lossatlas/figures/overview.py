@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
@@ -64,7 +65,7 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     _inputs(figure, found)
     _letter(figure, 1.6, "b", "network")
     _network(style.axes_at(figure, 1.6, 0.42, 2.1, 2.2), found.layers)
-    _letter(figure, 4.0, "c", f"{spec['part']}ing loss" if spec["part"] == "train" else "test loss")
+    _letter(figure, 4.0, "c", "landscape")
     _landscape(figure, found, spec["part"])
     x, y = np.meshgrid(found.x, found.y)
     grid = pd.DataFrame({"what": "plane", "x": x.ravel(), "y": y.ravel(), "loss": found.loss.ravel()})
@@ -121,23 +122,24 @@ def _landscape(figure: Figure, found: _Triangle, part: str) -> None:
     x, y = np.meshgrid(found.x, found.y)
     norm = LogNorm(float(found.loss.min()), float(found.loss.max()))
     cmap = mpl.colormaps[style.VALUE_MAP]
-    floor = float(loss.min() - 0.45 * (loss.max() - loss.min()))
-    axes.contourf(x, y, loss, levels=16, zdir="z", offset=floor, cmap=cmap, zorder=0)
-    axes.plot_surface(
-        x, y, loss, facecolors=cmap(norm(found.loss)), rstride=1, cstride=1, linewidth=0, alpha=0.9, zorder=1
-    )
+    axes.plot_surface(x, y, loss, facecolors=cmap(norm(found.loss)), rstride=1, cstride=1, linewidth=0, zorder=1)
+    axes.contour(x, y, loss, levels=14, colors="white", linewidths=0.35, linestyles="solid", zorder=2)
     values = np.log10(found.table[f"{part}_loss"].to_numpy(float))
+    outline = [patheffects.withStroke(linewidth=1.8, foreground="white")]
+    rise = 0.1 * (loss.max() - loss.min())
     for i, ((u, v), value) in enumerate(zip(found.coordinates, values, strict=True), start=1):
-        axes.plot([u, u], [v, v], [floor, value], color="#1a1a1a", linewidth=0.6, linestyle=":", zorder=4)
         axes.plot([u], [v], [value], "o", color=style.HUES[1], markersize=5, markeredgecolor="white", zorder=5)
-        axes.plot([u], [v], [floor], "o", color=style.HUES[1], markersize=3.5, markeredgecolor="white", zorder=3)
-        axes.text(u, v, value + 0.06 * (loss.max() - loss.min()), f"$w_{i}$", fontsize=8, zorder=6, ha="center")
-    axes.set_zlim(floor, float(loss.max()))
+        axes.text(u, v, value + rise, f"$w_{i}$", fontsize=9, zorder=6, ha="center", path_effects=outline)
     axes.set_xlabel("along $w_2 - w_1$", labelpad=-9)
-    axes.set_ylabel("towards $w_3$", labelpad=-9)
+    axes.set_ylabel("towards $w_3$", labelpad=-7)
     axes.tick_params(labelsize=5.5, pad=-4)
     axes.set_zticks([])
-    axes.view_init(elev=38, azim=-62)
+    axes.view_init(elev=62, azim=-72)
     bar = figure.colorbar(mpl.cm.ScalarMappable(norm, cmap), cax=style.axes_at(figure, 6.85, 0.75, 0.1, 1.5))
     bar.set_label("training loss" if part == "train" else "test loss", fontsize=7.5)
+    ticks = [digit * 10.0**power for power in range(-9, 4) for digit in (1, 2, 5)]
+    ticks = [tick for tick in ticks if found.loss.min() <= tick <= found.loss.max()]
+    ticks = ticks if len(ticks) < 9 else ticks[::3]
+    bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+    bar.ax.minorticks_off()
     bar.outline.set_linewidth(0.5)

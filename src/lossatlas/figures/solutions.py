@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from lossatlas.embed.gram import Gram
 from lossatlas.errors import LossatlasError
@@ -41,7 +41,7 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     found = {
         title: {name: _history(Path(path)) for name, path in sets.items()} for title, sets in inputs["grams"].items()
     }
-    width, height, left, below, above, count = 2.75, 1.75, 0.62, 0.42, 0.3, len(found)
+    width, height, left, below, above, count = 2.7, 1.75, 0.7, 0.42, 0.3, len(found)
     sidebar = _sidebar()
     total = max(count * (above + height + below), sidebar.height + above) + 0.05
     figure = style.new_figure(2 * (left + width) + 0.2 + sidebar.width, total)
@@ -90,9 +90,12 @@ def _draw(axes: Axes, curves: Mapping[str, pd.DataFrame], part: str) -> None:
                 axes.plot(epochs[best], values[best], "o", **dot)
     axes.set_yscale("log", nonpositive="mask")
     low, high = axes.get_ylim()
-    if high / low > 30:
+    if high / low > 100:
         axes.yaxis.set_major_locator(LogLocator(numticks=6))
-        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("epoch (SGD), iteration (L-BFGS-GSS)")
     axes.set_ylabel(PARTS[part])
     axes.margins(x=0.02)
