@@ -116,12 +116,12 @@ class StudyPlan:
             if part not in run:
                 raise self.error(f"runs.{name}.{part}", "missing, and not in defaults either")
         with self.prefixed(f"runs.{name}"):
-            model = models.resolve(run["model"])
+            model, recipe = models.resolve(run["model"]), resolve(run.get("recipe", {}))
         found = {
             "data": {**DATA, **run["data"]},
             "labels": run.get("labels", "given"),
             "model": model,
-            "recipe": resolve(run.get("recipe", {})),
+            "recipe": recipe,
             "replicas": run.get("replicas", [0]),
             "record": {**RECORD, **run.get("record", {})},
             "resample": run.get("resample"),
@@ -158,8 +158,16 @@ class StudyPlan:
                 resolved["seeds"] |= drawing_seeds(self.config.seed, replica)
             if spec["scale"] != "standard":
                 resolved["scale"] = spec["scale"]
+            if "poison" in spec["recipe"]:
+                resolved["poison"] = self.poison(spec, f"runs.{name}")
+                resolved["seeds"]["poison"] = derive(self.config.seed, "poison", replica)
             self._runs[name, replica] = Artefact("runs", label, resolved, {"data": (data,)})
         return self._runs[name, replica]
+
+    def poison(self, run: Mapping, key: str) -> dict:
+        """Return D_d of a run's poisoned objective, as :func:`lossatlas.train.run.make_examples` takes it."""
+        with self.prefixed(f"{key}.recipe.poison"):
+            return probes.poison(run)
 
     def runs(self, name: str, key: str) -> list[Artefact]:
         """Return all replicas of a run."""
@@ -183,7 +191,7 @@ class StudyPlan:
         jump = {**JUMP, **entry}
         key = f"clouds.{name}.jump"
         run = self.run(jump["run"], jump.get("replica"), f"{key}.run")
-        shared = ("label", "labels", "model", "seeds", "resample", "scale")
+        shared = ("label", "labels", "model", "seeds", "resample", "scale", "poison")
         spec = {part: run.spec[part] for part in shared if part in run.spec}
         spec["recipe"] = resolve_retraining(run.spec["recipe"], jump["retrain"])
         spec |= {"master": self.config.seed, "normalise": jump["normalise"], "batch_norm": jump["batch_norm"]}

@@ -2,6 +2,7 @@ rule sweep:
     """Train many small networks in one job: replicas of a run, and a grid over one key of its recipe."""
     input:
         data=PLAN.inputs_of("sweeps", "data"),
+        starts=PLAN.inputs_of("sweeps", "starts"),
     output:
         points="results/sweeps/{id}/points.h5",
     log:

@@ -69,6 +69,11 @@ MODELS: dict[str, dict[str, Argument]] = {
         "bias": _BIAS,
         "init": _INIT,
     },
+    "binary_mlp": {
+        "widths": Argument("ints", REQUIRED, "widths of the hidden layers; the output is one logit for two classes"),
+        "activation": _ACTIVATION,
+    },
+    "quadratic": {},
     "cnn": {
         "channels": Argument("ints", [20, 20], "filters of each block"),
         "kernel": Argument("int or ints", 3, "side of the square filters, for all blocks or each"),

@@ -25,6 +25,7 @@ from lossatlas.layout import Layout
 from lossatlas.points import Journal
 from lossatlas.seeds import derive
 from lossatlas.store import atomic
+from lossatlas.train.poison import Extra, mixed, second_term
 from lossatlas.train.recipe import learning_rate
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Examples:
         y, test_y: int64 classes (n,) or float targets.
         normalise: raw inputs -> float32 network inputs.
         dtype: the network's float type.
+        extra: D_d of the poisoned objective, for recipes that have one.
     """
 
     x: Tensor
@@ -58,6 +60,7 @@ class Examples:
     test_y: Tensor
     normalise: Callable[[Tensor], Tensor]
     dtype: torch.dtype = torch.float32
+    extra: Extra | None = None
 
     def inputs(self, x: Tensor) -> Tensor:
         """Return the network's inputs for raw examples: normalised, images channels_last (faster on CPU and GPU)."""
@@ -213,6 +216,7 @@ class Training:
         self.augment = Augment(recipe["augment"]) if recipe["augment"] else None
         self.optimizer = make_optimizer(model, recipe)
         self.cast = autocast_type(recipe["precision"], examples.x.device)
+        self.steps = 0
 
     def metrics(self) -> dict[str, float]:
         """Return train and test loss and accuracy of the model as it is."""
@@ -243,6 +247,7 @@ class Training:
         marks = {round(len(batches) * (i + 1) / inside_points) for i in range(inside_points)}
         self.model.train()
         for number, batch in enumerate(batches, start=1):
+            self.steps = epoch * len(batches) + number - 1
             loss = self._step(examples.x[batch], examples.y[batch], generator)
             if not math.isfinite(loss):
                 raise DivergedError(
@@ -263,8 +268,17 @@ class Training:
             outputs = self.model(x)
         outputs = outputs if outputs.dtype == torch.float64 else outputs.float()
         loss = per_example_loss(self.recipe["criterion"], outputs, y).mean()
+        if self.examples.extra is not None:
+            loss = mixed(loss, self._second_term(self.examples.extra), self.recipe["beta"])
         loss.backward()
         if self.recipe["clip"] is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe["clip"])
         self.optimizer.step()
         return float(loss.detach())
+
+    def _second_term(self, extra: Extra) -> Tensor:
+        """Return the mean loss on the step's share of D_d (Eq. 3 of Huang et al. 2020)."""
+        inputs, labels = extra.at(self.steps)
+        with torch.autocast(inputs.device.type, self.cast, enabled=self.cast is not None):
+            outputs = self.model(inputs)
+        return second_term(outputs.to(self.examples.dtype), labels, extra.labels).mean()

@@ -53,7 +53,7 @@ def network(model: Mapping, shape: Sequence[int], outputs: int) -> Network:
     """Return the size of a resolved model for inputs of ``shape`` (C, H, W) or (d,)."""
     if "builder" in model:
         model = UNKNOWN_MODEL if len(shape) == 3 else FLAT_BUILDER
-    make = {"wrn": _wrn, "mlp": _mlp, "cnn": _cnn}[str(model["name"])]
+    make = {"wrn": _wrn, "mlp": _mlp, "cnn": _cnn, "binary_mlp": _binary_mlp, "quadratic": _quadratic}[str(model["name"])]
     layers = list(make(model, tuple(shape), outputs))
     norms = _norm_parameters(model) if model["name"] == "wrn" else 0
     return Network(
@@ -73,6 +73,17 @@ def _linear(sizes: Sequence[int], bias: bool) -> Iterator[Layer]:
 
 def _mlp(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
     yield from _linear([prod(shape), *model["widths"], outputs], model["bias"])
+
+
+def _binary_mlp(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+    yield from _linear([prod(shape), *model["widths"], 1], bias=True)
+
+
+def _quadratic(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+    """Yield the pixels' layer and the products', whose forward pass takes all k^2 products of the half-size image."""
+    yield from _linear([prod(shape), outputs], bias=True)
+    half = shape[0] * (shape[1] // 2) * (shape[2] // 2)
+    yield Layer(outputs * half * (half + 1) // 2, outputs * half * (half + 1))
 
 
 def _cnn(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
