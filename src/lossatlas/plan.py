@@ -193,7 +193,8 @@ class StudyPlan:
         run = self.run(jump["run"], jump.get("replica"), f"{key}.run")
         shared = ("label", "labels", "model", "seeds", "resample", "scale", "poison")
         spec = {part: run.spec[part] for part in shared if part in run.spec}
-        spec["recipe"] = resolve_retraining(run.spec["recipe"], jump["retrain"])
+        with self.prefixed(f"{key}.retrain"):
+            spec["recipe"] = resolve_retraining(run.spec["recipe"], jump["retrain"])
         spec |= {"master": self.config.seed, "normalise": jump["normalise"], "batch_norm": jump["batch_norm"]}
         jumps = [[seed, step] for seed in jump["seeds"] for step in jump["steps"]]
         parts = [

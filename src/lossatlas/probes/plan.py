@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from lossatlas.config import merge, nearest
+from lossatlas.config import nearest
 from lossatlas.data import catalogue as data_sets
 from lossatlas.errors import LossatlasError
 from lossatlas.probes.catalogue import FUNCTIONS, SETTINGS, resolve_interest
 from lossatlas.seeds import derive
 from lossatlas.specs import Artefact
-from lossatlas.train.recipe import DEFAULTS, OPTIONAL, resolve
+from lossatlas.train.recipe import DEFAULTS, OPTIONAL, change
 from lossatlas.train.seeds import drawing_seeds, training_seeds
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def sweep(study: StudyPlan, name: str, key: str) -> list[Artefact]:
     keys = [*DEFAULTS, *OPTIONAL]
     if entry["parameter"] is not None and entry["parameter"] not in keys:
         raise study.error(
-            f"{where}.parameter", f"{entry['parameter']!r} is not a key of a recipe; {nearest(entry['parameter'], keys)}"
+            f"{where}.parameter",
+            f"{entry['parameter']!r} is not a key of a recipe; {nearest(entry['parameter'], keys)}",
         )
     replicas = run["replicas"] if entry["replicas"] is None else entry["replicas"]
     members = [(value, replica, False) for value in entry["values"] for replica in replicas]
@@ -65,7 +66,7 @@ def sweep(study: StudyPlan, name: str, key: str) -> list[Artefact]:
         share = held_out["share"]
     data = study.data(run["data"], f"runs.{entry['run']}.data")
     with study.prefixed(where):
-        recipe = resolve(merge(run["recipe"], entry["recipe"]))
+        recipe = change(run["recipe"], entry["recipe"])
     spec = {
         **{part: run[part] for part in ("labels", "model", "resample", "scale")},
         "label": label_of(run),
@@ -96,9 +97,13 @@ def _check_lockstep(study: StudyPlan, spec: Mapping, where: str) -> None:
     """Raise for what networks in lockstep cannot have of their own, or at all."""
     recipe = spec["recipe"]
     if spec["parameter"] not in (None, "beta"):
-        raise study.error(f"{where}.parameter", f"{spec['parameter']!r} in lockstep: only beta may differ; leave it out")
+        raise study.error(
+            f"{where}.parameter", f"{spec['parameter']!r} in lockstep: only beta may differ; leave it out"
+        )
     if recipe["optimizer"] not in ("sgd", "adam"):
-        raise study.error(f"{where}.recipe.optimizer", f"{recipe['optimizer']!r} does not go in lockstep; valid: sgd, adam")
+        raise study.error(
+            f"{where}.recipe.optimizer", f"{recipe['optimizer']!r} does not go in lockstep; valid: sgd, adam"
+        )
     if recipe["augment"] or recipe["criterion"] != "cross_entropy" or recipe["precision"] not in ("float32", "float64"):
         raise study.error(f"{where}.lockstep", "needs no augmentation, criterion cross_entropy, precision float32")
     if spec["model"].get("name") not in ("mlp", "binary_mlp"):
@@ -118,9 +123,7 @@ def _started(
         raise study.error(f"{where}.start.every", f"run {start['run']!r} does not record every {start['every']} epochs")
     chosen = range(0, epochs + 1, start["every"])
     seed = study.config.seed
-    found = [
-        {**m, "start": e, "seeds": {**m["seeds"], **_own_draws(seed, m, e)}} for m in members for e in chosen
-    ]
+    found = [{**m, "start": e, "seeds": {**m["seeds"], **_own_draws(seed, m, e)}} for m in members for e in chosen]
     return found, (made,)
 
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from lossatlas.layout import Layout
 from lossatlas.seeds import derive
-from lossatlas.train.loop import EVALUATION_BATCH, Examples, make_optimizer
+from lossatlas.train.loop import EVALUATION_BATCH, Examples
+from lossatlas.train.optimizers import make_optimizer
 from lossatlas.train.poison import mixed, second_term
 from lossatlas.train.recipe import learning_rate
 from lossatlas.train.stacked import stacked_forward
@@ -59,7 +60,7 @@ class Lockstep:
         self.betas = torch.tensor(list(betas), dtype=starts.dtype, device=starts.device)
         self._stack = _Stack(starts)
         self.thetas = self._stack.thetas
-        self.optimizer = make_optimizer(self._stack, recipe)
+        self.optimizer = make_optimizer(self._stack.parameters(), recipe)
         self.diverged = torch.zeros(len(starts), dtype=torch.bool, device=starts.device)
         self._block: tuple[int, Tensor, Tensor] | None = None
 
@@ -74,7 +75,7 @@ class Lockstep:
     def _batches(self, epoch: int) -> list[Tensor | None]:
         """Return the rows (m, b) of each minibatch as :class:`~lossatlas.train.loop.Training` draws them; None = all."""
         count, size = self.x.shape[1], self.recipe["batch"]
-        if size >= count:
+        if size is None or size >= count:
             return [None]
         orders = torch.stack(
             [

@@ -27,6 +27,7 @@ def stacked_forward(model: nn.Module, layout: Layout) -> Forward:
     """
     dense = isinstance(model, nn.Sequential) and all(_is_dense(layer) for layer in model)
     if not dense:
+
         def general(thetas: Tensor, x: Tensor) -> Tensor:
             return vmap(lambda parameters, inputs: functional_call(model, parameters, (inputs,)))(
                 unstack(layout, thetas), x

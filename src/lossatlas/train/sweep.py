@@ -136,7 +136,10 @@ def _in_lockstep(
         first.to(examples[0].x.device),
         examples,
         recipe,
-        [spec["factor"] * member["value"] if spec["parameter"] == "beta" else recipe.get("beta", 0.0) for member in members],
+        [
+            spec["factor"] * member["value"] if spec["parameter"] == "beta" else recipe.get("beta", 0.0)
+            for member in members
+        ],
         [member["seeds"]["training"] for member in members],
     )
     progress, epochs = recorder.state, recipe["epochs"]
@@ -188,7 +191,7 @@ def _row(spec: Mapping, member: Mapping, found: Mapping[str, float], epoch: int,
         row[f"{absent}_{quantity}"] = math.nan
     if "start" in member:
         row["start"] = float(member["start"])
-    batches = [len(b) for b in torch.arange(count).split(spec["recipe"]["batch"])]
-    if len(batches) > 1 and batches[-1] == 1:
-        batches.pop()  # as in Training.epoch
-    return {**row, "example_gradients": epoch * sum(batches)}
+    batch = spec["recipe"]["batch"]
+    if batch is not None and count > batch and count % batch == 1:
+        count -= 1  # as in Training.epoch
+    return {**row, "example_gradients": epoch * count}

@@ -223,7 +223,7 @@ def work(made: Artefact) -> Work:
         rows = _points(made)
         if made.kind == "sweeps":
             epochs = made.spec["recipe"]["epochs"] * members
-            steps, passes = epochs * -(-train // made.spec["recipe"]["batch"]), 3.0 * epochs
+            steps, passes = epochs * -(-train // (made.spec["recipe"]["batch"] or train)), 3.0 * epochs
         else:
             steps = 2 * made.spec["settings"]["steps"] * members if made.kind == "levelsets" else 0
             passes = 3.0 * steps
@@ -232,7 +232,7 @@ def work(made: Artefact) -> Work:
     jumps = len(made.spec.get("jumps", [None]))
     epochs = recipe["epochs"] * jumps
     rows = epochs + jumps if "jumps" in made.spec else _recorded(made.spec["record"], recipe["epochs"])
-    steps = epochs * -(-train // recipe["batch"])
+    steps = epochs * -(-train // (recipe["batch"] or train))
     flops = net.flops * (3.0 * epochs * train + rows * (train + test))
     return Work(net, train, test, size, steps, flops, rows)
 
