@@ -6,7 +6,8 @@ from math import prod
 from torch import Tensor, nn
 
 from lossatlas.errors import LossatlasError
-from lossatlas.models.builders import _dense, register
+from lossatlas.models.builders import _dense
+from lossatlas.models.registry import register
 
 
 class BinaryLogit(nn.Module):
@@ -21,7 +22,7 @@ class BinaryLogit(nn.Module):
 def binary_mlp(*, widths: list[int], activation: str, input_shape: tuple[int, ...], outputs: int) -> nn.Sequential:
     """Hidden layers with an activation each and one linear output, the logit of the second of two classes.
 
-    Widths 23, 16, 26, 32, 28, 31 on two inputs make the 3,614 parameters of the paper; a second output would make 3,646.
+    Widths 23, 16, 26, 32, 28, 31 on two inputs make the 3,614 parameters of the paper; with two outputs, 3,646.
     """
     if outputs != 2:
         raise LossatlasError(f"model binary_mlp: the data have {outputs} classes; it tells two apart, take mlp")

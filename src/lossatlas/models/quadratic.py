@@ -1,10 +1,10 @@
-"""Linear model on pixels and all products of two pixels of the image at half its size (Huang et al. 2020, section 2)."""
+"""Linear model on pixels and all products of two pixels of the halved image (Huang et al. 2020, section 2)."""
 
 import torch
 from torch import Tensor, nn
 
 from lossatlas.errors import LossatlasError
-from lossatlas.models.builders import _image_shape, register
+from lossatlas.models.registry import image_shape, register
 
 
 class QuadraticFeatures(nn.Module):
@@ -21,22 +21,23 @@ class QuadraticFeatures(nn.Module):
 
     def __init__(self, channels: int, side: int, outputs: int) -> None:
         super().__init__()
-        self.half = channels * (side // 2) ** 2
-        features = channels * side**2 + self.half * (self.half + 1) // 2
+        self.pixels = channels * (side // 2) ** 2
+        features = channels * side**2 + self.pixels * (self.pixels + 1) // 2
         self.linear = nn.Linear(channels * side**2, outputs)
         self.products = nn.Parameter(torch.empty(outputs, features - channels * side**2))
         bound = features**-0.5  # torch's own initialisation of a linear layer with so many inputs
         for weight in (self.linear.weight, self.linear.bias, self.products):
             nn.init.uniform_(weight, -bound, bound)
-        rows, columns = torch.triu_indices(self.half, self.half)
-        self.register_buffer("place", rows * self.half + columns, persistent=False)
+        rows, columns = torch.triu_indices(self.pixels, self.pixels)
+        self.place: Tensor
+        self.register_buffer("place", rows * self.pixels + columns, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (n, C, H, W) to logits (n, outputs)."""
         z = nn.functional.avg_pool2d(images, 2).flatten(1)
-        outputs, half = len(self.products), self.half
+        outputs, half = len(self.products), self.pixels
         matrices = torch.zeros(outputs, half * half, dtype=self.products.dtype, device=z.device)
-        matrices = matrices.index_copy(1, self.place, self.products).reshape(outputs * half, half)  # type: ignore[arg-type]
+        matrices = matrices.index_copy(1, self.place, self.products).reshape(outputs * half, half)
         bilinear = nn.functional.linear(z, matrices).reshape(len(z), outputs, half)
         return self.linear(images.flatten(1)) + (bilinear * z[:, None]).sum(-1)
 
@@ -44,7 +45,7 @@ class QuadraticFeatures(nn.Module):
 @register("quadratic")
 def quadratic(*, input_shape: tuple[int, ...], outputs: int) -> QuadraticFeatures:
     """Linear model with quadratic features; see ``QuadraticFeatures``."""
-    channels, height, width = _image_shape("quadratic", input_shape)
+    channels, height, width = image_shape("quadratic", input_shape)
     if height != width or height % 2:
         raise LossatlasError(f"model quadratic: images of {height} x {width} pixels; expected square ones of even side")
     return QuadraticFeatures(channels, height, outputs)

@@ -80,7 +80,7 @@ def sweep(study: StudyPlan, name: str, key: str) -> list[Artefact]:
         {"value": value, "replica": replica, "held_out": held, "seeds": _seeds(study, replica)}
         for value, replica, held in members
     ]
-    inputs = {"data": (data,)}
+    inputs: dict[str, tuple[Artefact, ...]] = {"data": (data,)}
     if "poison" in recipe:
         spec["poison"] = study.poison({**run, "recipe": recipe}, where)
         for member in full:

@@ -140,9 +140,9 @@ class Radii:
             x, width = self._guess(a, b, fa, fb, halve, active), (b - a)[active]
             f = _log(self.losses(directions[torch.from_numpy(active)], x)) - target
             out = f >= 0
-            for chosen, mine, other, value, other_value, sign in (
-                (active[out], b, a, fb, fa, 1.0),
-                (active[~out], a, b, fa, fb, -1.0),
+            for chosen, mine, value, other_value, sign in (
+                (active[out], b, fb, fa, 1.0),
+                (active[~out], a, fa, fb, -1.0),
             ):
                 hit = np.isin(active, chosen)
                 mine[chosen], value[chosen] = x[hit], f[hit]
@@ -154,7 +154,9 @@ class Radii:
             active = active[(b - a)[active] > self.search.tolerance * b[active]]
         return radii, kept
 
-    def _guess(self, a: Array, b: Array, fa: Array, fb: Array, halve: Array, active: NDArray[np.intp]) -> Array:
+    def _guess(
+        self, a: Array, b: Array, fa: Array, fb: Array, halve: NDArray[np.bool_], active: NDArray[np.intp]
+    ) -> Array:
         """Return the next step of each open bracket: the secant's zero, or its middle after a step that did little."""
         a, b, fa, fb = a[active], b[active], fa[active], fb[active]
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -73,7 +73,7 @@ class Lockstep:
             self._step(rows, epoch * len(batches) + number)
 
     def _batches(self, epoch: int) -> list[Tensor | None]:
-        """Return the rows (m, b) of each minibatch as :class:`~lossatlas.train.loop.Training` draws them; None = all."""
+        """Return the rows (m, b) of each minibatch as a training by itself draws them; None = all."""
         count, size = self.x.shape[1], self.recipe["batch"]
         if size is None or size >= count:
             return [None]

@@ -19,7 +19,7 @@ from lossatlas.data.generated import GENERATORS
 from lossatlas.seeds import derive
 
 BLOCK = 64
-"""Steps whose fresh D_d are drawn together: a generator call a step would cost more than the step of a small network."""
+"""Steps whose fresh D_d are drawn together: a call a step would cost more than the step of a small network."""
 
 
 Inputs = Callable[[Tensor], Tensor]

@@ -34,7 +34,7 @@ def stacked_forward(model: nn.Module, layout: Layout) -> Forward:
             )
 
         return general
-    steps = [(name, layer) for name, layer in model.named_children()]  # type: ignore[union-attr]
+    steps = [(name, layer) for name, layer in model.named_children()]
 
     def forward(thetas: Tensor, x: Tensor) -> Tensor:
         parameters = unstack(layout, thetas)

@@ -7,6 +7,7 @@ training set and is evaluated on that part in place of the test set: what is cho
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -79,8 +80,7 @@ def _examples(spec: Mapping, member: Mapping, data_file: Path) -> tuple[Examples
     )
     if not recipe["augment"]:
         x, test_x = examples.normalise(examples.x), examples.normalise(examples.test_x)
-        same = {"normalise": lambda inputs: inputs, "extra": examples.extra}
-        examples = Examples(x, examples.y, test_x, examples.test_y, dtype=examples.dtype, **same)
+        examples = replace(examples, x=x, test_x=test_x, normalise=lambda inputs: inputs)
     return examples, outputs
 
 
