@@ -10,17 +10,17 @@ stand its bootstrap interval and the effective number of directions, (sum w)^2 /
 many directions carry it. Where that number is near one, the estimate has not converged and is a lower bound.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import gammaln
-from torch import Tensor
+from torch import Tensor, nn
 
 from lossatlas.errors import LossatlasError
-from lossatlas.landscape import Landscape
+from lossatlas.landscape import Landscape, NetworkLandscape
+from lossatlas.train.stacked import stacked_forward
 
 Array = NDArray[np.float64]
 
@@ -253,5 +253,65 @@ def summarise(radii: Array, n: int, seed: int, samples: int = BOOTSTRAP_SAMPLES)
     return Volume(value, float(low), float(high), effective_number(radii, n), median, largest, 0.0)
 
 
-Directions = Callable[[int, int], Tensor]
-"""Directions (k, D) by first number and count: any chunk can be drawn again by itself."""
+class StackedLandscape(Landscape):
+    """A fully connected network's landscape whose ``losses`` are batched matrix products over the points.
+
+    Anything else is that of the landscape it wraps. Points are taken ``chunk`` at a time, so that activations stay in
+    the cache.
+    """
+
+    def __init__(self, inner: NetworkLandscape, model: nn.Module, chunk: int = 64) -> None:
+        self.inner, self.chunk = inner, chunk
+        self.dim, self.dtype, self.device = inner.dim, inner.dtype, inner.device
+        self._forward = stacked_forward(model, inner.layout)
+
+    def loss(self, theta: Tensor) -> Tensor:
+        """Return L(theta), a float64 scalar."""
+        return self.inner.loss(theta)
+
+    def loss_and_grad(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return L(theta), a float64 scalar, and its gradient (D,)."""
+        return self.inner.loss_and_grad(theta)
+
+    def hvp(self, theta: Tensor, v: Tensor) -> Tensor:
+        """Return the Hessian at theta (D,) times v (D,)."""
+        return self.inner.hvp(theta, v)
+
+    @torch.no_grad()
+    def losses(self, thetas: Tensor) -> Tensor:
+        """Return the losses (n,), float64, of the rows of (n, D)."""
+        x, y, found = self.inner.x, self.inner.y, []
+        for rows in self._points(thetas).split(self.chunk):
+            outputs = self._forward(rows, x.expand(len(rows), *x.shape))
+            losses = self.inner.criterion(outputs.flatten(0, 1), y.repeat(len(rows)))
+            found.append(losses.double().reshape(len(rows), -1).mean(1))
+        return torch.cat(found) if found else torch.empty(0, dtype=torch.float64, device=self.device)
+
+
+def matched_output_scale(landscape: NetworkLandscape, theta: Tensor, target: float) -> Tensor:
+    """Return theta with its output layer multiplied by the number that makes the loss ``target``.
+
+    Every decision stays what it is: minima of different losses are compared at one of them. For networks that end in a
+    linear layer, whose parameters come last.
+
+    Raises:
+        LossatlasError: no factor does it, since examples are classified wrongly.
+    """
+    head = landscape.layout.names[-1].rpartition(".")[0]
+    mask = torch.cat(
+        [
+            torch.full((size,), name.rpartition(".")[0] == head)
+            for name, size in zip(landscape.layout.names, landscape.layout.sizes, strict=True)
+        ]
+    ).to(theta.device)
+
+    def scaled(log_factor: float) -> Tensor:
+        return torch.where(mask, theta * float(np.exp(log_factor)), theta)
+
+    low, high = -12.0, 12.0  # a larger factor gives a lower loss while every example is right
+    if float(landscape.loss(scaled(high))) > target:
+        raise LossatlasError(f"volume: no scale of the outputs brings the training loss down to {target:g}")
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if float(landscape.loss(scaled(middle))) > target else (low, middle)
+    return scaled(high)
