@@ -14,6 +14,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.figures import catalogue as figures
 from lossatlas.models import catalogue as models
 from lossatlas.probes import plan as probes
+from lossatlas.probes import plan_minima
 from lossatlas.seeds import derive
 from lossatlas.specs import Artefact
 from lossatlas.train.recipe import resolve, resolve_retraining
@@ -181,6 +182,7 @@ class StudyPlan:
                 "jump": self._jump_cloud,
                 "paths": self._path_cloud,
                 "traversals": partial(probes.traversals, self),
+                "ends": partial(probes.ends, self),
                 "tree": self._tree,
             }
             ((kind, settings),) = entry.items()
@@ -277,6 +279,18 @@ class StudyPlan:
         """Return a probe of the losses at an average of weight vectors."""
         return probes.average(self, name, key)
 
+    def volume(self, name: str, key: str) -> list[Artefact]:
+        """Return a probe of basins around minima."""
+        return plan_minima.volume(self, name, key)
+
+    def slices(self, name: str, key: str) -> list[Artefact]:
+        """Return a probe of the losses on planes through minima."""
+        return plan_minima.slices(self, name, key)
+
+    def boundaries(self, name: str, key: str) -> list[Artefact]:
+        """Return a probe of decisions on the input plane."""
+        return plan_minima.boundaries(self, name, key)
+
     def _product(self, name: str, spec: Mapping) -> Product:
         with self.prefixed(name):
             resolved = figures.resolve(spec)
@@ -335,6 +349,8 @@ class StudyPlan:
             "scores": lambda name: self.scores(name, key),
             "surface": lambda name: self.surface(name, key),
             "average": lambda name: self.average(name, key),
+            "volume": lambda name: self.volume(name, key),
+            "boundaries": lambda name: self.boundaries(name, key),
         }
         if not isinstance(value, Mapping) or len(value) != 1 or next(iter(value)) not in kinds:
             forms = ", ".join(f"{{{kind}: name}}" for kind in kinds)

@@ -204,6 +204,14 @@ def traversals(study: StudyPlan, name: str, settings: Mapping) -> Artefact:
     return Artefact("clouds", f"traversals-{parts[0].label}", {"rows": "all"}, {"points": tuple(parts)})
 
 
+def ends(study: StudyPlan, name: str, settings: Mapping) -> Artefact:
+    """Return the cloud of the recorded points of runs with the end points of sweeps of the same network."""
+    key = f"clouds.{name}.ends"
+    parts = [made for run in settings.get("runs", []) for made in study.runs(run, f"{key}.runs")]
+    parts += [made for other in settings["sweeps"] for made in sweep(study, other, f"{key}.sweeps")]
+    return Artefact("clouds", f"ends-{parts[0].label}", {"rows": "all"}, {"points": tuple(parts)})
+
+
 def surface(study: StudyPlan, name: str, key: str) -> Artefact:
     """Return the losses on a plane: the first two principal axes of a cloud's paths, or a function's own axes."""
     entry = {**SURFACE, **probe_entry(study, "surface", name, key)}
@@ -247,7 +255,7 @@ def probe_entry(study: StudyPlan, kind: str, name: str, key: str) -> Mapping:
 
 def network_spec(starts: Iterable[Artefact], entry: Mapping) -> dict[str, Any]:
     """Return what :func:`lossatlas.probes.networks.member` needs, from the sweep that trained the networks."""
-    spec = next(iter(starts)).spec
+    spec = {"resample": None, "scale": "standard", **next(iter(starts)).spec}
     found = {part: spec[part] for part in ("label", "labels", "model", "resample", "scale")}
     if "poison" in spec:
         found["poison"] = spec["poison"]

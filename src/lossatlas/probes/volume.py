@@ -94,13 +94,18 @@ class Radii:
             steps *= 2
         return max(min(float(inside.min()), self.search.most) / 2, self.search.least)
 
+    def prepare(self, directions: Tensor, cutoffs: Array) -> None:
+        """Find the step to walk from, for the lowest cutoff above the loss here; later calls keep it."""
+        above = cutoffs[cutoffs > self.least]
+        if self._first is None and len(above):
+            self._first = self.first_step(directions, float(above[0]))
+
     def crossings(self, directions: Tensor, cutoffs: Array) -> Crossings:
         """Return the first crossing of each cutoff along each direction.
 
         The rays walk outwards by ``growth`` until the loss is at least the cutoff, then a safeguarded regula falsi on
         the logarithm of the loss closes the bracket. A higher cutoff is looked for from the last step that lay below
-        the lower one. The step that is walked from is found from a pilot: pass the same first directions to get the
-        same result.
+        the lower one. The step that is walked from is found from a pilot, unless :meth:`prepare` has found it.
 
         Args:
             directions: (k, D), of any length; radii are multiples of them.
@@ -112,14 +117,13 @@ class Radii:
         if len(cutoffs) == 0 or cutoffs[0] <= 0 or (np.diff(cutoffs) <= 0).any():
             raise LossatlasError(f"volume: cutoffs got {list(cutoffs)!r}; expected ascending numbers above 0")
         before = self.evaluations
+        self.prepare(directions, cutoffs)
         radii = np.empty((len(cutoffs), len(directions)))
         inside = np.zeros(len(directions))
         for i, cutoff in enumerate(cutoffs):
             if self.least >= cutoff:
                 radii[i] = 0.0
                 continue
-            if self._first is None:
-                self._first = self.first_step(directions, float(cutoff))
             for start in range(0, len(directions), self.search.chunk):
                 part = slice(start, start + self.search.chunk)
                 radii[i, part], inside[part] = self._solve(directions[part], float(cutoff), inside[part])

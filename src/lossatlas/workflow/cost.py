@@ -202,8 +202,12 @@ class Work:
 TRAINING = ("runs", "retrains", "sweeps")
 """Kinds that train."""
 
-ON_NETWORKS = (*TRAINING, "levelsets", "surfaces", "averages")
+ON_NETWORKS = (*TRAINING, "levelsets", "surfaces", "averages", "volumes", "slices", "boundaries")
 """Kinds that evaluate networks."""
+
+
+CROSSING_EVALUATIONS = 13
+"""Evaluations of the loss a direction of a volume probe takes on its way out; 9 more close each cutoff's bracket."""
 
 
 @cache
@@ -223,7 +227,10 @@ def work(made: Artefact) -> Work:
         rows = _points(made)
         if made.kind == "sweeps":
             epochs = made.spec["recipe"]["epochs"] * members
-            steps, passes = epochs * -(-train // (made.spec["recipe"]["batch"] or train)), 3.0 * epochs
+            steps, passes = (
+                epochs * -(-train // (made.spec["recipe"]["batch"] or train)),
+                3.0 * epochs * _share(made, train),
+            )
         else:
             steps = 2 * made.spec["settings"]["steps"] * members if made.kind == "levelsets" else 0
             passes = 3.0 * steps
@@ -233,7 +240,7 @@ def work(made: Artefact) -> Work:
     epochs = recipe["epochs"] * jumps
     rows = epochs + jumps if "jumps" in made.spec else _recorded(made.spec["record"], recipe["epochs"])
     steps = epochs * -(-train // (recipe["batch"] or train))
-    flops = net.flops * (3.0 * epochs * train + rows * (train + test))
+    flops = net.flops * (3.0 * epochs * train * _share(made, train) + rows * (train + test))
     return Work(net, train, test, size, steps, flops, rows)
 
 
@@ -242,7 +249,17 @@ def _points(made: Artefact) -> int:
     if made.kind == "surfaces":
         return int(made.spec["grid"]) ** 2
     members = len(made.spec.get("members", [None]))
+    if made.kind == "volumes":
+        return members * int(made.spec["directions"]) * (CROSSING_EVALUATIONS + len(made.spec["cutoffs"]) * 9)
+    if made.kind == "slices":
+        return members * int(made.spec["grid"]) ** 2
     return members * int(made.spec.get("points") or made.spec.get("history") or 1)
+
+
+def _share(made: Artefact, train: int) -> float:
+    """Return how many times the training examples a step looks at, D_d of a poisoned objective counted in."""
+    poison = made.spec.get("poison")
+    return 1.0 if poison is None else 1.0 + min(poison["points"], poison["batch"]) / min(train, poison["batch"])
 
 
 def _recorded(record: Mapping, epochs: int) -> int:
