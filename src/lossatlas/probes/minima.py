@@ -61,8 +61,8 @@ class Minimum:
         return StackedLandscape(self.nets.train, self.model) if dense else self.nets.train
 
 
-def minima(spec: Mapping[str, Any], data_file: Path, files: Sequence[Path], start: int = 0) -> Iterator[Minimum]:
-    """Yield the minima of an artefact, from the ``start``-th on.
+def minima(spec: Mapping[str, Any], data_file: Path, files: Sequence[Path]) -> Iterator[Minimum]:
+    """Yield the minima of an artefact.
 
     Args:
         spec: resolved spec (:mod:`lossatlas.probes.plan_minima`): the network's, and ``members``: source (which of
@@ -70,12 +70,13 @@ def minima(spec: Mapping[str, Any], data_file: Path, files: Sequence[Path], star
         data_file: data.h5.
         files: points files.
     """
-    for one in spec["members"][start:]:
+    for one in spec["members"]:
         theta, buffers = read_point(files[one["source"]], one["row"])
         nets = member(spec, one["seeds"], data_file)
         if len(theta) != nets.train.dim:
+            file = files[one["source"]]
             raise LossatlasError(
-                f"{files[one['source']]}: holds {len(theta)} weights, the network of {spec['label']} has {nets.train.dim}"
+                f"{file}: holds {len(theta)} weights, the network of {spec['label']} has {nets.train.dim}"
             )
         model = build_model(spec["model"], _like(nets.train), _outputs(nets.train), 0)
         point = torch.from_numpy(theta).to(nets.train.device, nets.train.dtype)
@@ -114,7 +115,8 @@ def volume(
     """
     cutoffs = np.array(sorted(spec["cutoffs"]), dtype=np.float64)
     steps = np.linspace(0.0, spec["reach"], 61)
-    rows, radii, profiles = [], [], []
+    rows: list[dict[str, Any]] = []
+    radii, profiles = [], []
     with Progress(f"volume {spec['label']}", len(spec["members"])) as bar:
         for number, minimum in enumerate(minima(spec, data_file, files)):
             if spec["match"] is not None:
@@ -172,6 +174,7 @@ class _Basin:
     def rows(self, radii: Array) -> Iterator[dict[str, Any]]:
         """Yield a table row for each cutoff."""
         n, norm = self.dimension, self._norm()
+        to_distance = 0.0 if self.spec["normalise"] == "none" else n * np.log10(norm)
         for cutoff, found in zip(self.cutoffs, radii, strict=True):
             v = summarise(found, n, derive(self.spec["master"], "bootstrap", float(cutoff)))
             yield {
@@ -188,8 +191,7 @@ class _Basin:
                 "log10_volume_high": v.high,
                 "log10_volume_first_half": summarise(found[: found.size // 2], n, 0, 1).log10_volume,
                 "log10_volume_second_half": summarise(found[found.size // 2 :], n, 0, 1).log10_volume,
-                "log10_volume_distance": v.log10_volume
-                + (n * np.log10(norm) if self.spec["normalise"] != "none" else 0),
+                "log10_volume_distance": v.log10_volume + to_distance,
                 "effective_directions": v.effective,
                 "unbounded": v.unbounded,
             }
