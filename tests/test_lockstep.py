@@ -66,7 +66,9 @@ def test_quadratic_features_are_pixels_and_products(master):
     products = [z[:, i] * z[:, j] for i in range(48) for j in range(i, 48)]
     features = torch.cat([images.flatten(1), torch.stack(products, 1)], 1)
     weights = torch.cat([model.linear.weight, model.products], 1)
-    assert torch.allclose(model(images), features @ weights.T + model.linear.bias, atol=1e-12)
+    assert torch.allclose(
+        model(images), (features @ weights.T + model.linear.bias) / features.shape[1] ** 0.5, atol=1e-12
+    )
     whole = QuadraticFeatures(3, 32, 1)
     assert Layout.of(whole).dim == 298_369
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from lossatlas.claims import measures
 from lossatlas.claims.catalogue import MEASURES, NOT_MEASURABLE, PRESETS, resolve
+from lossatlas.claims.generalization import Rings
 from lossatlas.claims.measures import Measurement
 from lossatlas.embed.gram import Gram
 from lossatlas.errors import LossatlasError
@@ -145,6 +146,8 @@ class _Artefacts:
             loaders: dict[str, Callable[[Path], Any]] = {
                 "gram": Gram.load,
                 "average": lambda file: read_table(file, "average"),
+                "volume": lambda file: read_table(file, "volume"),
+                "boundaries": Rings.load,
             }
             self._known[kind, path] = loaders.get(kind, last_epoch)(path)
         return self._known[kind, path]

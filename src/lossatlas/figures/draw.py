@@ -7,7 +7,20 @@ from typing import Any
 import matplotlib as mpl
 
 from lossatlas.errors import LossatlasError
-from lossatlas.figures import animation, budget, catalogue, curves, embedding, paths3d, returns, surface
+from lossatlas.figures import (
+    accuracies,
+    animation,
+    basins,
+    budget,
+    catalogue,
+    curves,
+    embedding,
+    minefield,
+    paths3d,
+    planar,
+    returns,
+    surface,
+)
 from lossatlas.figures.style import RC, Drawn, save
 
 DRAWERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Drawn]] = {
@@ -18,6 +31,13 @@ DRAWERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Drawn]] = {
     "surface": surface.compose,
     "paths3d": paths3d.compose,
     "budget": budget.compose,
+    "basins": basins.compose,
+    "groups": basins.groups,
+    "profiles": basins.profiles,
+    "boundaries": planar.compose,
+    "slices": planar.slices,
+    "minefield": minefield.compose,
+    "accuracies": accuracies.compose,
 }
 """The function that draws each kind of figure from its resolved spec and its inputs."""
 

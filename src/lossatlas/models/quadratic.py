@@ -12,7 +12,8 @@ class QuadraticFeatures(nn.Module):
 
     A 3 x 32 x 32 image has 3,072 pixels and 295,296 products, with the bias 298,369 weights an output. The features
     are never formed: sum_{i<=j} w_ij z_i z_j is z^T W z with W upper triangular, so a batch of B images takes B x k
-    numbers an output (k = 768) in place of B x 295,296.
+    numbers an output (k = 768) in place of B x 295,296. All features are divided by the square root of their number, so
+    that one learning rate does for images of every size: it is the same as dividing the learning rate by that number.
 
     Args:
         channels, side: of the (square) images; the side must be even.
@@ -25,6 +26,7 @@ class QuadraticFeatures(nn.Module):
         features = channels * side**2 + self.pixels * (self.pixels + 1) // 2
         self.linear = nn.Linear(channels * side**2, outputs)
         self.products = nn.Parameter(torch.empty(outputs, features - channels * side**2))
+        self.scale = features**-0.5
         bound = features**-0.5  # torch's own initialisation of a linear layer with so many inputs
         for weight in (self.linear.weight, self.linear.bias, self.products):
             nn.init.uniform_(weight, -bound, bound)
@@ -39,7 +41,7 @@ class QuadraticFeatures(nn.Module):
         matrices = torch.zeros(outputs, half * half, dtype=self.products.dtype, device=z.device)
         matrices = matrices.index_copy(1, self.place, self.products).reshape(outputs * half, half)
         bilinear = nn.functional.linear(z, matrices).reshape(len(z), outputs, half)
-        return self.linear(images.flatten(1)) + (bilinear * z[:, None]).sum(-1)
+        return (self.linear(images.flatten(1)) + (bilinear * z[:, None]).sum(-1)) * self.scale
 
 
 @register("quadratic")

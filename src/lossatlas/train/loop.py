@@ -27,6 +27,7 @@ from lossatlas.seeds import derive
 from lossatlas.store import atomic
 from lossatlas.train.optimizers import CHUNK, Objective, make_optimizer
 from lossatlas.train.poison import Extra, mixed, second_term
+from lossatlas.train.proxprop import ProxProp
 from lossatlas.train.recipe import OPTIMIZERS, learning_rate
 
 log = logging.getLogger(__name__)
@@ -202,6 +203,8 @@ class Training:
         self.model, self.examples, self.recipe, self.seed, self.name = model, examples, recipe, seed, name
         self.augment = Augment(recipe["augment"]) if recipe["augment"] else None
         self.optimizer = make_optimizer(model.parameters(), recipe)
+        if isinstance(self.optimizer, ProxProp):
+            self.optimizer.attach(model)
         self.closure = OPTIMIZERS[recipe["optimizer"]].closure or recipe["batch"] is None
         self.cast = autocast_type(recipe["precision"], examples.x.device)
         self.steps = 0

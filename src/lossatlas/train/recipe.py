@@ -56,6 +56,17 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "sgd": Optimizer("torch.optim:SGD", ("lr", "momentum", "weight_decay", "nesterov")),
     # Fused: one pass over each parameter. On small networks the update is most of a step: 0.85 -> 0.45 ms a step.
     "adam": Optimizer("torch.optim:Adam", fixed={"fused": True}),
+    # Those of table 1 of Huang et al. (2020), with torch's defaults; the study gives its hyperparameters.
+    "adadelta": Optimizer("torch.optim:Adadelta", options={"rho": 0.9}),
+    "adagrad": Optimizer("torch.optim:Adagrad"),
+    "adamax": Optimizer("torch.optim:Adamax", options={"betas": [0.9, 0.999]}),
+    "amsgrad": Optimizer("torch.optim:Adam", options={"betas": [0.9, 0.999]}, fixed={"amsgrad": True}),
+    "asgd": Optimizer("torch.optim:ASGD", options={"lambd": 1e-4, "alpha": 0.75}),
+    "rmsprop": Optimizer("torch.optim:RMSprop", ("lr", "momentum", "weight_decay"), options={"alpha": 0.99}),
+    "lbfgs_armijo": Optimizer(
+        "lossatlas.train.lbfgs_armijo:LBFGSArmijo", ("lr",), options={"history": 5, "evaluations": 20}, closure=True
+    ),
+    "proxprop": Optimizer("lossatlas.train.proxprop:ProxProp", options={"tau": 0.5, "iterations": 10}),
 }
 """Every optimiser by the name a recipe gives it. A new one is one line; ``lossatlas.train.optimizers`` makes it."""
 

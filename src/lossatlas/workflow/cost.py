@@ -273,6 +273,7 @@ def _examples(spec: Mapping) -> tuple[int, int, tuple[int, ...], int, int]:
     about = data_sets.describe(spec["name"])
     sizes = data_sets.describe_variant(spec["name"], spec["variant"])["sizes"]
     train, test = (spec[part] or sizes[part] or 50_000 for part in ("train", "test"))
+    train += (spec.get("options") or {}).get("extra") or 0
     shape = tuple(about["shape"] or (3, 32, 32))
     if len(shape) == 3 and spec["size"]:
         shape = (shape[0], spec["size"], spec["size"])
