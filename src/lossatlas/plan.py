@@ -296,7 +296,19 @@ class StudyPlan:
             resolved = figures.resolve(spec)
         for i, panel in enumerate(resolved.get("panels", [])):
             panel["title"] = panel["title"].replace("{data}", self._data_title(panel, f"{name}.panels[{i}].title"))
-        return Product(self.name, name, resolved, figures.inputs(resolved, self, name))
+        made = Product(self.name, name, resolved, figures.inputs(resolved, self, name))
+        for part in ("title", "caption"):
+            if "{data}" in resolved[part]:
+                resolved[part] = resolved[part].replace("{data}", self._data_behind(made.artefacts, f"{name}.{part}"))
+        return made
+
+    def _data_behind(self, made: list[Artefact], key: str) -> str:
+        """Return the short title of the one data set behind some artefacts."""
+        names = {part.spec["name"] for one in made for part in one.ancestry() if part.kind == "data"}
+        if len(names) != 1:
+            raise self.error(key, f"{{data}}: there are {len(names)} data sets; write the title out")
+        entry = data_sets.describe(names.pop())
+        return str(entry.get("short", entry["title"]))
 
     def _data_title(self, panel: Mapping, key: str) -> str:
         """Return what ``{data}`` in a panel's title stands for: the data set of its cloud, which presets may change."""

@@ -50,7 +50,7 @@ class Rings:
 
 
 def basin_rank(inputs: Mapping[str, Sequence[pd.DataFrame]], parameters: Mapping[str, Any]) -> Measurement:
-    """Spearman's rank correlation over minima, times ``sign``; of several cutoffs the one that is worst for the claim."""
+    """Spearman's rank correlation over minima, times ``sign``; of several cutoffs the worst for the claim."""
     table = pd.concat(inputs["volume"], ignore_index=True)
     table = table.assign(gap=table["train_accuracy"] - table["test_accuracy"])
     cutoffs = sorted(set(table["cutoff"])) if parameters["cutoff"] is None else [parameters["cutoff"]]
@@ -134,8 +134,8 @@ def poisoned(inputs: Mapping[str, Sequence[Gram]], parameters: Mapping[str, Any]
     }
     detail = (
         f"{len(bad)} starts; train {bad['train_accuracy'].min():.3f} to {bad['train_accuracy'].max():.3f}, test "
-        f"{bad['test_accuracy'].min():.3f} to {bad['test_accuracy'].max():.3f}; SGD ends at {last['train_accuracy']:.3f} "
-        f"and {last['test_accuracy']:.3f}"
+        f"{bad['test_accuracy'].min():.3f} to {bad['test_accuracy'].max():.3f}; SGD ends at "
+        f"{last['train_accuracy']:.3f} and {last['test_accuracy']:.3f}"
     )
     return Measurement(float(values[parameters["quantity"]]), None, len(bad), detail)
 
@@ -159,7 +159,7 @@ def circle_found(inputs: Mapping[str, Sequence[Rings]], parameters: Mapping[str,
     shares = np.concatenate([rings.separation() for rings in inputs["boundaries"]])
     train = np.concatenate([rings.table["train_accuracy"].to_numpy(float) for rings in inputs["boundaries"]])
     values = shares if parameters["quantity"] == "separation" else train
-    value = float({"mean": np.mean, "min": np.min, "max": np.max}[parameters["statistic"]](values))
+    value = float({"mean": values.mean(), "min": values.min(), "max": values.max()}[parameters["statistic"]])
     detail = (
         f"separation {', '.join(f'{s:.3f}' for s in shares)}; train accuracy {train.min():.3f} to {train.max():.3f}"
     )

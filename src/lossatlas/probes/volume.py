@@ -45,7 +45,7 @@ class Search:
     pilot: int = 64
     least: float = 1e-10
     most: float = 1e6
-    chunk: int = 64
+    chunk: int = 32
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ class StackedLandscape(Landscape):
     the cache.
     """
 
-    def __init__(self, inner: NetworkLandscape, model: nn.Module, chunk: int = 64) -> None:
+    def __init__(self, inner: NetworkLandscape, model: nn.Module, chunk: int = 32) -> None:
         self.inner, self.chunk = inner, chunk
         self.dim, self.dtype, self.device = inner.dim, inner.dtype, inner.device
         self._forward = stacked_forward(model, inner.layout)
