@@ -45,7 +45,9 @@ class Rings:
         """Return for each minimum the mean share of the blue ring and of the inner red ring that is right: 1/2 to 1."""
         radius = np.linalg.norm(self.x, axis=1)
         right = self.predicted == self.y
-        inner = (self.y == 1) & (radius < (radius.max() + radius[self.y == 0].max()) / 2)
+        red = np.sort(radius[self.y == 1])
+        widest = int(np.argmax(np.diff(red)))  # between the inner and the outer red ring
+        inner = (self.y == 1) & (radius <= red[widest])
         return (right[:, self.y == 0].mean(1) + right[:, inner].mean(1)) / 2
 
 

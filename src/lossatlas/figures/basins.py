@@ -41,6 +41,16 @@ def at_cutoff(table: pd.DataFrame, cutoff: float) -> pd.DataFrame:
     return found.reset_index(drop=True)
 
 
+def matching(table: pd.DataFrame, panel: Mapping[str, Any]) -> NDArray[np.intp]:
+    """Return the places of the minima that a panel's ``value`` and ``replica`` choose; null = any."""
+    wanted = np.ones(len(table), dtype=bool)
+    if panel["value"] is not None:
+        wanted &= np.isclose(table["value"], panel["value"])
+    if panel["replica"] is not None:
+        wanted &= (table["replica"] == panel["replica"]).to_numpy()
+    return np.flatnonzero(wanted)
+
+
 def rank_correlation(table: pd.DataFrame, x: str, y: str) -> tuple[float, float, float, int]:
     """Return Spearman's rank correlation of two columns, its 95% interval, and how many rows it is over.
 
@@ -284,9 +294,10 @@ def _profile(files: Sequence[Path], panel: Mapping, cutoff: float) -> tuple[Arra
         with open_hdf5(Path(path), "volume") as file:
             table = table_in(file)
             cutoffs = sorted(set(table["cutoff"]))
-            rows = table[::1].iloc[:: len(cutoffs)].reset_index(drop=True)
-            mine = rows.index[np.isclose(rows["value"], panel["value"]) & (rows["replica"] == panel["replica"])]
+            rows = table.iloc[:: len(cutoffs)].reset_index(drop=True)
+            mine = matching(rows, panel)
             if len(mine):
+                at_cutoff(table, cutoff)
                 (k,) = np.flatnonzero(np.isclose(cutoffs, cutoff))
                 i = int(mine[0])
                 return file["steps"][...], file["profile"][i].astype(float), rows.iloc[i], file["radii"][i, k]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lossatlas.errors import LossatlasError
 from lossatlas.figures import style
+from lossatlas.figures.basins import matching
 from lossatlas.figures.style import Drawn, Sidebar
 from lossatlas.store import open_hdf5, table_in
 
@@ -44,14 +45,9 @@ def find(files: Sequence[Path | str], kind: str, panel: Mapping[str, Any]) -> tu
     for path in files:
         with open_hdf5(Path(path), kind) as file:
             table = table_in(file)
-        wanted = np.ones(len(table), dtype=bool)
-        if panel["value"] is not None:
-            wanted &= np.isclose(table["value"], panel["value"])
-        if panel["replica"] is not None:
-            wanted &= (table["replica"] == panel["replica"]).to_numpy()
-        if wanted.any():
-            place = int(np.flatnonzero(wanted)[0])
-            return Path(path), place, table.iloc[place]
+        places = matching(table, panel)
+        if len(places):
+            return Path(path), int(places[0]), table.iloc[places[0]]
     raise LossatlasError(f"panels: no minimum of value {panel['value']} and replica {panel['replica']}")
 
 
@@ -84,8 +80,8 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     sliced = bool(inputs["slices"])
     columns = min(spec["columns"] or min(len(panels), 4), len(panels))
     rows = -(-len(panels) // columns)
-    side, gap, above, below = 2.05, 0.3, 0.62, 0.12 if not sliced else 0.3
-    lower = side + 0.75 if sliced else 0.0
+    side, above, below = 2.05, 0.62, 0.12
+    gap, lower = (0.62, side + 0.75) if sliced else (0.3, 0.0)
     sidebar = Sidebar(width=1.6)
     sidebar.heading("Training points")
     found = [decisions(files, panel) for panel, files in zip(panels, inputs["boundaries"], strict=True)]
@@ -96,16 +92,16 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     sidebar.marker("class decided there", marker="s", color=GROUNDS[0], markersize=6)
     norm = _norm(planes)
     if sliced:
+        sidebar.heading("Slices")
         sidebar.line(f"loss {spec['cutoff']:g}", color="#D55E00", linewidth=1.2)
         sidebar.colorbar(norm, mpl.colormaps["Greys"], "training loss", 1.3)
     height = rows * (above + side + below + lower)
-    figure = style.new_figure(
-        0.45 + columns * (side + gap) + sidebar.width + 0.15, max(height, sidebar.height + above) + 0.1
-    )
+    width = gap + 0.1 + columns * (side + gap) + sidebar.width
+    figure = style.new_figure(width, max(height, sidebar.height + above) + 0.1)
     numbers = []
     for i, (panel, d) in enumerate(zip(panels, found, strict=True)):
         row, column = divmod(i, columns)
-        left, top = 0.4 + column * (side + gap), above + row * (above + side + below + lower)
+        left, top = gap + 0.05 + column * (side + gap), above + row * (above + side + below + lower)
         axes = style.axes_at(figure, left, top, side, side)
         _decide(axes, d, _limits(spec, d))
         axes.set_title(_title(panel, d.row))
@@ -116,7 +112,7 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
             axes = style.axes_at(figure, left, top + side + 0.28, side, side)
             _slice(axes, x, loss, norm, spec["cutoff"])
             numbers.append(_grid_numbers(panel["title"], "slice", x, x, loss))
-    sidebar.draw(figure, 0.45 + columns * (side + gap), above)
+    sidebar.draw(figure, gap + 0.1 + columns * (side + gap), above)
     return Drawn(figure, pd.concat(numbers, ignore_index=True))
 
 
@@ -185,8 +181,8 @@ def _slice(axes: Axes, x: NDArray, loss: NDArray, norm: LogNorm, cutoff: float) 
     if np.nanmin(loss) < cutoff < np.nanmax(loss):
         axes.contour(x, x, loss, levels=[cutoff], colors="#D55E00", linewidths=1.2)
     axes.plot(0, 0, marker="+", color=style.INK, markersize=6)
-    axes.set_xlabel("step along the first direction")
-    axes.set_ylabel("second", labelpad=1)
+    axes.set_xlabel("step, first direction")
+    axes.set_ylabel("step, second direction", labelpad=1)
     axes.set_aspect("equal")
 
 
