@@ -105,7 +105,8 @@ def volume(
     Args:
         spec: as :func:`minima` takes it, with ``cutoffs``, ``directions``, ``normalise`` (filter, layer: a radius is a
             multiple of a direction that has the weights' norms; none: unit directions, a radius is a distance),
-            ``match`` (training loss to which the outputs are scaled, or None), ``profiles`` and ``reach``, ``master``.
+            ``match`` (training loss to which the outputs are scaled, or None; a minimum that classifies too many
+            examples wrongly for it has no radii), ``profiles`` and ``reach``, ``master``.
         data_file: data.h5.
         files: points files.
         output: volume.h5 to make: ``/radii`` (minima, cutoffs, directions) float64; ``/steps`` (s,) and ``/profile``
@@ -119,11 +120,11 @@ def volume(
     radii, profiles = [], []
     with Progress(f"volume {spec['label']}", len(spec["members"])) as bar:
         for number, minimum in enumerate(minima(spec, data_file, files)):
-            if spec["match"] is not None:
-                theta = matched_output_scale(minimum.nets.train, minimum.theta, spec["match"])
-                minimum = Minimum(minimum.nets, minimum.model, theta, minimum.row | minimum.nets.metrics(theta))
+            matched = spec["match"] is None
+            if not matched:
+                minimum, matched = _match(minimum, spec["match"])
             basin = _Basin(spec, minimum, cutoffs, state / f"{number}.npy")
-            radii.append(basin.radii())
+            radii.append(basin.radii() if matched else np.full((len(cutoffs), spec["directions"]), np.nan))
             profiles.append(basin.profile(steps, spec["profiles"]))
             rows += basin.rows(radii[-1])
             bar.update()
@@ -133,6 +134,15 @@ def volume(
         file.create_dataset("profile", data=np.stack(profiles).astype(np.float32))
         write_table(file, pd.DataFrame(rows))
     remove_state(state)
+
+
+def _match(minimum: Minimum, loss: float) -> tuple[Minimum, bool]:
+    """Return a minimum with its outputs scaled to a training loss, and whether that can be done."""
+    try:
+        theta = matched_output_scale(minimum.nets.train, minimum.theta, loss)
+    except LossatlasError:
+        return minimum, False
+    return Minimum(minimum.nets, minimum.model, theta, minimum.row | minimum.nets.metrics(theta)), True
 
 
 class _Basin:
@@ -176,6 +186,7 @@ class _Basin:
         n, norm = self.dimension, self._norm()
         to_distance = 0.0 if self.spec["normalise"] == "none" else n * np.log10(norm)
         for cutoff, found in zip(self.cutoffs, radii, strict=True):
+            inside = bool((found > 0).any())  # otherwise the minimum itself lies above the cutoff
             v = summarise(found, n, derive(self.spec["master"], "bootstrap", float(cutoff)))
             yield {
                 **self.minimum.row,
@@ -184,8 +195,8 @@ class _Basin:
                 "dimension": n,
                 "weight_norm": norm,
                 "directions": found.size,
-                "radius_median": v.median,
-                "radius_largest": v.largest,
+                "radius_median": v.median if inside else np.nan,
+                "radius_largest": v.largest if inside else np.nan,
                 "log10_volume": v.log10_volume,
                 "log10_volume_low": v.low,
                 "log10_volume_high": v.high,
