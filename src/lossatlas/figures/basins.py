@@ -93,7 +93,7 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     chosen = at_cutoff(table, spec["cutoff"])
     cutoffs = sorted(set(table["cutoff"]))
     values = sorted(set(table["value"]))
-    width, height, left, below, above = 2.25, 1.85, 0.66, 0.46, 0.5
+    width, height, left, below, above = 2.25, 1.85, 0.72, 0.46, 0.5
     columns = max(3, len(cutoffs))
     sidebar = _sidebar(values, int(table["directions"].iloc[0]))
     figure = style.new_figure(columns * (left + width) + 0.25 + sidebar.width, 2 * (above + height + below) + 0.2)

@@ -81,7 +81,7 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     columns = min(spec["columns"] or min(len(panels), 4), len(panels))
     rows = -(-len(panels) // columns)
     side, above, below = 2.05, 0.62, 0.12
-    gap, lower = (0.62, side + 0.75) if sliced else (0.3, 0.0)
+    gap, lower = (0.72, side + 0.75) if sliced else (0.3, 0.0)
     sidebar = Sidebar(width=1.6)
     sidebar.heading("Training points")
     found = [decisions(files, panel) for panel, files in zip(panels, inputs["boundaries"], strict=True)]
@@ -180,9 +180,9 @@ def _slice(axes: Axes, x: NDArray, loss: NDArray, norm: LogNorm, cutoff: float) 
     axes.contour(x, x, shown, levels=levels[::2], colors="#5c5c5c", linewidths=0.3)
     if np.nanmin(loss) < cutoff < np.nanmax(loss):
         axes.contour(x, x, loss, levels=[cutoff], colors="#D55E00", linewidths=1.2)
-    axes.plot(0, 0, marker="+", color=style.INK, markersize=6)
+    axes.plot(0, 0, marker="+", color=style.INK, markersize=4, markeredgewidth=0.6)
     axes.set_xlabel("step, first direction")
-    axes.set_ylabel("step, second direction", labelpad=1)
+    axes.set_ylabel("step, second direction", labelpad=3)
     axes.set_aspect("equal")
 
 
@@ -215,7 +215,7 @@ def slices(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     """
     planes = [_plane(files, panel) for panel, files in zip(spec["panels"], inputs["slices"], strict=True)]
     norm = _norm(planes)
-    side, gap, above, below = 2.3, 0.55, 0.66, 0.5
+    side, gap, above, below = 2.3, 0.72, 0.66, 0.5
     sidebar = Sidebar(width=1.5)
     sidebar.line(f"loss {spec['cutoff']:g}", color="#D55E00", linewidth=1.2)
     sidebar.marker("minimum", marker="+", color=style.INK, markersize=6)
