@@ -255,6 +255,9 @@ def test_work_of_the_new_kinds_is_counted():
     clean = {**betas.spec, "poison": None}
     poisoned, plain = cost.work(betas).flops, cost.work(type(betas)(betas.kind, betas.label, clean, betas.inputs)).flops
     assert 1.2 < poisoned / plain < 1.6
+    alone = {key: value for key, value in betas.spec.items() if key != "lockstep"}
+    apart = type(betas)(betas.kind, betas.label, alone, betas.inputs)
+    assert cost.work(apart).steps == len(betas.spec["members"]) * cost.work(betas).steps
 
 
 def test_another_cutoff_changes_the_basins_alone():

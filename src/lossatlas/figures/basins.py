@@ -258,7 +258,7 @@ def profiles(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     sidebar = Sidebar(width=1.6)
     sidebar.line("one random direction", color=TEST, linewidth=0.8)
     sidebar.line("cutoff", color=LARGEST, linewidth=1.2, linestyle="--")
-    sidebar.line("basin below it", color=LARGEST, linewidth=6, alpha=0.15)
+    sidebar.line("median radius", color=LARGEST, linewidth=6, alpha=0.15)
     figure = style.new_figure(count * (left + width) + 0.25 + sidebar.width, above + height + below + 0.05)
     numbers = []
     for i, (panel, files) in enumerate(zip(spec["panels"], inputs["volumes"], strict=True)):

@@ -227,10 +227,10 @@ def work(made: Artefact) -> Work:
         rows = _points(made)
         if made.kind == "sweeps":
             epochs = made.spec["recipe"]["epochs"] * members
-            steps, passes = (
-                epochs * -(-train // (made.spec["recipe"]["batch"] or train)),
-                3.0 * epochs * _share(made, train),
-            )
+            steps = epochs * -(-train // (made.spec["recipe"]["batch"] or train))
+            if made.spec.get("lockstep"):
+                steps //= members  # one step moves all of them
+            passes = 3.0 * epochs * _share(made, train)
         else:
             steps = 2 * made.spec["settings"]["steps"] * members if made.kind == "levelsets" else 0
             passes = 3.0 * steps
