@@ -72,6 +72,32 @@ def normalise(
     return result.to(theta.dtype)
 
 
+def gaussian_rows(layout: Layout, seed: int, count: int) -> Tensor:
+    """Return independent standard normal directions (count, D), float64, on the CPU: one draw for a block of them."""
+    return torch.randn(count, layout.dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def normalise_rows(
+    directions: Tensor, theta: Tensor, layout: Layout, how: str = "filter", zero: Sequence[str] = (BIAS, NORM)
+) -> Tensor:
+    """Return directions (k, D), each scaled to theta (D,) as :func:`normalise` does it, in theta's type."""
+    if how not in HOWS:
+        raise LossatlasError(f"direction: normalisation got {how!r}; expected one of {list(HOWS)!r}")
+    reference = _vector(theta, "weight vector", layout.dim).to(torch.float64)
+    result = directions.to(reference.device, torch.float64, copy=True)
+    for name, shape, kind in zip(layout.names, layout.shapes, layout.kinds, strict=True):
+        where = layout.slices[name]
+        if kind in zero:
+            result[:, where] = 0.0
+        elif how != "none":
+            rows = shape[0] if how == "filter" and kind == WEIGHT else 1
+            part = result[:, where].reshape(len(result), rows, -1)
+            norms, wanted = part.norm(dim=2, keepdim=True), reference[where].reshape(rows, -1).norm(dim=1)[:, None]
+            scaled = torch.where(norms > 0, part * (wanted / norms.clamp(min=torch.finfo(torch.float64).tiny)), part)
+            result[:, where] = scaled.flatten(1)
+    return result.to(theta.dtype)
+
+
 def random_filter_normalised(theta: Tensor, layout: Layout, seed: int | torch.Generator) -> Tensor:
     """Return a filter-normalised Gaussian direction (D,) at theta: a jump of jump-and-retrain with step size 1."""
     return normalise(gaussian(layout, seed), theta, layout, "filter")

@@ -14,7 +14,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.figures import catalogue as figures
 from lossatlas.models import catalogue as models
 from lossatlas.probes import plan as probes
-from lossatlas.probes import plan_path, plan_sets
+from lossatlas.probes import plan_minima, plan_path, plan_sets
 from lossatlas.seeds import derive
 from lossatlas.specs import Artefact
 from lossatlas.train.recipe import resolve, resolve_retraining
@@ -160,8 +160,16 @@ class StudyPlan:
                 resolved["seeds"] |= drawing_seeds(self.config.seed, replica)
             if spec["scale"] != "standard":
                 resolved["scale"] = spec["scale"]
+            if "poison" in spec["recipe"]:
+                resolved["poison"] = self.poison(spec, f"runs.{name}")
+                resolved["seeds"]["poison"] = derive(self.config.seed, "poison", replica)
             self._runs[name, replica] = Artefact("runs", label, resolved, {"data": (data,)})
         return self._runs[name, replica]
+
+    def poison(self, run: Mapping, key: str) -> dict:
+        """Return D_d of a run's poisoned objective, as :func:`lossatlas.train.run.make_examples` takes it."""
+        with self.prefixed(f"{key}.recipe.poison"):
+            return probes.poison(run)
 
     def runs(self, name: str, key: str) -> list[Artefact]:
         """Return all replicas of a run."""
@@ -178,6 +186,7 @@ class StudyPlan:
                 "best": partial(plan_sets.best, self),
                 "union": partial(plan_sets.union, self),
                 "imported": partial(plan_sets.imported, self),
+                "ends": partial(probes.ends, self),
                 "tree": self._tree,
             }
             ((kind, settings),) = entry.items()
@@ -188,7 +197,7 @@ class StudyPlan:
         jump = {**JUMP, **entry}
         key = f"clouds.{name}.jump"
         run = self.run(jump["run"], jump.get("replica"), f"{key}.run")
-        shared = ("label", "labels", "model", "seeds", "resample", "scale")
+        shared = ("label", "labels", "model", "seeds", "resample", "scale", "poison")
         spec = {part: run.spec[part] for part in shared if part in run.spec}
         with self.prefixed(f"{key}.retrain"):
             spec["recipe"] = resolve_retraining(run.spec["recipe"], jump["retrain"])
@@ -286,12 +295,36 @@ class StudyPlan:
         """Return a probe of the losses on the plane through three points of a cloud."""
         return plan_sets.triangle(self, name, key)
 
+    def volume(self, name: str, key: str) -> list[Artefact]:
+        """Return a probe of basins around minima."""
+        return plan_minima.volume(self, name, key)
+
+    def slices(self, name: str, key: str) -> list[Artefact]:
+        """Return a probe of the losses on planes through minima."""
+        return plan_minima.slices(self, name, key)
+
+    def boundaries(self, name: str, key: str) -> list[Artefact]:
+        """Return a probe of decisions on the input plane."""
+        return plan_minima.boundaries(self, name, key)
+
     def _product(self, name: str, spec: Mapping) -> Product:
         with self.prefixed(name):
             resolved = figures.resolve(spec)
         for i, panel in enumerate(resolved.get("panels", [])):
             panel["title"] = panel["title"].replace("{data}", self._data_title(panel, f"{name}.panels[{i}].title"))
-        return Product(self.name, name, resolved, figures.inputs(resolved, self, name))
+        made = Product(self.name, name, resolved, figures.inputs(resolved, self, name))
+        for part in ("title", "caption"):
+            if "{data}" in resolved[part]:
+                resolved[part] = resolved[part].replace("{data}", self._data_behind(made.artefacts, f"{name}.{part}"))
+        return made
+
+    def _data_behind(self, made: list[Artefact], key: str) -> str:
+        """Return the short title of the one data set behind some artefacts."""
+        names = {part.spec["name"] for one in made for part in one.ancestry() if part.kind == "data"}
+        if len(names) != 1:
+            raise self.error(key, f"{{data}}: there are {len(names)} data sets; write the title out")
+        entry = data_sets.describe(names.pop())
+        return str(entry.get("short", entry["title"]))
 
     def _data_title(self, panel: Mapping, key: str) -> str:
         """Return what ``{data}`` in a panel's title stands for: the data set of its cloud, which presets may change."""
@@ -346,6 +379,8 @@ class StudyPlan:
             "average": lambda name: self.average(name, key),
             "paths": lambda name: self.paths(name, key),
             "kernels": lambda name: self.kernels(name, key),
+            "volume": lambda name: self.volume(name, key),
+            "boundaries": lambda name: self.boundaries(name, key),
         }
         if not isinstance(value, Mapping) or len(value) != 1 or next(iter(value)) not in kinds:
             forms = ", ".join(f"{{{kind}: name}}" for kind in kinds)

@@ -2,6 +2,7 @@ rule sweep:
     """Train many small networks in one job: replicas of a run, and a grid over one key of its recipe."""
     input:
         data=PLAN.inputs_of("sweeps", "data"),
+        starts=PLAN.inputs_of("sweeps", "starts"),
     output:
         points="results/sweeps/{id}/points.h5",
     log:
@@ -116,3 +117,63 @@ rule triangle:
         "triangle {wildcards.id}"
     script:
         "../scripts/triangle.py"
+
+
+rule volume:
+    """Measure basins around minima: radii along random directions and log-volume; resumes by blocks of directions."""
+    input:
+        data=PLAN.inputs_of("volumes", "data"),
+        points=PLAN.inputs_of("volumes", "points"),
+    output:
+        volume="results/volumes/{id}/volume.h5",
+    log:
+        "results/logs/volume/{id}.log",
+    threads: 1
+    resources:
+        **PLAN.resources("volumes"),
+    params:
+        artefact=lambda w: PLAN.artefact("volumes", w.id),
+    message:
+        "volume {wildcards.id}"
+    script:
+        "../scripts/volume.py"
+
+
+rule slices:
+    """Evaluate the loss on random planes through minima; resumes minimum by minimum."""
+    input:
+        data=PLAN.inputs_of("slices", "data"),
+        points=PLAN.inputs_of("slices", "points"),
+    output:
+        slice="results/slices/{id}/slice.h5",
+    log:
+        "results/logs/slices/{id}.log",
+    threads: 1
+    resources:
+        **PLAN.resources("slices"),
+    params:
+        artefact=lambda w: PLAN.artefact("slices", w.id),
+    message:
+        "slices {wildcards.id}"
+    script:
+        "../scripts/slices.py"
+
+
+rule boundaries:
+    """Evaluate classifiers of points in the plane on a grid."""
+    input:
+        data=PLAN.inputs_of("boundaries", "data"),
+        points=PLAN.inputs_of("boundaries", "points"),
+    output:
+        boundary="results/boundaries/{id}/boundary.h5",
+    log:
+        "results/logs/boundaries/{id}.log",
+    threads: 1
+    resources:
+        **PLAN.resources("boundaries"),
+    params:
+        artefact=lambda w: PLAN.artefact("boundaries", w.id),
+    message:
+        "boundaries {wildcards.id}"
+    script:
+        "../scripts/boundaries.py"

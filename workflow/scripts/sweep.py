@@ -5,4 +5,5 @@ from lossatlas.workflow.job import job
 with job(snakemake) as this:
     from lossatlas.train.sweep import sweep
 
-    sweep(this.spec, this.input("data"), this.output("points"), this.state, this.provenance)
+    starts = this.inputs("starts")
+    sweep(this.spec, this.input("data"), this.output("points"), this.state, this.provenance, starts)

@@ -248,8 +248,56 @@ SOLUTION_MEASURES: dict[str, Measure] = {
 }
 """Measures on clouds of the best members of sweeps."""
 
+_COLUMNS = ("log10_volume", "log10_volume_distance", "radius_median", "radius_largest")
+
+GENERALIZATION_MEASURES: dict[str, Measure] = {
+    "basin_rank": Measure(
+        "Spearman's rank correlation of two columns over minima, times `sign`; the worst of the cutoffs (null = all).",
+        {"volume": "volume"},
+        {"x": "test_accuracy", "y": "log10_volume", "sign": 1, "cutoff": None},
+        {"x": ("test_accuracy", "gap", "value"), "y": _COLUMNS, "sign": (1, -1)},
+    ),
+    "volume_gap": Measure(
+        "Log10 volume of the minima `first` (of one swept value) less that of `second`, mean over replicas.",
+        {"first": "volume", "second": "volume"},
+        {"first_value": None, "second_value": None, "cutoff": 0.1, "column": "log10_volume"},
+        {"column": _COLUMNS},
+    ),
+    "effective_directions": Measure(
+        "Median effective number of directions behind the volumes.", {"volume": "volume"}, {"cutoff": 0.1}
+    ),
+    "least_accuracy": Measure(
+        "Smallest accuracy among minima whose swept value is at most `up_to`.",
+        {"volume": "volume"},
+        {"quantity": "train_accuracy", "up_to": 1.0},
+        {"quantity": ("train_accuracy", "test_accuracy")},
+    ),
+    "poisoned": Measure(
+        "Of minima poisoned from the iterates of a run: least train or largest test accuracy; or where the run ends.",
+        {"cloud": "gram"},
+        {"quantity": "train_accuracy"},
+        {"quantity": ("train_accuracy", "test_accuracy", "sgd_test_accuracy")},
+    ),
+    "proximity": Measure(
+        "Median distance of poisoned minima from their start over the distance between the run's ends.",
+        {"cloud": "gram"},
+    ),
+    "circle_found": Measure(
+        "Mean share right on the blue and on the inner red ring, or train accuracy, over replicas.",
+        {"boundaries": "boundaries"},
+        {"quantity": "separation", "statistic": "mean"},
+        {"quantity": ("separation", "train_accuracy"), "statistic": ("mean", "min", "max")},
+    ),
+    "least_gap": Measure(
+        "Test accuracy of the worst of the runs `better` less the mean of those `worse`.",
+        {"better": "runs", "worse": "runs"},
+    ),
+}
+"""Measures on basins, poisoned minima and decision boundaries."""
+
 MEASURES: dict[str, Measure] = {
     **TRAJECTORY_MEASURES,
+    **GENERALIZATION_MEASURES,
     **SOLUTION_MEASURES,
     **LEVELSET_MEASURES,
     **BARRIER_MEASURES,

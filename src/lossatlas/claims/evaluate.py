@@ -11,6 +11,7 @@ import pandas as pd
 
 from lossatlas.claims import measures
 from lossatlas.claims.catalogue import MEASURES, NOT_MEASURABLE, PRESETS, resolve
+from lossatlas.claims.generalization import Rings
 from lossatlas.claims.measures import Measurement
 from lossatlas.embed.gram import Gram
 from lossatlas.errors import LossatlasError
@@ -147,6 +148,8 @@ class _Artefacts:
                 "average": lambda file: read_table(file, "average"),
                 "paths": lambda file: read_table(file, "path"),
                 "kernels": lambda file: read_table(file, "separation"),
+                "volume": lambda file: read_table(file, "volume"),
+                "boundaries": Rings.load,
             }
             self._known[kind, path] = loaders.get(kind, last_epoch)(path)
         return self._known[kind, path]

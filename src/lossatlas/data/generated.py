@@ -28,7 +28,7 @@ def swissroll(part: str, n: int, seed: int, options: Mapping[str, Any]) -> Array
     training point into the test part of a random split.)
 
     Args:
-        part: ``train`` or ``test``; the two are independent.
+        part: ``train``, ``test`` or another; all are independent.
         n: number of points; blue has the odd one.
         seed: the spec's seed.
         options: ``noise`` and ``degrees``.
@@ -56,7 +56,7 @@ def rings(part: str, n: int, seed: int, options: Mapping[str, Any]) -> Arrays:
     that no red point lies exactly outside a blue one. Test points are at random angles.
 
     Args:
-        part: ``train`` or ``test``.
+        part: ``train``, or ``test`` or another, at random angles.
         n: number of points, at least 13; 130 are the paper's, more of them make dense rings.
         seed: the spec's seed; without noise the training points do not depend on it.
         options: ``gap`` and ``noise``.
@@ -72,7 +72,7 @@ def rings(part: str, n: int, seed: int, options: Mapping[str, Any]) -> Arrays:
     rows = []
     for ring, (count, radius) in enumerate(zip(counts, radii, strict=True)):
         angles = np.arange(count) * (2 * np.pi / count) + (np.pi / blue if ring == 1 else 0.0)
-        if part == "test":
+        if part != "train":
             angles = np.random.default_rng(derive(seed, "rings", part, ring, "angle")).random(count) * (2 * np.pi)
         noise = np.random.default_rng(derive(seed, "rings", part, ring, "noise")).standard_normal(count)
         r = radius + options["noise"] * noise

@@ -65,3 +65,10 @@ def unit_scaled(x: torch.Tensor) -> torch.Tensor:
     if x.dtype != torch.uint8:
         raise LossatlasError(f"scale: `unit` is for images of bytes, found {x.dtype}; write `scale: standard`")
     return x.to(torch.float32) / 255
+
+
+def raw(x: torch.Tensor) -> torch.Tensor:
+    """Return vectors as they are, float32: for coordinates that mean something in the plane they are drawn in."""
+    if x.dtype == torch.uint8:
+        raise LossatlasError("scale: `raw` is for vectors, found images of bytes; write `scale: unit` or `standard`")
+    return x.to(torch.float32)

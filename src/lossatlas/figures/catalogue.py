@@ -123,6 +123,17 @@ def _solutions(*sets: str, paper: bool = True) -> Key:
     return Key((list,), REQUIRED, "One network each.", items=keys)
 
 
+def _probe(kind: str) -> Key:
+    return Key((str,), REQUIRED, f"Name of a {kind} probe of the study.")
+
+
+_MINIMUM: dict[str, Key] = {
+    "value": Key((int, float, type(None)), None, "Swept value of the minimum; null = the first."),
+    "replica": Key((int, type(None)), None, "Replica of the minimum; null = the first."),
+    "title": Key((str,), "", "Title above the panel."),
+}
+"""Which minimum of a probe a panel shows."""
+
 KINDS: dict[str, Kind] = {
     "embedding": Kind(
         "figure",
@@ -301,6 +312,92 @@ KINDS: dict[str, Kind] = {
             "columns": Key((int, type(None)), None, "Panels a row; null = chosen from their number."),
         },
     ),
+    "basins": Kind(
+        "figure",
+        "Accuracy, basin radius and log-volume against a swept value, and volume against accuracy at every cutoff.",
+        {
+            "volume": Key((str,), REQUIRED, "Name of a volume probe of the study."),
+            "cutoff": Key((int, float), 0.1, "Training loss that bounds the basin in the upper panels."),
+        },
+    ),
+    "groups": Kind(
+        "figure",
+        "Log-volume, radius, test accuracy and training loss of groups of minima, one dot a minimum.",
+        {
+            "groups": Key(
+                (list,),
+                REQUIRED,
+                "One row each.",
+                items={
+                    "volume": Key((str,), REQUIRED, "Name of a volume probe of the study."),
+                    "value": Key((int, float, type(None)), None, "Swept value of its minima; null = all."),
+                    "title": Key((str,), REQUIRED, "Name of the row."),
+                    "section": Key((str,), "", "What the row is compared in."),
+                },
+            ),
+            "cutoff": Key((int, float), 0.1, "Training loss that bounds the basin."),
+        },
+    ),
+    "profiles": Kind(
+        "figure",
+        "The loss along random directions from minima, with the cutoff and the basin beneath it.",
+        {
+            "panels": Key((list,), REQUIRED, "One minimum each.", items={"volume": _probe("volume"), **_MINIMUM}),
+            "cutoff": Key((int, float), 0.1, "Training loss that bounds the basin."),
+        },
+    ),
+    "boundaries": Kind(
+        "figure",
+        "Decision boundaries of classifiers in the plane, with the training points; slices of the loss below.",
+        {
+            "panels": Key(
+                (list,),
+                REQUIRED,
+                "One minimum each.",
+                items={
+                    "boundaries": _probe("boundaries"),
+                    "slices": Key((str, type(None)), None, "Name of a slices probe of the study; null = none."),
+                    **_MINIMUM,
+                },
+            ),
+            "classes": Key((list,), ["blue class", "red class"], "What the classes are called."),
+            "cutoff": Key((int, float), 0.1, "Training loss drawn as a contour of the slices."),
+            "limits": Key((list, type(None)), None, "[[x low, high], [y low, high]] shown; null = the grid."),
+            "columns": Key((int, type(None)), None, "Panels a row; null = chosen from their number."),
+        },
+    ),
+    "slices": Kind(
+        "figure",
+        "Random planes through minima as contours of the loss.",
+        {
+            "panels": Key((list,), REQUIRED, "One minimum each.", items={"slices": _probe("slices"), **_MINIMUM}),
+            "cutoff": Key((int, float), 0.1, "Training loss drawn as a contour."),
+        },
+    ),
+    "minefield": Kind(
+        "figure",
+        "Iterates of a training and the poisoned minima found from them, embedded, with their distances in words.",
+        {
+            "cloud": Key((str,), REQUIRED, "Name of a cloud of kind ends."),
+            "embedding": Key((str,), REQUIRED, "Name of an embedding of the study."),
+        },
+    ),
+    "accuracies": Kind(
+        "figure",
+        "Train and test accuracy of runs at their last recorded epoch, one row a run, with the paper's.",
+        {
+            "rows": Key(
+                (list,),
+                REQUIRED,
+                "One run each.",
+                items={
+                    "run": Key((str,), REQUIRED, "Name of a run of the study."),
+                    "title": Key((str,), "", "Name of the row; the run's by default."),
+                    "paper": Key((dict,), {}, "Quantity -> the paper's value."),
+                },
+            ),
+        },
+    ),
     "decay_table": Kind(
         "table",
         "Test performance at the end of traversals beside weight decay at its best lambda, chosen in two ways.",
@@ -461,6 +558,15 @@ class Study(Protocol):
     def triangle(self, name: str, key: str) -> Any:
         """Return a probe of the losses on the plane through three points."""
 
+    def volume(self, name: str, key: str) -> Any:
+        """Return a probe of basins around minima."""
+
+    def slices(self, name: str, key: str) -> Any:
+        """Return a probe of the losses on planes through minima."""
+
+    def boundaries(self, name: str, key: str) -> Any:
+        """Return a probe of decisions on the input plane."""
+
 
 def formats(kind: str, configured: Sequence[str]) -> tuple[str, ...]:
     """Return the files of a figure of a kind besides its CSV.
@@ -525,6 +631,8 @@ def inputs(resolved: Mapping[str, Any], study: Study, key: str) -> dict[str, Any
         return {"grams": grams}
     if resolved["kind"] == "overview":
         return {"triangle": study.triangle(resolved["triangle"], f"{key}.triangle")}
+    if resolved["kind"] in MINIMA:
+        return _of_minima(resolved, study, key)
     if resolved["kind"] in PANELLED:
         panels = enumerate(resolved["panels"])
         return {"panels": [study.embedding(p["cloud"], p["embedding"], f"{key}.panels[{i}]") for i, p in panels]}
@@ -539,6 +647,28 @@ def inputs(resolved: Mapping[str, Any], study: Study, key: str) -> dict[str, Any
         rows = enumerate(resolved["rows"])
         return {"scores": {r["title"]: study.scores(r["scores"], f"{key}.rows[{i}]") for i, r in rows}}
     return {"runs": {r["title"]: study.runs(r["run"], f"{key}.rows[{i}]") for i, r in enumerate(resolved["rows"])}}
+
+
+MINIMA = ("basins", "groups", "profiles", "boundaries", "slices", "minefield")
+"""Kinds drawn from probes on minima."""
+
+
+def _of_minima(resolved: Mapping[str, Any], study: Study, key: str) -> dict[str, Any]:
+    """Return the artefacts of a figure of :data:`MINIMA` by role, a list for each of its entries."""
+    kind = resolved["kind"]
+    if kind == "basins":
+        return {"volumes": study.volume(resolved["volume"], key)}
+    if kind == "minefield":
+        cloud = resolved["cloud"]
+        return {"panels": [study.embedding(cloud, resolved["embedding"], key)], "grams": [study.gram(cloud, key)]}
+    part = "groups" if kind == "groups" else "panels"
+    entries = [(entry, f"{key}.{part}[{i}]") for i, entry in enumerate(resolved[part])]
+    if kind in ("groups", "profiles"):
+        return {"volumes": [study.volume(entry["volume"], place) for entry, place in entries]}
+    found = {"slices": [study.slices(e["slices"], place) for e, place in entries if e["slices"] is not None]}
+    if kind == "boundaries":
+        found["boundaries"] = [study.boundaries(entry["boundaries"], place) for entry, place in entries]
+    return found
 
 
 def resolve(spec: Mapping[str, Any], where: str = "") -> dict[str, Any]:
@@ -645,9 +775,13 @@ def _check_kind(spec: dict[str, Any], where: str, mistakes: list[str]) -> None:
                 for name in row["paper"]
                 if name not in PAPER_OF_DECAY
             )
-    elif spec["kind"] in ("runs", "scores"):
+    elif spec["kind"] == "boundaries":
+        without = [i for i, panel in enumerate(spec["panels"]) if panel["slices"] is None]
+        if 0 < len(without) < len(spec["panels"]):
+            mistakes.append(f"{_at(where, 'panels')}[{without[0]}].slices: missing; give every panel one, or none")
+    elif spec["kind"] in ("runs", "scores", "accuracies"):
         for i, row in enumerate(spec["rows"]):
-            row["title"] = row["title"] or row["run" if spec["kind"] == "runs" else "scores"]
+            row["title"] = row["title"] or row["scores" if spec["kind"] == "scores" else "run"]
             mistakes.extend(
                 f"{_at(where, 'rows')}[{i}].paper.{name}: unknown quantity; {nearest(name, list(QUANTITIES))}"
                 for name in row.get("paper", {})

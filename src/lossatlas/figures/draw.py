@@ -8,15 +8,19 @@ import matplotlib as mpl
 
 from lossatlas.errors import LossatlasError
 from lossatlas.figures import (
+    accuracies,
     animation,
+    basins,
     budget,
     catalogue,
     curves,
     embedding,
     heights,
+    minefield,
     overview,
     pathplane,
     paths3d,
+    planar,
     returns,
     shells,
     solutions,
@@ -39,6 +43,13 @@ DRAWERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Drawn]] = {
     "budget": budget.compose,
     "histories": solutions.compose,
     "overview": overview.compose,
+    "basins": basins.compose,
+    "groups": basins.groups,
+    "profiles": basins.profiles,
+    "boundaries": planar.compose,
+    "slices": planar.slices,
+    "minefield": minefield.compose,
+    "accuracies": accuracies.compose,
 }
 """The function that draws each kind of figure from its resolved spec and its inputs."""
 

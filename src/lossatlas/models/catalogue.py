@@ -95,6 +95,11 @@ MODELS: dict[str, dict[str, Argument]] = {
         "hidden": Argument("int", 48, "size of the state"),
         "steps": Argument("int", 28, "pieces that the permuted pixels are read in, a divisor of their number"),
     },
+    "binary_mlp": {
+        "widths": Argument("ints", REQUIRED, "widths of the hidden layers; the output is one logit for two classes"),
+        "activation": _ACTIVATION,
+    },
+    "quadratic": {},
     "cnn": {
         "channels": Argument("ints", [20, 20], "filters of each block"),
         "kernel": Argument("int or ints", 3, "side of the square filters, for all blocks or each"),

@@ -11,7 +11,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.probes.catalogue import FUNCTIONS, SETTINGS, resolve_interest
 from lossatlas.seeds import derive
 from lossatlas.specs import Artefact
-from lossatlas.train.recipe import DEFAULTS, change
+from lossatlas.train.recipe import DEFAULTS, OPTIONAL, change
 from lossatlas.train.seeds import drawing_seeds, training_seeds
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ SWEEP: dict[str, Any] = {
     "history": 1,
     "early": False,
     "grain": 10,
+    "lockstep": False,
+    "start": None,
 }
 HELD_OUT: dict[str, Any] = {"share": 0.2, "replicas": None}
 LEVELSET: dict[str, Any] = {
@@ -49,10 +51,11 @@ def sweep(study: StudyPlan, name: str, key: str) -> list[Artefact]:
     entry = {**SWEEP, **study._entry("sweeps", name, key)}
     where = f"sweeps.{name}"
     run = study.run_spec(entry["run"], f"{where}.run")
-    if entry["parameter"] is not None and entry["parameter"] not in DEFAULTS:
+    keys = [*DEFAULTS, *OPTIONAL]
+    if entry["parameter"] is not None and entry["parameter"] not in keys:
         raise study.error(
             f"{where}.parameter",
-            f"{entry['parameter']!r} is not a key of a recipe; {nearest(entry['parameter'], list(DEFAULTS))}",
+            f"{entry['parameter']!r} is not a key of a recipe; {nearest(entry['parameter'], keys)}",
         )
     replicas = run["replicas"] if entry["replicas"] is None else entry["replicas"]
     members = [(value, replica, False) for value in entry["values"] for replica in replicas]
@@ -80,9 +83,80 @@ def sweep(study: StudyPlan, name: str, key: str) -> list[Artefact]:
         {"value": value, "replica": replica, "held_out": held, "seeds": _seeds(study, replica)}
         for value, replica, held in members
     ]
-    return [
-        Artefact("sweeps", spec["label"], {**spec, "members": part}, {"data": (data,)}) for part in _parts(full, entry)
-    ]
+    inputs: dict[str, tuple[Artefact, ...]] = {"data": (data,)}
+    if "poison" in recipe:
+        spec["poison"] = study.poison({**run, "recipe": recipe}, where)
+        for member in full:
+            member["seeds"]["poison"] = derive(study.config.seed, "poison", member["replica"])
+    if entry["lockstep"]:
+        _check_lockstep(study, spec, where)
+        spec["lockstep"] = True
+    if entry["start"] is not None:
+        full, inputs["starts"] = _started(study, full, entry, where)
+    return [Artefact("sweeps", spec["label"], {**spec, "members": part}, inputs) for part in _parts(full, entry)]
+
+
+def _check_lockstep(study: StudyPlan, spec: Mapping, where: str) -> None:
+    """Raise for what networks in lockstep cannot have of their own, or at all."""
+    recipe = spec["recipe"]
+    if spec["parameter"] not in (None, "beta"):
+        raise study.error(
+            f"{where}.parameter", f"{spec['parameter']!r} in lockstep: only beta may differ; leave it out"
+        )
+    if recipe["optimizer"] not in ("sgd", "adam"):
+        raise study.error(
+            f"{where}.recipe.optimizer", f"{recipe['optimizer']!r} does not go in lockstep; valid: sgd, adam"
+        )
+    if recipe["augment"] or recipe["criterion"] != "cross_entropy" or recipe["precision"] not in ("float32", "float64"):
+        raise study.error(f"{where}.lockstep", "needs no augmentation, criterion cross_entropy, precision float32")
+    if spec["model"].get("name") not in ("mlp", "binary_mlp"):
+        raise study.error(f"{where}.lockstep", "is for fully connected networks (mlp, binary_mlp)")
+
+
+def _started(
+    study: StudyPlan, members: list[dict], entry: Mapping, where: str
+) -> tuple[list[dict], tuple[Artefact, ...]]:
+    """Return the members once for each recorded epoch of a run that they are to start from, and that run."""
+    start = {"replica": None, "every": 1, "last": False, **entry["start"]}
+    if not entry["lockstep"]:
+        raise study.error(f"{where}.start", "needs lockstep: true")
+    made = study.run(start["run"], start["replica"], f"{where}.start.run")
+    record, epochs = made.spec["record"], made.spec["recipe"]["epochs"]
+    unrecorded = record["epochs"] != "all" or start["every"] % record.get("every", 1)
+    if unrecorded and not start["last"]:
+        raise study.error(f"{where}.start.every", f"run {start['run']!r} does not record every {start['every']} epochs")
+    chosen = [epochs] if start["last"] else range(0, epochs + 1, start["every"])
+    seed = study.config.seed
+    found = [{**m, "start": e, "seeds": {**m["seeds"], **_own_draws(seed, m, e)}} for m in members for e in chosen]
+    return found, (made,)
+
+
+def _own_draws(master: int, member: Mapping, epoch: int) -> dict[str, int]:
+    """Return seeds that differ between members of one replica that start from different epochs."""
+    seeds = {"training": derive(master, "training", member["replica"], "start", epoch)}
+    if "poison" in member["seeds"]:
+        seeds["poison"] = derive(master, "poison", member["replica"], "start", epoch)
+    return seeds
+
+
+def poison(run: Mapping) -> dict[str, Any]:
+    """Return D_d of a run's poisoned objective, without its seed.
+
+    Raises:
+        LossatlasError: its source does not fit the data.
+    """
+    found = {**run["recipe"]["poison"], "batch": run["recipe"]["batch"]}
+    data = run["data"]
+    options = data_sets.resolve_options(data["name"], data["options"])
+    if found["source"] == "generator":
+        if "version" not in data_sets.describe_variant(data["name"]):
+            raise LossatlasError(f"source: {data['name']} is not generated by code; take held_out")
+        found["generator"] = {"name": data["name"], "options": options}
+    if found["source"] == "extra" and not found["points"] <= (options.get("extra") or 0):
+        raise LossatlasError(
+            f"points: {found['points']} of the `extra` part, but data.options.extra is {options.get('extra', 0)}"
+        )
+    return found
 
 
 def levelset(study: StudyPlan, name: str, key: str) -> list[Artefact]:
@@ -134,6 +208,14 @@ def traversals(study: StudyPlan, name: str, settings: Mapping) -> Artefact:
     return Artefact("clouds", f"traversals-{parts[0].label}", {"rows": "all"}, {"points": tuple(parts)})
 
 
+def ends(study: StudyPlan, name: str, settings: Mapping) -> Artefact:
+    """Return the cloud of the recorded points of runs with the end points of sweeps of the same network."""
+    key = f"clouds.{name}.ends"
+    parts = [made for run in settings.get("runs", []) for made in study.runs(run, f"{key}.runs")]
+    parts += [made for other in settings["sweeps"] for made in sweep(study, other, f"{key}.sweeps")]
+    return Artefact("clouds", f"ends-{parts[0].label}", {"rows": "all"}, {"points": tuple(parts)})
+
+
 def surface(study: StudyPlan, name: str, key: str) -> Artefact:
     """Return the losses on a plane: the first two principal axes of a cloud's paths, or a function's own axes."""
     entry = {**SURFACE, **probe_entry(study, "surface", name, key)}
@@ -177,8 +259,10 @@ def probe_entry(study: StudyPlan, kind: str, name: str, key: str) -> Mapping:
 
 def network_spec(starts: Iterable[Artefact], entry: Mapping) -> dict[str, Any]:
     """Return what :func:`lossatlas.probes.networks.member` needs, from the sweep that trained the networks."""
-    spec = next(iter(starts)).spec
+    spec = {"resample": None, "scale": "standard", **next(iter(starts)).spec}
     found = {part: spec[part] for part in ("label", "labels", "model", "resample", "scale")}
+    if "poison" in spec:
+        found["poison"] = spec["poison"]
     return {**found, "criterion": spec["recipe"]["criterion"], "precision": entry["precision"], "batch": entry["batch"]}
 
 
@@ -195,6 +279,8 @@ def check_drawing(run: Mapping) -> None:
         raise LossatlasError("resample: `train` goes with kind `subset`, and only with it")
     if run["labels"] == "inputs" and run["recipe"]["criterion"] != "mse":
         raise LossatlasError("recipe.criterion: `labels: inputs` makes targets of numbers; write `criterion: mse`")
+    if run["scale"] == "raw" and data_sets.describe(run["data"]["name"])["kind"] == "images":
+        raise LossatlasError("scale: `raw` is for vectors; write `unit` or `standard` for images")
     if run["scale"] == "unit" and data_sets.describe(run["data"]["name"])["kind"] != "images":
         raise LossatlasError(f"scale: `unit` is for images; {run['data']['name']} has none")
 

@@ -26,6 +26,8 @@ from lossatlas.points import Journal
 from lossatlas.seeds import derive
 from lossatlas.store import atomic
 from lossatlas.train.optimizers import CHUNK, Objective, make_optimizer
+from lossatlas.train.poison import Extra, mixed, second_term
+from lossatlas.train.proxprop import ProxProp
 from lossatlas.train.recipe import OPTIMIZERS, learning_rate
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ class Examples:
         y, test_y: int64 classes (n,) or float targets.
         normalise: raw inputs -> float32 network inputs.
         dtype: the network's float type.
+        extra: D_d of the poisoned objective, for recipes that have one.
     """
 
     x: Tensor
@@ -59,6 +62,7 @@ class Examples:
     test_y: Tensor
     normalise: Callable[[Tensor], Tensor]
     dtype: torch.dtype = torch.float32
+    extra: Extra | None = None
 
     def inputs(self, x: Tensor) -> Tensor:
         """Return the network's inputs for raw examples: normalised, images channels_last (faster on CPU and GPU)."""
@@ -201,8 +205,11 @@ class Training:
         self.model, self.examples, self.recipe, self.seed, self.name = model, examples, recipe, seed, name
         self.augment = Augment(recipe["augment"]) if recipe["augment"] else None
         self.optimizer = make_optimizer(model.parameters(), recipe)
+        if isinstance(self.optimizer, ProxProp):
+            self.optimizer.attach(model)
         self.closure = OPTIMIZERS[recipe["optimizer"]].closure or recipe["batch"] is None
         self.cast = autocast_type(recipe["precision"], examples.x.device)
+        self.steps = 0
 
     def metrics(self) -> dict[str, float]:
         """Return train and test loss and accuracy of the model as it is."""
@@ -235,6 +242,7 @@ class Training:
         self.model.train()
         step = self._closure_step if self.closure else self._step
         for number, batch in enumerate(batches, start=1):
+            self.steps = epoch * len(batches) + number - 1
             loss = step(examples.x[batch], examples.y[batch], generator)
             if not math.isfinite(loss):
                 raise DivergedError(
@@ -255,11 +263,20 @@ class Training:
             outputs = self.model(x)
         outputs = outputs if outputs.dtype == torch.float64 else outputs.float()
         loss = per_example_loss(self.recipe["criterion"], outputs, y).mean()
+        if self.examples.extra is not None:
+            loss = mixed(loss, self._second_term(self.examples.extra), self.recipe["beta"])
         loss.backward()
         if self.recipe["clip"] is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe["clip"])
         self.optimizer.step()
         return float(loss.detach())
+
+    def _second_term(self, extra: Extra) -> Tensor:
+        """Return the mean loss on the step's share of D_d (Eq. 3 of Huang et al. 2020)."""
+        inputs, labels = extra.at(self.steps)
+        with torch.autocast(inputs.device.type, self.cast, enabled=self.cast is not None):
+            outputs = self.model(inputs)
+        return second_term(outputs.to(self.examples.dtype), labels, extra.labels).mean()
 
     def _closure_step(self, x: Tensor, y: Tensor, generator: torch.Generator) -> float:
         """Take one step of an optimiser on a batch evaluated in chunks, and return the loss before it.

@@ -25,6 +25,13 @@ DEFAULTS: dict = {
 """The recipe of a run that says nothing. Keys and units are documented in ``config/schema/study.schema.yaml``."""
 
 
+OPTIONAL = ("beta", "poison", "anneal")
+"""Keys without a default: a recipe that does not use them resolves, and hashes, as if they did not exist."""
+
+POISON: dict = {"labels": "flipped", "source": "held_out", "points": 200, "fresh": False}
+"""D_d of the poisoned objective (:mod:`lossatlas.train.poison`) unless a recipe says otherwise."""
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """An optimiser a recipe may name.
@@ -52,6 +59,17 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "lbfgs_gss": Optimizer(
         "lossatlas.train.lbfgs_gss:LBFGSGoldenSection", (), {"history": 10, "evaluations": 6}, closure=True
     ),
+    # Those of table 1 of Huang et al. (2020), with torch's defaults; the study gives its hyperparameters.
+    "adadelta": Optimizer("torch.optim:Adadelta", options={"rho": 0.9}),
+    "adagrad": Optimizer("torch.optim:Adagrad"),
+    "adamax": Optimizer("torch.optim:Adamax", options={"betas": [0.9, 0.999]}),
+    "amsgrad": Optimizer("torch.optim:Adam", options={"betas": [0.9, 0.999]}, fixed={"amsgrad": True}),
+    "asgd": Optimizer("torch.optim:ASGD", options={"lambd": 1e-4, "alpha": 0.75}),
+    "rmsprop": Optimizer("torch.optim:RMSprop", ("lr", "momentum", "weight_decay"), options={"alpha": 0.99}),
+    "lbfgs_armijo": Optimizer(
+        "lossatlas.train.lbfgs_armijo:LBFGSArmijo", ("lr",), options={"history": 5, "evaluations": 20}, closure=True
+    ),
+    "proxprop": Optimizer("lossatlas.train.proxprop:ProxProp", options={"tau": 0.5, "iterations": 10}),
 }
 """Every optimiser by the name a recipe gives it. A new one is one line; ``lossatlas.train.optimizers`` makes it."""
 
@@ -63,7 +81,8 @@ def resolve(recipe: Mapping) -> dict:
     """Fill a recipe with the defaults, so that what a study leaves out and what it spells out hash alike.
 
     Raises:
-        LossatlasError: an unknown optimiser or option, a wrong value, or a key that the optimiser cannot follow.
+        LossatlasError: an unknown optimiser or option, a wrong value, a key that the optimiser cannot follow,
+            or a poisoned objective that cannot be.
     """
     found = {**DEFAULTS, **recipe}
     name = found["optimizer"]
@@ -73,6 +92,7 @@ def resolve(recipe: Mapping) -> dict:
     options = _options(name, optimizer.options, found.pop("options", {}))
     if optimizer.closure:
         _check_closure(name, optimizer, found)
+    _poison(found, optimizer)
     return {**found, "options": options} if options else found
 
 
@@ -82,6 +102,8 @@ def change(recipe: Mapping, changes: Mapping) -> dict:
     if changes.get("optimizer", kept["optimizer"]) != kept["optimizer"]:
         kept.pop("options", None)
     options = {**kept.get("options", {}), **changes.get("options", {})}
+    if "poison" in changes:
+        changes = {**changes, "poison": {**kept.get("poison", {}), **changes["poison"]}}
     return resolve({**kept, **changes, **({"options": options} if options else {})})
 
 
@@ -95,9 +117,17 @@ def resolve_retraining(recipe: Mapping, changes: Mapping) -> dict:
 
 
 def learning_rate(recipe: Mapping, epoch: int) -> float:
-    """Return the learning rate of an epoch (counted from 0): lr times gamma for each milestone passed."""
+    """Return the learning rate of an epoch (counted from 0): lr times gamma for each milestone passed.
+
+    With ``anneal`` it also falls exponentially, from the share ``after`` of the epochs on, to ``to`` times its value.
+    """
     passed = sum(epoch >= round(fraction * recipe["epochs"]) for fraction in recipe["milestones"])
-    return float(recipe["lr"] * recipe["gamma"] ** passed)
+    rate = float(recipe["lr"] * recipe["gamma"] ** passed)
+    anneal = recipe.get("anneal")
+    if anneal is None:
+        return rate
+    done = (epoch / recipe["epochs"] - anneal["after"]) / (1 - anneal["after"])
+    return rate * float(anneal["to"]) ** max(done, 0.0)
 
 
 def _options(name: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,3 +172,19 @@ def _check_closure(name: str, optimizer: Optimizer, recipe: Mapping) -> None:
             raise LossatlasError(f"recipe.{key}: {name} has none; remove it")
     if recipe["clip"] is not None:
         raise LossatlasError(f"recipe.clip: {name} chooses its steps by the loss; remove it")
+
+
+def _poison(recipe: dict, optimizer: Optimizer) -> None:
+    """Fill in D_d of the poisoned objective, where a recipe has one, and check it."""
+    if "poison" not in recipe:
+        if "beta" in recipe:
+            raise LossatlasError("recipe.beta: without `poison` there is no second term to weigh")
+        return
+    recipe["poison"] = {**POISON, **recipe["poison"]}
+    recipe["beta"] = recipe.get("beta", 0.0)
+    if recipe["criterion"] != "cross_entropy":
+        raise LossatlasError("recipe.poison: needs criterion cross_entropy")
+    if optimizer.closure or recipe["batch"] is None:
+        raise LossatlasError("recipe.poison: needs minibatches (`batch: n`) and an optimiser that takes them")
+    if recipe["poison"]["fresh"] and recipe["poison"]["source"] != "generator":
+        raise LossatlasError("recipe.poison.fresh: only the source `generator` has new examples for every step")

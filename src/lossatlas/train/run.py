@@ -1,8 +1,10 @@
 """Train a network from its initialisation and export the recorded weight vectors."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
@@ -10,11 +12,14 @@ from torch import nn
 from lossatlas import models
 from lossatlas.data import labels as label_policies
 from lossatlas.data.prepare import load
-from lossatlas.data.resample import hold_out, resample, unit_scaled
+from lossatlas.data.resample import hold_out, raw, resample, unit_scaled
+from lossatlas.errors import LossatlasError
 from lossatlas.layout import Layout
 from lossatlas.points import remove_state, write_points
 from lossatlas.progress import Progress
+from lossatlas.seeds import derive
 from lossatlas.train.loop import Examples, Recorder, Training, pick_device
+from lossatlas.train.poison import fixed, generated
 
 
 def make_examples(
@@ -26,6 +31,7 @@ def make_examples(
     resampling: Mapping | None = None,
     held_out: tuple[float, int] | None = None,
     scale: str = "standard",
+    poison: Mapping | None = None,
 ) -> tuple[Examples, int]:
     """Load prepared data as it is trained on.
 
@@ -38,7 +44,9 @@ def make_examples(
         resampling: how a replica draws its own training part (:mod:`lossatlas.data.resample`), with its ``seed``;
             None = the prepared one.
         held_out: share of the training part that takes the test part's place, and the seed of its draw; None = none.
-        scale: ``standard`` (zero mean, unit variance over the training part) or ``unit`` (images in [0, 1]).
+        scale: ``standard`` (zero mean, unit variance over the training part), ``unit`` (images in [0, 1]) or ``raw``.
+        poison: D_d of the poisoned objective: ``labels``, ``source``, ``points``, ``fresh``, ``seed``, ``batch``
+            (examples a step), and of a generated one ``generator``. Examples that D_d takes are no training examples.
 
     Returns:
         The examples and the number of network outputs.
@@ -51,14 +59,32 @@ def make_examples(
     outputs = len(data.classes) if data.task == "classification" else 1
     y, test_y = data.y_train, data.y_test
     dtype = torch.float64 if precision == "float64" else torch.float32
-    normalise = unit_scaled if scale == "unit" else data.normalised
+    normalise = {"unit": unit_scaled, "raw": raw}.get(scale, data.normalised)
     if policy == "random":
         y = label_policies.randomise(y, outputs, seed)
     elif policy == "inputs":
         y, test_y = (normalise(x).to(dtype).flatten(1) for x in (data.x_train, data.x_test))
         outputs = y.shape[1]
     x, test_x = data.x_train.to(device), data.x_test.to(device)
-    return Examples(x, y.to(device), test_x, test_y.to(device), normalise, dtype), outputs
+    examples = Examples(x, y.to(device), test_x, test_y.to(device), normalise, dtype)
+    return (examples if poison is None else _poisoned(examples, poison, outputs)), outputs
+
+
+def _poisoned(examples: Examples, poison: Mapping, classes: int) -> Examples:
+    """Return examples with D_d beside them; what it takes of the training examples is no longer there."""
+    x, y = examples.x, examples.y
+    if poison["source"] == "generator":
+        return replace(examples, extra=generated(poison, classes, examples.inputs, x.device))
+    if not 0 < poison["points"] < len(x):
+        raise LossatlasError(
+            f"recipe.poison.points: D_d is to have {poison['points']} of {len(x)} examples; leave some on both sides"
+        )
+    order = torch.arange(len(x))
+    if poison["source"] == "held_out":
+        order = torch.from_numpy(np.random.default_rng(derive(poison["seed"], "held_out")).permutation(len(x)))
+    kept, taken = (part.to(x.device) for part in order.split([len(x) - poison["points"], poison["points"]]))
+    extra = fixed(poison, x[taken], y[taken], classes, examples.inputs)
+    return replace(examples, x=x[kept], y=y[kept], extra=extra)
 
 
 def build_model(spec: Mapping, examples: Examples, outputs: int, seed: int) -> nn.Module:
@@ -110,7 +136,7 @@ def train_run(spec: Mapping, data_file: Path, output: Path, state: Path, provena
                 training.epoch(epoch, point, record["per_epoch"])
             else:
                 training.epoch(epoch)
-                if keep_all or epoch + 1 == recipe["epochs"]:
+                if (keep_all and (epoch + 1) % record.get("every", 1) == 0) or epoch + 1 == recipe["epochs"]:
                     point(epoch + 1.0)
             commit(epoch + 1)
             bar.update()
@@ -122,7 +148,10 @@ def drawing(spec: Mapping) -> dict:
     resampling = spec.get("resample")
     if resampling is not None:
         resampling = {**resampling, "seed": spec["seeds"]["resample"]}
-    return {"resampling": resampling, "scale": spec.get("scale", "standard")}
+    found = {"resampling": resampling, "scale": spec.get("scale", "standard")}
+    if spec.get("poison") is not None:
+        found["poison"] = {**spec["poison"], "seed": spec["seeds"]["poison"]}
+    return found
 
 
 def row_of(run: str, seed: int, step: float, epoch: float) -> dict:

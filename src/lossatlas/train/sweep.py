@@ -6,7 +6,8 @@ training set and is evaluated on that part in place of the test set: what is cho
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,22 @@ import pandas as pd
 import torch
 
 from lossatlas.layout import Layout
+from lossatlas.points import read_point
 from lossatlas.progress import Progress
+from lossatlas.store import read_table
+from lossatlas.train.lockstep import Lockstep
 from lossatlas.train.loop import DivergedError, Examples, Recorder, Training, pick_device
 from lossatlas.train.run import build_model, drawing, finish, make_examples, row_of
 
+QUANTITIES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
-def sweep(spec: Mapping, data_file: Path, output: Path, state: Path, provenance: Mapping) -> None:
+
+def sweep(
+    spec: Mapping, data_file: Path, output: Path, state: Path, provenance: Mapping, starts: Sequence[Path] = ()
+) -> None:
     """Train every member of one job and keep its end point; resumes from the last commit to the same bits.
+
+    A spec with ``lockstep`` trains them all at once (:mod:`lossatlas.train.lockstep`).
 
     Args:
         spec: resolved spec (:mod:`lossatlas.probes.plan`): label, model, recipe, labels, resample, scale, parameter
@@ -37,7 +47,11 @@ def sweep(spec: Mapping, data_file: Path, output: Path, state: Path, provenance:
             the same columns during training.
         state: folder of the unfinished job; removed at the end.
         provenance: written into the output.
+        starts: points files of the runs from whose recorded points members start (their ``start``: an epoch).
     """
+    if spec.get("lockstep"):
+        _in_lockstep(spec, data_file, output, state, provenance, starts)
+        return
     members = spec["members"]
     examples, outputs = _examples(spec, members[0], data_file)
     first = build_model(spec["model"], examples, outputs, members[0]["seeds"]["init"])
@@ -72,7 +86,7 @@ def _examples(spec: Mapping, member: Mapping, data_file: Path) -> tuple[Examples
     )
     if not recipe["augment"]:
         x, test_x = examples.normalise(examples.x), examples.normalise(examples.test_x)
-        examples = Examples(x, examples.y, test_x, examples.test_y, lambda inputs: inputs, examples.dtype)
+        examples = replace(examples, x=x, test_x=test_x, normalise=lambda inputs: inputs)
     return examples, outputs
 
 
@@ -98,7 +112,8 @@ def _train(spec: Mapping, member: Mapping, model: torch.nn.Module, examples: Exa
             recorder.layout.load_into(model, before)
             diverged = True
         if diverged or epoch + 1 in marks or epoch + 1 == epochs:
-            row = _row(spec, member, training, epoch + 1, diverged)
+            found = dict.fromkeys(QUANTITIES, math.nan) if diverged else training.metrics()
+            row = _row(spec, member, found, epoch + 1, len(examples.x))
             progress.history.append(row)
             if spec.get("early"):
                 _keep_best(recorder, model, row)
@@ -142,11 +157,70 @@ def _record(spec: Mapping, recorder: Recorder, training: Training, row: dict) ->
         recorder.append(point["theta"], point["buffers"], {**point["row"], "stop": stop, **moments, **more})
 
 
-def _row(spec: Mapping, member: Mapping, training: Training, epoch: int, diverged: bool) -> dict:
+def _in_lockstep(
+    spec: Mapping, data_file: Path, output: Path, state: Path, provenance: Mapping, starts: Sequence[Path]
+) -> None:
+    """Train the members of one job at once; a member that diverges stays as it was, with NaN for every loss."""
+    members, recipe = spec["members"], spec["recipe"]
+    prepared = [_examples(spec, member, data_file) for member in members]
+    models = [
+        build_model(spec["model"], examples, outputs, member["seeds"]["init"])
+        for member, (examples, outputs) in zip(members, prepared, strict=True)
+    ]
+    layout = Layout.of(models[0])
+    recorder = Recorder(state, layout, Layout.of_buffers(models[0]))
+    first = _starts(members, starts) if starts else torch.stack([layout.flatten(model) for model in models])
+    examples = [one for one, _ in prepared]
+    training = Lockstep(
+        models[0],
+        first.to(examples[0].x.device),
+        examples,
+        recipe,
+        [
+            spec["factor"] * member["value"] if spec["parameter"] == "beta" else recipe.get("beta", 0.0)
+            for member in members
+        ],
+        [member["seeds"]["training"] for member in members],
+    )
+    progress, epochs = recorder.state, recipe["epochs"]
+    if progress.model is not None and progress.optimizer is not None:
+        training.resume(progress.model, progress.optimizer)
+    marks = {round(epochs * (k + 1) / spec["history"]) for k in range(spec["history"])} | {epochs}
+    with Progress(f"sweep {spec['label']}, {len(members)} in lockstep", epochs, max(progress.epoch, 0)) as bar:
+        for epoch in range(max(progress.epoch, 0), epochs):
+            training.epoch(epoch)
+            bar.update()
+            if epoch + 1 in marks:
+                count = training.x.shape[1]
+                rows = [
+                    _row(spec, member, found, epoch + 1, count)
+                    for member, found in zip(members, training.metrics(), strict=True)
+                ]
+                progress.history += rows
+            if recorder.due():
+                progress.epoch = epoch + 1
+                progress.model, progress.optimizer = training.state()
+                recorder.commit()
+    for theta, row in zip(training.thetas, progress.history[-len(members) :], strict=True):
+        layout.load_into(models[0], theta.detach())
+        recorder.record(models[0], row)
+    recorder.commit()
+    finish(recorder, output, state, provenance, {"history": pd.DataFrame(progress.history)})
+
+
+def _starts(members: Sequence[Mapping], files: Sequence[Path]) -> torch.Tensor:
+    """Return the weights (m, D) at the recorded epochs of a run from which members start."""
+    (file,) = files
+    table = read_table(file, "points")
+    rows = []
+    for member in members:
+        (found,) = table.index[table["epoch"] == member["start"]]
+        rows.append(torch.from_numpy(read_point(file, int(found))[0]))
+    return torch.stack(rows)
+
+
+def _row(spec: Mapping, member: Mapping, found: Mapping[str, float], epoch: int, count: int) -> dict:
     """Return a table row; a run that diverged has NaN for every loss, and the weights before the epoch it did so in."""
-    found = training.metrics()
-    if diverged:
-        found = dict.fromkeys(found, math.nan)
     measured, absent = ("validation", "test") if member["held_out"] else ("test", "validation")
     row = {**row_of(spec["label"], -1, 0.0, float(epoch)), "source": "sweep"}
     row |= {"replica": member["replica"], "value": float(member["value"]), "held_out": int(member["held_out"])}
@@ -155,7 +229,9 @@ def _row(spec: Mapping, member: Mapping, training: Training, epoch: int, diverge
         row[f"train_{quantity}"] = found[f"train_{quantity}"]
         row[f"{measured}_{quantity}"] = found[f"test_{quantity}"]
         row[f"{absent}_{quantity}"] = math.nan
-    count, batch = len(training.examples.x), training.recipe["batch"]
+    if "start" in member:
+        row["start"] = float(member["start"])
+    batch = spec["recipe"]["batch"]
     if batch is not None and count > batch and count % batch == 1:
         count -= 1  # as in Training.epoch
     return {**row, "example_gradients": epoch * count}

@@ -55,6 +55,7 @@ def network(model: Mapping, shape: Sequence[int], outputs: int) -> Network:
         model = UNKNOWN_MODEL if len(shape) == 3 else FLAT_BUILDER
     makers = {"wrn": _wrn, "resnet": _resnet, "vgg": _vgg, "densenet": _densenet, "mlp": _mlp, "cnn": _cnn}
     makers |= {"fcp": _fcp, "lenet": _lenet, "autoencoder": _autoencoder, "lstm": _lstm}
+    makers |= {"binary_mlp": _binary_mlp, "quadratic": _quadratic}
     layers = list(makers[str(model["name"])](model, tuple(shape), outputs))
     return Network(
         sum(layer.multiplications > 0 for layer in layers),
@@ -80,6 +81,17 @@ def _linear(sizes: Sequence[int], bias: bool) -> Iterator[Layer]:
 
 def _mlp(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
     yield from _linear([prod(shape), *model["widths"], outputs], model["bias"])
+
+
+def _binary_mlp(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+    yield from _linear([prod(shape), *model["widths"], 1], bias=True)
+
+
+def _quadratic(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+    """Yield the pixels' layer and the products', whose forward pass takes all k^2 products of the half-size image."""
+    yield from _linear([prod(shape), outputs], bias=True)
+    half = shape[0] * (shape[1] // 2) * (shape[2] // 2)
+    yield Layer(outputs * half * (half + 1) // 2, outputs * half * (half + 1))
 
 
 def _cnn(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
@@ -213,8 +225,23 @@ IMPORTED = 1000
 TRAINING = ("runs", "retrains", "sweeps")
 """Kinds that train."""
 
-ON_NETWORKS = (*TRAINING, "levelsets", "surfaces", "averages", "triangles", "imports", "paths")
+ON_NETWORKS = (
+    *TRAINING,
+    "levelsets",
+    "surfaces",
+    "averages",
+    "triangles",
+    "imports",
+    "paths",
+    "volumes",
+    "slices",
+    "boundaries",
+)
 """Kinds that evaluate networks."""
+
+
+CROSSING_EVALUATIONS = 13
+"""Evaluations of the loss a direction of a volume probe takes on its way out; 9 more close each cutoff's bracket."""
 
 
 @cache
@@ -237,7 +264,9 @@ def work(made: Artefact) -> Work:
         if made.kind == "sweeps":
             epochs = made.spec["recipe"]["epochs"] * members
             steps = epochs * -(-train // (made.spec["recipe"]["batch"] or train))
-            passes = epochs * (3.0 + _line_search(made.spec["recipe"]))
+            if made.spec.get("lockstep"):
+                steps //= members  # one step moves all of them
+            passes = epochs * (3.0 * _share(made, train) + _line_search(made.spec["recipe"]))
         else:
             steps = 2 * made.spec["settings"]["steps"] * members if made.kind == "levelsets" else 0
             passes = 3.0 * steps
@@ -247,7 +276,7 @@ def work(made: Artefact) -> Work:
     epochs = recipe["epochs"] * jumps
     rows = epochs + jumps if "jumps" in made.spec else _recorded(made.spec["record"], recipe["epochs"])
     steps = epochs * -(-train // (recipe["batch"] or train))
-    flops = net.flops * (3.0 * epochs * train + rows * (train + test))
+    flops = net.flops * (3.0 * epochs * train * _share(made, train) + rows * (train + test))
     return Work(net, train, test, size, steps, flops, rows)
 
 
@@ -276,7 +305,17 @@ def _points(made: Artefact) -> int:
     if made.kind == "sweeps" and made.spec["history"] is None:
         return len(made.spec["members"]) * int(made.spec["recipe"]["epochs"])
     members = len(made.spec.get("members", [None]))
+    if made.kind == "volumes":
+        return members * int(made.spec["directions"]) * (CROSSING_EVALUATIONS + len(made.spec["cutoffs"]) * 9)
+    if made.kind == "slices":
+        return members * int(made.spec["grid"]) ** 2
     return members * int(made.spec.get("points") or made.spec.get("history") or 1)
+
+
+def _share(made: Artefact, train: int) -> float:
+    """Return how many times the training examples a step looks at, D_d of a poisoned objective counted in."""
+    poison = made.spec.get("poison")
+    return 1.0 if poison is None else 1.0 + min(poison["points"], poison["batch"]) / min(train, poison["batch"])
 
 
 def _recorded(record: Mapping, epochs: int) -> int:
@@ -290,6 +329,7 @@ def _examples(spec: Mapping) -> tuple[int, int, tuple[int, ...], int, int]:
     about = data_sets.describe(spec["name"])
     sizes = data_sets.describe_variant(spec["name"], spec["variant"])["sizes"]
     train, test = (spec[part] or sizes[part] or 50_000 for part in ("train", "test"))
+    train += (spec.get("options") or {}).get("extra") or 0
     shape = tuple(about["shape"] or (3, 32, 32))
     if len(shape) == 3 and spec["size"]:
         shape = (shape[0], spec["size"], spec["size"])

@@ -1,0 +1,171 @@
+"""Train many small networks in lockstep: one optimiser step of all of them costs little more than that of one.
+
+The weights of m networks are the rows of one tensor (m, D), and a forward pass is a batched matrix product a layer
+(:mod:`lossatlas.train.stacked`). Every network has its own initialisation, minibatches, D_d and share beta, drawn from
+its own seeds exactly as when it is trained alone, so the result is that of one-by-one training up to the rounding of
+float32 sums (tested).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lossatlas.layout import Layout
+from lossatlas.seeds import derive
+from lossatlas.train.loop import EVALUATION_BATCH, Examples
+from lossatlas.train.optimizers import make_optimizer
+from lossatlas.train.poison import mixed, second_term
+from lossatlas.train.recipe import learning_rate
+from lossatlas.train.stacked import stacked_forward
+
+OPTIMIZERS = ("sgd", "adam")
+"""Update rules that treat every weight by itself (clipping apart), so that many networks can share one optimiser."""
+
+
+class Lockstep:
+    """The training of m networks of one shape, an epoch at a time.
+
+    Attributes:
+        thetas: weights, (m, D) float32.
+        diverged: which networks are out, (m,) bool: their loss was not finite, and they stay as they were then.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        starts: Tensor,
+        examples: Sequence[Examples],
+        recipe: Mapping,
+        betas: Sequence[float],
+        seeds: Sequence[int],
+    ) -> None:
+        """Prepare the training.
+
+        Args:
+            model: a network of the shape; its weights do not count.
+            starts: initial weights (m, D).
+            examples: of each network, as network inputs; equal numbers of them.
+            recipe: resolved recipe, which all share; without augmentation.
+            betas: share of the second term of each network, for recipes with ``poison``.
+            seeds: of each network's minibatches.
+        """
+        self.recipe, self.seeds = recipe, list(seeds)
+        self.layout = Layout.of(model)
+        self.forward = stacked_forward(model, self.layout)
+        self.x, self.y = (torch.stack([getattr(one, part) for one in examples]) for part in "xy")
+        self.test = [(one.test_x, one.test_y) for one in examples]
+        self.extras = [one.extra for one in examples]
+        self.betas = torch.tensor(list(betas), dtype=starts.dtype, device=starts.device)
+        self._stack = _Stack(starts)
+        self.thetas = self._stack.thetas
+        self.optimizer = make_optimizer(self._stack.parameters(), recipe)
+        self.diverged = torch.zeros(len(starts), dtype=torch.bool, device=starts.device)
+        self._block: tuple[int, Tensor, Tensor] | None = None
+
+    def epoch(self, epoch: int) -> None:
+        """Train all networks for one epoch, counted from 0."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe, epoch)
+        batches = self._batches(epoch)
+        for number, rows in enumerate(batches):
+            self._step(rows, epoch * len(batches) + number)
+
+    def _batches(self, epoch: int) -> list[Tensor | None]:
+        """Return the rows (m, b) of each minibatch as a training by itself draws them; None = all."""
+        count, size = self.x.shape[1], self.recipe["batch"]
+        if size is None or size >= count:
+            return [None]
+        orders = torch.stack(
+            [
+                torch.randperm(count, generator=torch.Generator().manual_seed(derive(seed, "order", epoch)))
+                for seed in self.seeds
+            ]
+        ).to(self.x.device)
+        batches = list(orders.split(size, 1))
+        if batches[-1].shape[1] == 1:
+            batches.pop()
+        return list(batches)
+
+    def _step(self, rows: Tensor | None, step: int) -> None:
+        x, y = self.x, self.y
+        if rows is not None:
+            member = torch.arange(len(x), device=x.device)[:, None]
+            x, y = x[member, rows], y[member, rows]
+        count = x.shape[1]
+        extra = self._extra(step)
+        if extra is not None:
+            x = torch.cat([x, extra[0]], 1)
+        outputs = self.forward(self.thetas, x)
+        losses = _cross_entropy(outputs[:, :count], y)
+        first = self.extras[0]
+        if extra is not None and first is not None:
+            losses = mixed(losses, second_term(outputs[:, count:], extra[1], first.labels).mean(1), self.betas)
+        finite = torch.isfinite(losses.detach())
+        self.diverged |= ~finite
+        (gradient,) = torch.autograd.grad(losses[finite].sum(), self.thetas)
+        if self.recipe["clip"] is not None:
+            norms = gradient.norm(dim=1, keepdim=True)
+            gradient *= (self.recipe["clip"] / (norms + 1e-6)).clamp(max=1.0)  # as torch's clip_grad_norm_
+        kept = self.thetas.detach()[self.diverged]
+        self.thetas.grad = torch.nan_to_num_(gradient) if len(kept) else gradient
+        self.optimizer.step()
+        if len(kept):
+            with torch.no_grad():
+                self.thetas[self.diverged] = kept
+
+    def _extra(self, step: int) -> tuple[Tensor, Tensor] | None:
+        """Return the step's D_d of every network, (m, n, ...) and (m, n); blocks are stacked once."""
+        first = self.extras[0]
+        if first is None:
+            return None
+        number, place = divmod(step, first.steps) if first.steps else (0, 0)
+        if self._block is None or self._block[0] != number:
+            blocks = [extra.block(number) for extra in self.extras if extra is not None]
+            x, labels = (torch.stack([block[i] for block in blocks], 1) for i in (0, 1))
+            self._block = (number, x, labels)
+        return self._block[1][place], self._block[2][place]
+
+    @torch.no_grad()
+    def metrics(self) -> list[dict[str, float]]:
+        """Return train and test loss and accuracy of every network; NaN for those that diverged."""
+        parts = {"train": list(zip(self.x, self.y, strict=True)), "test": self.test}
+        rows: list[dict[str, float]] = [{} for _ in self.thetas]
+        for part, sets in parts.items():
+            for i, (x, y) in enumerate(sets):
+                total, right = 0.0, 0
+                for start in range(0, len(x), EVALUATION_BATCH):
+                    targets = y[start : start + EVALUATION_BATCH]
+                    outputs = self.forward(self.thetas[i : i + 1], x[None, start : start + EVALUATION_BATCH])[0]
+                    total += float(nn.functional.cross_entropy(outputs.double(), targets, reduction="sum"))
+                    right += int((outputs.argmax(1) == targets).sum())
+                lost = bool(self.diverged[i])
+                rows[i][f"{part}_loss"] = math.nan if lost else total / len(x)
+                rows[i][f"{part}_accuracy"] = math.nan if lost else right / len(x)
+        return rows
+
+    def state(self) -> tuple[dict, dict]:
+        """Return what an interrupted training resumes from: weights and who diverged, and the optimiser's state."""
+        return {"thetas": self.thetas.detach(), "diverged": self.diverged}, self.optimizer.state_dict()
+
+    def resume(self, weights: Mapping[str, Tensor], optimizer: dict) -> None:
+        """Go back to a state."""
+        with torch.no_grad():
+            self.thetas.copy_(weights["thetas"])
+            self.diverged.copy_(weights["diverged"])
+        self.optimizer.load_state_dict(optimizer)
+
+
+class _Stack(nn.Module):
+    """The weights of all networks as one parameter, for optimisers that take a module."""
+
+    def __init__(self, thetas: Tensor) -> None:
+        super().__init__()
+        self.thetas = nn.Parameter(thetas.detach().clone())
+
+
+def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean cross entropy of every network, (m,), for outputs (m, n, classes)."""
+    losses = nn.functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none")
+    return losses.reshape(targets.shape).mean(1)

@@ -1,0 +1,63 @@
+"""Many networks of one shape as one: a forward pass over the rows of (m, D) by batched matrix products.
+
+For networks so small that a step costs more in calls than in arithmetic. Fully connected networks go through one
+``baddbmm`` a layer; any other module through ``torch.vmap`` over ``functional_call``.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from lossatlas.layout import Layout
+from lossatlas.models.binary import BinaryLogit
+
+ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.Softplus, nn.Sigmoid, nn.ELU, nn.GELU, nn.SiLU, BinaryLogit)
+
+Forward = Callable[[Tensor, Tensor], Tensor]
+
+
+def stacked_forward(model: nn.Module, layout: Layout) -> Forward:
+    """Return a function of weights (m, D) and inputs (m, n, ...) to outputs (m, n, classes).
+
+    Args:
+        model: whose shape counts; its weights do not. It must have no buffers that a forward pass uses.
+        layout: of its parameters.
+    """
+    dense = isinstance(model, nn.Sequential) and all(_is_dense(layer) for layer in model)
+    if not dense:
+
+        def general(thetas: Tensor, x: Tensor) -> Tensor:
+            return vmap(lambda parameters, inputs: functional_call(model, parameters, (inputs,)))(
+                unstack(layout, thetas), x
+            )
+
+        return general
+    steps = [(name, layer) for name, layer in model.named_children()]
+
+    def forward(thetas: Tensor, x: Tensor) -> Tensor:
+        parameters = unstack(layout, thetas)
+        hidden = x.flatten(2)
+        for name, layer in steps:
+            if isinstance(layer, nn.Linear):
+                weight = parameters[f"{name}.weight"].transpose(1, 2)
+                bias = parameters.get(f"{name}.bias")
+                hidden = torch.bmm(hidden, weight) if bias is None else torch.baddbmm(bias[:, None], hidden, weight)
+            elif not isinstance(layer, nn.Flatten):
+                hidden = layer(hidden)
+        return hidden
+
+    return forward
+
+
+def unstack(layout: Layout, thetas: Tensor) -> dict[str, Tensor]:
+    """Return the parameters of (m, D) by name, (m, *shape); one ``split``, whose backward pass is one ``cat``."""
+    parts = thetas.split(layout.sizes, 1)
+    return {
+        name: part.reshape(-1, *shape) for name, shape, part in zip(layout.names, layout.shapes, parts, strict=True)
+    }
+
+
+def _is_dense(layer: nn.Module) -> bool:
+    return isinstance(layer, (nn.Linear, nn.Flatten, *ELEMENTWISE))

@@ -1,0 +1,278 @@
+"""Probes on minima, their figures and measures, on the tiny study of poisoned minima."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import spearmanr
+from workflow_tools import counts, plan, snakemake
+
+from lossatlas.claims.evaluate import evaluate
+from lossatlas.claims.generalization import Rings, circle_found, volume_gap
+from lossatlas.config import load, merge, read_yaml
+from lossatlas.data.prepare import prepare
+from lossatlas.embed.gram import Gram, compute
+from lossatlas.embed.methods import embed, write
+from lossatlas.errors import LossatlasError
+from lossatlas.figures import basins
+from lossatlas.figures.draw import draw
+from lossatlas.figures.minefield import field
+from lossatlas.plan import Plan
+from lossatlas.points import gather, read_point
+from lossatlas.probes import minima
+from lossatlas.store import open_hdf5, read_table
+from lossatlas.train.run import train_run
+from lossatlas.train.sweep import sweep
+from lossatlas.workflow import cost
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = ROOT / "tests" / "studies" / "tiny_generalization.yaml"
+torch.set_num_threads(1)
+
+
+def study(**overrides):
+    """Return the plan of the tiny study with keys merged in."""
+    raw = {"preset": "quick", "studies": [str(TINY)], "seed": 0, "formats": ["png"]}
+    return Plan(load({**raw, "overrides": {"tiny_generalization": overrides}}, ROOT)).studies["tiny_generalization"]
+
+
+def make(made, folder):
+    """Make an artefact and what it is made from, by the functions that the scripts call."""
+    output = folder / made.path
+    if output.exists():
+        return output
+    inputs = {role: [make(part, folder) for part in parts] for role, parts in made.inputs.items()}
+    first = {role: next(iter(files), None) for role, files in inputs.items()}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    state = folder / "state" / made.id
+
+    def embedding():
+        gram = Gram.load(first["gram"])
+        settings = {key: made.spec[key] for key in ("method", "metric", "seed")}
+        write(output, embed(gram, **settings, **made.spec["parameters"]), gram.table, {})
+
+    probe = (made.spec, first.get("data"), inputs.get("points", []), output)
+    jobs = {
+        "data": lambda: prepare(made.spec, output, ROOT),
+        "runs": lambda: train_run(made.spec, first["data"], output, state, {}),
+        "sweeps": lambda: sweep(made.spec, first["data"], output, state, {}, inputs.get("starts", [])),
+        "clouds": lambda: gather(output, [(path, None) for path in inputs["points"]], {}),
+        "grams": lambda: compute(first["cloud"], output, {}),
+        "embeddings": embedding,
+        "volumes": lambda: minima.volume(*probe, state, {}),
+        "slices": lambda: minima.slices(*probe, state, {}),
+        "boundaries": lambda: minima.boundaries(*probe, {}),
+    }
+    jobs[made.kind]()
+    assert not state.exists()
+    return output
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Make every artefact of the tiny study once."""
+    folder, found = tmp_path_factory.mktemp("made"), study()
+    for product in (*found.figures.values(), found.claims):
+        for artefact in product.artefacts:
+            make(artefact, folder)
+    return folder, found
+
+
+def placed(value, folder):
+    """Return input paths below the folder they were made in."""
+    if isinstance(value, str):
+        return str(folder / value)
+    if isinstance(value, dict):
+        return {key: placed(item, folder) for key, item in value.items()}
+    return [placed(item, folder) for item in value]
+
+
+def test_radii_are_where_the_loss_crosses_the_cutoff(made):
+    folder, found = made
+    (first, *_) = found.volume("basins", "")
+    with open_hdf5(folder / first.path, "volume") as file:
+        radii = file["radii"][...]
+    assert radii.shape == (3, 2, 130)
+    files = [folder / path for path in first.paths("points")]
+    for i, minimum in enumerate(minima.minima(first.spec, folder / first.paths("data")[0], files)):
+        directions = minima._Basin(first.spec, minimum, np.array([0.8, 1.5]), folder / "none").directions(1)
+        for k, cutoff in enumerate((0.8, 1.5)):
+            r = radii[i, k, 64:128]
+            inside = np.isfinite(r) & (r > 0)
+            for shift, sign in ((1 - 1e-3, -1), (1 + 1e-3, 1)):
+                steps = torch.from_numpy(np.where(inside, r, 0.0) * shift).float()[:, None]
+                losses = minimum.nets.train.losses(minimum.theta + steps * directions).numpy()
+                assert (sign * (losses - cutoff) > 0)[inside].mean() > 0.9
+            # filter-normalised directions are as long as the weights
+            norm = float(directions[0].norm())
+            assert norm == pytest.approx(read_table(folder / first.path, "volume")["weight_norm"][2 * i], rel=1e-5)
+
+
+def test_an_interrupted_volume_gives_the_same_bits(made, tmp_path, monkeypatch):
+    folder, found = made
+    (first, *_) = found.volume("basins", "")
+    data, files = folder / first.paths("data")[0], [folder / path for path in first.paths("points")]
+    real, calls = minima._Basin.directions, []
+
+    def interrupted(self, block):
+        calls.append(block)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return real(self, block)
+
+    monkeypatch.setattr(minima._Basin, "directions", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        minima.volume(first.spec, data, files, tmp_path / "volume.h5", tmp_path / "state", {})
+    assert list((tmp_path / "state").glob("*.npy"))
+    minima.volume(first.spec, data, files, tmp_path / "volume.h5", tmp_path / "state", {})
+    with h5py.File(tmp_path / "volume.h5") as a, h5py.File(folder / first.path) as b:
+        for name in ("radii", "profile"):
+            assert np.array_equal(a[name][...], b[name][...])
+
+
+def test_slices_hold_the_loss_of_the_minimum_in_the_middle(made):
+    folder, found = made
+    (first,) = found.slices("planes", "")
+    with open_hdf5(folder / first.path, "slice") as file:
+        loss, x = file["loss"][...], file["x"][...]
+    table = read_table(folder / first.path, "slice")
+    assert list(table["value"]) == [0.0, 0.4]
+    assert x[2] == 0
+    assert loss[:, 2, 2] == pytest.approx(table["train_loss"].to_numpy(), rel=1e-5)
+
+
+def test_boundaries_are_what_the_network_decides(made):
+    folder, found = made
+    for name in ("decisions", "rings", "others"):
+        for artefact in found.boundaries(name, ""):
+            with open_hdf5(folder / artefact.path, "boundary") as file:
+                predicted, y = file["test/predicted"][...], file["test/y"][...]
+                assert file["label"].shape[1:] == (artefact.spec["grid"],) * 2
+            table = read_table(folder / artefact.path, "boundary")
+            assert (predicted == y).mean(1) == pytest.approx(table["test_accuracy"].to_numpy())
+    # the minima of one run on the data of another: equal data here, so equal accuracies
+    (own,) = found.volume("runs", "")
+    (other,) = found.boundaries("others", "")
+    a, b = (read_table(folder / made.path, kind) for made, kind in ((own, "volume"), (other, "boundary")))
+    assert list(a["test_accuracy"]) == list(b["test_accuracy"])
+
+
+def test_mines_start_from_the_iterates(made):
+    folder, found = made
+    gram = Gram.load(folder / found.gram("field", "").path)
+    measured = field(gram)
+    path = found.run("path", 0, "")
+    points = np.stack([read_point(folder / path.path, row)[0] for row in range(5)]).astype(float)
+    assert list(read_table(folder / path.path)["epoch"]) == [0.0, 5.0, 10.0, 15.0, 20.0]
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    assert measured.length == pytest.approx(steps.sum(), rel=1e-5)
+    assert measured.displacement == pytest.approx(np.linalg.norm(points[-1] - points[0]), rel=1e-5)
+    (part,) = [p for p in found.cloud("field", "").inputs["points"] if p.kind == "sweeps"]
+    ends = [read_point(folder / part.path, row)[0].astype(float) for row in range(3)]
+    expected = [np.linalg.norm(end - points[i]) for end, i in zip(ends, (0, 2, 4), strict=True)]
+    assert measured.to_start == pytest.approx(expected, rel=1e-5)
+    assert (measured.to_path <= measured.to_start + 1e-9).all()
+
+
+def test_figures_are_drawn_with_their_numbers(made, tmp_path):
+    folder, found = made
+    for name, product in found.figures.items():
+        outputs = {kind: tmp_path / f"{name}.{kind}" for kind in ("png", "csv")}
+        draw(product.spec, placed(product.paths(), folder), outputs, {})
+        assert outputs["png"].stat().st_size > 5_000
+        assert len(pd.read_csv(outputs["csv"])) > 1
+    assert found.figures["boundaries"].spec["title"] == "Boundaries of Swiss roll"
+
+
+def test_claims_are_measured(made):
+    folder, found = made
+    table = evaluate(found.claims.spec["claims"], placed(found.claims.paths(), folder), "tiny", "quick")
+    assert len(table) == 9
+    assert (table["verdict"] != "not measurable at this preset").all()
+    assert np.isfinite(table["ours"].astype(float)).all()
+    volumes = basins.load([folder / made.path for made in found.volume("basins", "")])
+    rows = basins.at_cutoff(volumes, 0.8)
+    finite = rows[np.isfinite(rows["log10_volume"])]
+    rank, low, high, n = basins.rank_correlation(rows, "test_accuracy", "log10_volume")
+    assert rank == pytest.approx(spearmanr(finite["test_accuracy"], finite["log10_volume"]).statistic)
+    assert n == len(finite)
+    assert low <= high
+
+
+def test_volume_gap_pairs_replicas():
+    halves = ("log10_volume_first_half", "log10_volume_second_half")
+    rest = dict.fromkeys((*halves, "effective_directions", "test_accuracy", "train_loss"), 1.0)
+    found_at = [(0, 0.0, -10.0), (1, 0.0, -20.0), (2, 0.0, -5.0)]
+    found_at += [(0, 0.2, -110.0), (1, 0.2, -320.0), (2, 0.2, np.nan)]
+    rows = [{"replica": r, "value": v, "cutoff": 0.1, "log10_volume": volume, **rest} for r, v, volume in found_at]
+    table = pd.DataFrame(rows)
+    settings = {"first_value": 0.0, "second_value": 0.2, "cutoff": 0.1, "column": "log10_volume"}
+    found = volume_gap({"first": [table], "second": [table]}, settings)
+    assert found.value == pytest.approx((100 + 300) / 2)
+    assert found.n == 2
+    assert "1 without a volume" in found.detail
+
+
+def test_separation_of_rings():
+    x = np.array([[0.4, 0], [0, 0.4], [0.41, 0], [0, -0.41], [0.95, 0]])
+    y = np.array([0, 0, 1, 1, 1])
+    predicted = np.array([[0, 0, 1, 1, 1], [0, 0, 0, 0, 1], [1, 1, 1, 1, 1]])
+    rings = Rings(pd.DataFrame({"train_accuracy": [1.0, 0.9, 0.8]}), x, y, predicted)
+    assert list(rings.separation()) == [1.0, 0.5, 0.5]
+    found = circle_found({"boundaries": [rings]}, {"quantity": "separation", "statistic": "max"})
+    assert found.value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"probes": {"basins": {"volume": {"runs": ["alone"]}}}}, "give either sweep or runs"),
+        ({"probes": {"planes": {"slices": {"grid": 6}}}}, "6 is even"),
+        ({"probes": {"planes": {"slices": {"values": [0.7]}}}}, "no member of sweep 'betas'"),
+        ({"sweeps": {"betas": {"parameter": "lr"}}}, "only beta may differ"),
+        ({"sweeps": {"betas": {"lockstep": False}, "mines": {"lockstep": False}}}, "needs lockstep"),
+        ({"sweeps": {"mines": {"start": {"every": 7}}}}, "does not record every 7 epochs"),
+        ({"runs": {"alone": {"recipe": {"poison": {"source": "extra"}}}}}, "of the `extra` part"),
+        ({"runs": {"rings": {"data": {"name": "digits", "options": None}, "scale": "raw"}}}, "`raw` is for vectors"),
+        ({"figures": {"slices": {"panels": [{"slices": "basins"}]}}}, "of kind 'volume', expected 'slices'"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(change, message):
+    whole = merge(read_yaml(TINY), change)
+    with pytest.raises(LossatlasError, match=message) as caught:
+        study(**whole)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_work_of_the_new_kinds_is_counted():
+    found = study()
+    for artefact in (*found.volume("basins", ""), *found.slices("planes", ""), *found.boundaries("decisions", "")):
+        assert cost.work(artefact).flops > 0
+    betas = found.volume("basins", "")[0].inputs["points"][0]
+    clean = {**betas.spec, "poison": None}
+    poisoned, plain = cost.work(betas).flops, cost.work(type(betas)(betas.kind, betas.label, clean, betas.inputs)).flops
+    assert 1.2 < poisoned / plain < 1.6
+    alone = {key: value for key, value in betas.spec.items() if key != "lockstep"}
+    apart = type(betas)(betas.kind, betas.label, alone, betas.inputs)
+    assert cost.work(apart).steps == len(betas.spec["members"]) * cost.work(betas).steps
+
+
+def test_another_cutoff_changes_the_basins_alone():
+    before = study()
+    after = study(probes={"basins": {"volume": {"cutoffs": [0.8, 2.0]}}})
+    assert [m.hash for m in before.volume("basins", "")] != [m.hash for m in after.volume("basins", "")]
+    assert before.slices("planes", "")[0].hash == after.slices("planes", "")[0].hash
+
+
+def test_rules_plan_every_job_once_and_make_a_figure(tmp_path):
+    config = (f"studies=[{TINY}]",)
+    jobs = counts(plan(tmp_path, "results/figures/all", config=config))
+    expected = {"data": 2, "train": 5, "sweep": 3, "gather": 1, "volume": 4, "slices": 1, "boundaries": 3}
+    assert {rule: jobs[rule] for rule in expected} == expected
+    target = "results/figures/tiny_generalization/boundaries.png"
+    done = snakemake(tmp_path, target, config=config, options=("--cores", "2"))
+    assert done.returncode == 0, done.stdout
+    assert plan(tmp_path, target, config=config) == []

@@ -1,0 +1,8 @@
+"""Rule slices."""
+
+from lossatlas.workflow.job import job
+
+with job(snakemake) as this:
+    from lossatlas.probes.minima import slices
+
+    slices(this.spec, this.input("data"), this.inputs("points"), this.output("slice"), this.state, this.provenance)
