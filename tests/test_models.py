@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from lossatlas import _torchvision
 from lossatlas.errors import LossatlasError
 from lossatlas.layout import Layout
 from lossatlas.models import build, builders, catalogue, from_vector
@@ -44,6 +45,13 @@ def test_catalogue_and_builders_name_the_same_arguments():
         ({"name": "wrn", "depth": 28, "width": 2}, (3, 32, 32), 1_467_610),  # trajectories, section 3
         ({"name": "mlp", "widths": [50, 50], "bias": False}, (1, 28, 28), 42_200),  # optimizers, table 1: FCP
         (LENET, (1, 28, 28), 61_706),  # optimizers, table 1: LeNet
+        ({"name": "resnet", "depth": 20}, (3, 32, 32), 269_722),  # generalization, section 2
+        ({"name": "resnet", "depth": 20, "shortcut": False}, (3, 16, 16), 269_722),
+        # He et al. 2016, table 6, in millions: .46, .66, .85, 1.7; the counts below follow from the layers' sizes
+        ({"name": "resnet", "depth": 32}, (3, 32, 32), 464_154),
+        ({"name": "resnet", "depth": 44}, (3, 32, 32), 658_586),
+        ({"name": "resnet", "depth": 56}, (3, 32, 32), 853_018),
+        ({"name": "resnet", "depth": 110}, (3, 32, 32), 1_727_962),
         ({"name": "mlp", "widths": [100, 100, 100]}, (784,), 785 * 100 + 2 * 101 * 100 + 101 * 10),
         ({"name": "mlp", "widths": []}, (4,), 50),
         ({"name": "cnn"}, (1, 28, 28), 20 * 10 + 20 * 181 + 10 * (20 * 5 * 5 + 1)),
@@ -60,6 +68,76 @@ def test_parameter_counts(spec, shape, expected):
 
 def test_autoencoder_of_the_optimizers_study_is_an_mlp():
     assert dim({"name": "mlp", "widths": [32, 32, 32], "bias": False}, (784,), 784) == 52_224
+
+
+@pytest.mark.parametrize("depth, reference", [(11, "vgg11_bn"), (13, "vgg13_bn"), (16, "vgg16_bn"), (19, "vgg19_bn")])
+def test_vgg_has_the_convolutions_of_torchvisions(depth, reference):
+    ours = [m for m in build({"name": "vgg", "depth": depth}, (3, 32, 32), 10, 0) if isinstance(m, nn.Conv2d)]
+    theirs = [m for m in getattr(_torchvision.models, reference)().features if isinstance(m, nn.Conv2d)]
+    assert [tuple(m.weight.shape) for m in ours] == [tuple(m.weight.shape) for m in theirs]
+
+
+@pytest.mark.parametrize("depth", [9, 13])
+@pytest.mark.parametrize("width", [0.125, 1])
+@pytest.mark.parametrize("side", [16, 32])
+def test_vgg_counts_its_layers_and_takes_both_image_sizes(depth, width, side):
+    model = build({"name": "vgg", "depth": depth, "width": width}, (3, side, side), 7, 0)
+    assert sum(isinstance(m, nn.Conv2d | nn.Linear) for m in model) == depth
+    assert sum(isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d) for m in model) == depth - 1
+    assert model.conv1_1.weight.shape[0] == 64 * width
+    assert model(torch.randn(2, 3, side, side)).shape == (2, 7)
+
+
+def test_vgg_9_has_the_layers_of_li_et_al():
+    model = build({"name": "vgg", "depth": 9}, (3, 32, 32), 10, 0)
+    shapes = [tuple(m.weight.shape) for m in model if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert [shape[0] for shape in shapes] == [64, 64, 128, 128, 256, 256, 256, 256, 10]
+    assert shapes[7] == (256, 256 * 4 * 4)
+
+
+def test_densenet_is_torchvisions_behind_the_stem():
+    model = build({"name": "densenet"}, (3, 32, 32), 1000, 0).eval()
+    reference = _torchvision.models.densenet121()
+    stems = ("features.conv0.", "features.norm0.")
+    theirs = {name: p for name, p in reference.named_parameters() if not name.startswith(stems)}
+    ours = {name: p for name, p in model.named_parameters() if not name.startswith(stems)}
+    assert {n: p.shape for n, p in ours.items()} == {n: p.shape for n, p in theirs.items()}
+    small = build({"name": "densenet", "growth": 4, "blocks": [2, 2]}, (1, 16, 16), 3, 0)
+    assert small.features.denseblock1(small.features.conv0(torch.zeros(1, 1, 16, 16))).shape == (1, 16, 16, 16)
+
+
+def test_resnet_equals_a_forward_pass_written_from_the_paper():
+    for shortcut in (True, False):
+        spec = {"name": "resnet", "depth": 14, "width": 0.5, "shortcut": shortcut}
+        model = build(spec, (3, 16, 16), 5, 3).double().eval()
+        p = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        for name, value in p.items():  # statistics and affine parameters that show when they are mixed up
+            if value.is_floating_point() and "bn" in name:
+                value.data = (
+                    torch.rand(value.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) + 0.5
+                )
+        x = torch.randn(2, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+
+        def bn(x, name, p=p):
+            mean, var, gain, bias = (p[f"{name}.{k}"] for k in ("running_mean", "running_var", "weight", "bias"))
+            at = (1, -1, 1, 1)
+            return (x - mean.reshape(at)) / torch.sqrt(var.reshape(at) + 1e-5) * gain.reshape(at) + bias.reshape(at)
+
+        h = bn(nn.functional.conv2d(x, p["conv.weight"], padding=1), "bn").clamp(min=0)
+        for group in range(3):
+            for block in range(2):
+                at, stride = f"groups.{group}.{block}", 2 if group and not block else 1
+                z = bn(nn.functional.conv2d(h, p[f"{at}.conv1.weight"], stride=stride, padding=1), f"{at}.bn1")
+                z = bn(nn.functional.conv2d(z.clamp(min=0), p[f"{at}.conv2.weight"], padding=1), f"{at}.bn2")
+                if shortcut:
+                    skip = torch.zeros_like(z)
+                    kept = h[:, :, ::stride, ::stride]
+                    first = (z.shape[1] - kept.shape[1]) // 2
+                    skip[:, first : first + kept.shape[1]] = kept
+                    z = z + skip
+                h = z.clamp(min=0)
+        expected = h.mean((2, 3)) @ p["linear.weight"].T + p["linear.bias"]
+        torch.testing.assert_close(model(x), expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("side", [16, 32])
@@ -144,6 +222,9 @@ def test_layers_stand_in_the_order_of_the_paper():
         ({"name": "mlp", "widths": [5]}, (3,)),
         ({"name": "mlp", "widths": [5], "init": "glorot_normal"}, (3,)),
         ({"name": "cnn", "channels": [2]}, (1, 8, 8)),
+        ({"name": "resnet", "depth": 8, "width": 0.25}, (3, 8, 8)),
+        ({"name": "vgg", "depth": 9, "width": 0.05}, (3, 8, 8)),
+        ({"name": "densenet", "growth": 2, "blocks": [1, 1]}, (3, 8, 8)),
     ],
 )
 def test_initialisation_is_the_seeds_and_leaves_the_global_generator_alone(spec, shape):
@@ -243,6 +324,11 @@ def test_wrong_builders_are_named(user_module, builder, extra, message):
         ({"name": "wrn", "depth": 4, "width": 2}, "depth got 4; expected an integer >= 10"),
         ({"name": "wrn", "depth": 10, "width": True}, "width got True; expected an integer >= 1"),
         ({"name": "wrn", "depth": 10, "width": 1, "shortcut": 1}, "shortcut got 1; expected true or false"),
+        ({"name": "resnet", "depth": 21}, r"depth got 21; expected 6n \+ 2 .* nearest are 20 and 26"),
+        ({"name": "resnet", "depth": 20, "width": 0}, "width got 0; expected a number > 0"),
+        ({"name": "resnet", "depth": 20, "width": True}, "width got True; expected a number > 0"),
+        ({"name": "vgg", "depth": 10}, "depth got 10; expected one of 9, 11, 13, 16, 19"),
+        ({"name": "densenet", "blocks": [6, 0]}, r"blocks got \[6, 0\]"),
         ({"name": "mlp", "widths": 50}, "widths got 50; expected a list, each an integer >= 1"),
         ({"name": "mlp", "widths": [50, 0]}, r"widths got \[50, 0\]"),
         ({"name": "mlp", "widths": [50], "activation": "rleu"}, "activation got 'rleu'; expected one of relu, tanh"),
@@ -265,6 +351,7 @@ def test_wrong_specs_are_named_before_torch_is_needed(spec, message):
         ({"name": "cnn"}, (1, 8, 8), "block 2 got a 3 x 3 image, too small for kernel 3, padding 0 and pool 2"),
         ({"name": "cnn"}, (64,), r"model cnn: input got shape \(64,\); expected images"),
         ({"name": "wrn", "depth": 10, "width": 1}, (64,), r"model wrn: input got shape \(64,\); expected images"),
+        ({"name": "vgg", "depth": 9}, (64,), r"model vgg: input got shape \(64,\); expected images"),
     ],
 )
 def test_inputs_that_do_not_fit_are_named(spec, shape, message):
@@ -276,6 +363,7 @@ def test_resolve_fills_defaults_and_copies():
     spec = {"name": "mlp", "widths": (3, 4)}
     resolved = catalogue.resolve(spec)
     assert resolved == {"name": "mlp", "widths": [3, 4], "activation": "relu", "bias": True, "init": "default"}
+    assert catalogue.resolve({"name": "vgg", "depth": 9, "width": 2}) == {"name": "vgg", "depth": 9, "width": 2.0}
     resolved = catalogue.resolve({"name": "cnn"})
     resolved["channels"].append(99)
     assert catalogue.resolve({"name": "cnn"})["channels"] == [20, 20]

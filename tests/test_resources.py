@@ -20,12 +20,24 @@ from lossatlas.workflow import cost, gpu_hours, resources
 def random_model(rng):
     """Return the spec of a random network, an input shape it takes, and a number of outputs."""
     outputs = int(rng.integers(1, 12))
-    kind = rng.choice(["wrn", "mlp", "cnn"])
+    kind = rng.choice(["wrn", "resnet", "vgg", "densenet", "mlp", "cnn"])
     bias = bool(rng.integers(2))
     image = (int(rng.integers(1, 4)), *(int(n) for n in rng.integers(20, 40, 2)))
     if kind == "wrn":
         spec = {"depth": int(rng.choice([10, 16, 22])), "width": int(rng.integers(1, 4)), "shortcut": bias}
         return {"name": "wrn", **spec}, image, outputs
+    if kind == "resnet":
+        spec = {"depth": int(rng.choice([8, 14, 20])), "width": float(rng.choice([0.3, 1.0, 2.0])), "shortcut": bias}
+        return {"name": "resnet", **spec}, image, outputs
+    if kind == "vgg":
+        return (
+            {"name": "vgg", "depth": int(rng.choice([9, 13, 19])), "width": float(rng.uniform(0.01, 1))},
+            image,
+            outputs,
+        )
+    if kind == "densenet":
+        blocks = [int(n) for n in rng.integers(1, 4, rng.integers(1, 4))]
+        return {"name": "densenet", "growth": int(rng.integers(1, 9)), "blocks": blocks}, image, outputs
     if kind == "mlp":
         widths = [int(n) for n in rng.integers(1, 50, rng.integers(0, 4))]
         return {"name": "mlp", "widths": widths, "bias": bias}, (int(rng.integers(1, 30)),), outputs
@@ -33,7 +45,7 @@ def random_model(rng):
     return {"name": "cnn", **spec, "pool": 2, "hidden": [int(rng.integers(1, 30))], "bias": bias}, image, outputs
 
 
-@pytest.mark.parametrize("case", range(12))
+@pytest.mark.parametrize("case", range(24))
 def test_parameters_and_flops_are_those_torch_counts(rng, case):
     spec, shape, outputs = random_model(rng)
     print(spec, shape, outputs)

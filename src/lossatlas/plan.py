@@ -335,12 +335,13 @@ class StudyPlan:
 
 
 def model_label(spec: Mapping) -> str:
-    """Return a short readable label of a model: wrn-10-2, mlp-..., or the builder's function name."""
+    """Return a short readable label of a model: wrn-10-2, resnet-20-noshort, mlp, or the builder's function name."""
     if "builder" in spec:
         return str(spec["builder"]).split(":")[-1]
-    if spec["name"] == "wrn":
-        return f"wrn-{spec['depth']}-{spec['width']}"
-    return str(spec["name"])
+    parts = [spec["name"], *(f"{spec[key]:g}" for key in ("depth", "width") if key in spec)]
+    if spec["name"] == "resnet" and not spec["shortcut"]:
+        parts.append("noshort")
+    return "-".join(parts)
 
 
 class Plan:

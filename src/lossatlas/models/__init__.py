@@ -1,4 +1,4 @@
-"""Networks by name (``wrn``, ``mlp``, ``cnn``) or by a user's importable builder.
+"""Networks by name (``catalogue.MODELS``) or by a user's importable builder.
 
 ``lossatlas.models.catalogue`` checks a model's spec without importing torch; ``build`` and ``from_vector`` import it
 when they are first used.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import prod
 from typing import Any, TypeVar
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from lossatlas.errors import LossatlasError
 from lossatlas.layout import Layout
-from lossatlas.models import catalogue
+from lossatlas.models import catalogue, densenet, resnet, vgg  # noqa: F401  (the last three enter themselves)
+from lossatlas.models.registry import REGISTRY, Builder, he_initialise, image_shape, register
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -28,20 +29,7 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "silu": nn.SiLU,
 }
 
-Builder = Callable[..., nn.Module]
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
-
-REGISTRY: dict[str, Builder] = {}
-
-
-def register(name: str) -> Callable[[Builder], Builder]:
-    """Enter a builder under the name by which ``catalogue.MODELS`` describes its arguments."""
-
-    def enter(builder: Builder) -> Builder:
-        REGISTRY[name] = builder
-        return builder
-
-    return enter
 
 
 def build(spec: Mapping[str, Any], input_shape: Sequence[int], outputs: int, seed: int) -> nn.Module:
@@ -136,12 +124,6 @@ def _initialise(model: nn.Module, init: str) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def _image_shape(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    if len(shape) != 3:
-        raise LossatlasError(f"model {name}: input got shape {shape}; expected images (channels, height, width)")
-    return shape
-
-
 def _dense(sizes: Sequence[int], activation: str, bias: bool, first: int = 1) -> list[tuple[str, nn.Module]]:
     """Return linear layers with an activation between each two, none after the last."""
     layers: list[tuple[str, nn.Module]] = []
@@ -184,7 +166,7 @@ def cnn(
     unless told otherwise. LeNet-5 (61,706 parameters on MNIST) is ``channels=[6, 16], kernel=5,
     padding=[2, 0], hidden=[120, 84]``.
     """
-    depth, height, width = _image_shape("cnn", input_shape)
+    depth, height, width = image_shape("cnn", input_shape)
     kernels, paddings = catalogue.per_block(kernel, len(channels)), catalogue.per_block(padding, len(channels))
     layers: list[tuple[str, nn.Module]] = []
     for i, (filters, side, margin) in enumerate(zip(channels, kernels, paddings, strict=True), start=1):
@@ -258,10 +240,7 @@ class WideResNet(nn.Module):
         self.groups = nn.Sequential(*groups)
         self.bn = nn.BatchNorm2d(previous)
         self.linear = nn.Linear(previous, outputs)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.zeros_(self.linear.bias)
+        he_initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (n, C, H, W) to logits (n, outputs)."""
@@ -272,5 +251,5 @@ class WideResNet(nn.Module):
 @register("wrn")
 def wrn(*, depth: int, width: int, shortcut: bool, input_shape: tuple[int, ...], outputs: int) -> WideResNet:
     """Wide ResNet for images of any size; see ``WideResNet``."""
-    channels, _, _ = _image_shape("wrn", input_shape)
+    channels, _, _ = image_shape("wrn", input_shape)
     return WideResNet(depth, width, channels, outputs, shortcut)

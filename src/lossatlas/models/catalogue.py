@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from math import inf
 from typing import Any
 
 from lossatlas.errors import LossatlasError
@@ -18,7 +19,7 @@ class Argument:
     """An argument of a model.
 
     Attributes:
-        type: ``int``, ``bool``, ``choice``, ``ints`` (a list) or ``int or ints``.
+        type: ``int``, ``number`` (positive, a float), ``bool``, ``choice``, ``ints`` (a list) or ``int or ints``.
         default: its value when the spec leaves it out, or ``REQUIRED``.
         doc: one line for the user.
         choices: the values of a ``choice``.
@@ -37,6 +38,8 @@ class Argument:
             return "one of " + ", ".join(self.choices)
         if self.type == "bool":
             return "true or false"
+        if self.type == "number":
+            return "a number > 0"
         integer = f"an integer >= {self.least}"
         return {"int": integer, "ints": f"a list, each {integer}"}.get(self.type, f"{integer}, or a list of them")
 
@@ -46,6 +49,8 @@ class Argument:
             return isinstance(value, str) and value in self.choices
         if self.type == "bool":
             return isinstance(value, bool)
+        if self.type == "number":
+            return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < inf
         single = isinstance(value, int) and not isinstance(value, bool) and value >= self.least
         several = isinstance(value, list | tuple) and all(
             isinstance(v, int) and not isinstance(v, bool) and v >= self.least for v in value
@@ -62,6 +67,19 @@ MODELS: dict[str, dict[str, Argument]] = {
         "depth": Argument("int", REQUIRED, "number of convolutions on a path, 6n + 4", least=10),
         "width": Argument("int", REQUIRED, "widening factor k: the groups have 16k, 32k and 64k channels"),
         "shortcut": Argument("bool", True, "false leaves the residual connections out (Li et al. 2018)"),
+    },
+    "resnet": {
+        "depth": Argument("int", REQUIRED, "number of convolutions on a path and the head, 6n + 2", least=8),
+        "width": Argument("number", 1.0, "the groups have 16, 32 and 64 times as many channels"),
+        "shortcut": Argument("bool", True, "false leaves the residual connections out (Li et al. 2018)"),
+    },
+    "vgg": {
+        "depth": Argument("int", REQUIRED, "number of layers with weights: 9, 11, 13, 16 or 19", least=9),
+        "width": Argument("number", 1.0, "the groups have 64, 128, 256, 512 and 512 times as many channels"),
+    },
+    "densenet": {
+        "growth": Argument("int", 32, "growth rate: channels that each layer adds"),
+        "blocks": Argument("ints", [6, 12, 24, 16], "layers of each dense block"),
     },
     "mlp": {
         "widths": Argument("ints", REQUIRED, "widths of the hidden layers, [] for a linear model"),
@@ -81,6 +99,19 @@ MODELS: dict[str, dict[str, Argument]] = {
     },
 }
 
+VGG_GROUPS = {9: (2, 2, 3), 11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+"""Convolutions in each group of a VGG, by its depth."""
+
+
+def vgg_hidden(depth: int) -> int:
+    """Return the number of hidden fully connected layers of a VGG: what its convolutions and its head leave."""
+    return depth - sum(VGG_GROUPS[depth]) - 1
+
+
+def scaled(channels: int, width: float) -> int:
+    """Return a number of channels times a width, rounded, at least one."""
+    return max(1, round(channels * width))
+
 
 def nearest(word: object, known: list[str]) -> str:
     """Return ``known: a, b; did you mean 'a'?`` for an error message."""
@@ -93,7 +124,7 @@ def resolve(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Check a model's spec and fill in the defaults.
 
     Args:
-        spec: ``{name: wrn | mlp | cnn, ...arguments}``, or ``{builder: "package.module:function", ...keywords}`` whose
+        spec: ``{name: wrn | mlp | ..., ...arguments}``, or ``{builder: "package.module:function", ...keywords}`` whose
             keywords are the builder's own business until it is imported.
 
     Returns:
@@ -125,6 +156,8 @@ def resolve(spec: Mapping[str, Any]) -> dict[str, Any]:
         value = spec.get(key, argument.default)
         if value is REQUIRED:
             raise LossatlasError(f"model {name}: argument {key!r} is missing; expected {argument.expected()}")
+        if argument.type == "number":  # 2 and 2.0 are one model
+            value = float(value)
         result[key] = list(value) if isinstance(value, list | tuple) else value
     _check_values(result)
     return result
@@ -151,12 +184,17 @@ def per_block(value: int | list[int], count: int) -> list[int]:
 
 def _check_values(spec: dict[str, Any]) -> None:
     """Raise for arguments that are wrong together or beyond what their type says."""
-    if spec["name"] == "wrn" and (spec["depth"] - 4) % 6:
-        low = spec["depth"] - (spec["depth"] - 4) % 6
+    family = {"wrn": 4, "resnet": 2}
+    if spec["name"] in family and (spec["depth"] - family[spec["name"]]) % 6:
+        extra = family[spec["name"]]
+        low = spec["depth"] - (spec["depth"] - extra) % 6
+        examples = ", ".join(str(6 * n + extra) for n in range(1, 5))
         raise LossatlasError(
-            f"model wrn: depth got {spec['depth']}; expected 6n + 4 (10, 16, 22, 28, ...), the nearest are "
-            f"{low} and {low + 6}"
+            f"model {spec['name']}: depth got {spec['depth']}; expected 6n + {extra} ({examples}, ...), the "
+            f"nearest are {low} and {low + 6}"
         )
+    if spec["name"] == "vgg" and spec["depth"] not in VGG_GROUPS:
+        raise LossatlasError(f"model vgg: depth got {spec['depth']}; expected one of {', '.join(map(str, VGG_GROUPS))}")
     if spec["name"] == "cnn":
         blocks = len(spec["channels"])
         for key in ("kernel", "padding"):

@@ -11,7 +11,7 @@ from itertools import pairwise
 from math import prod
 
 from lossatlas.data import catalogue as data_sets
-from lossatlas.models.catalogue import per_block
+from lossatlas.models.catalogue import VGG_GROUPS, per_block, scaled, vgg_hidden
 from lossatlas.specs import Artefact
 
 UNKNOWN_MODEL: Mapping = {"name": "wrn", "depth": 28, "width": 2, "shortcut": True}
@@ -23,11 +23,11 @@ FLAT_BUILDER: Mapping = {"name": "mlp", "widths": [1024, 1024], "bias": True}
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution or linear layer.
+    """A layer with weights.
 
     Attributes:
         weights: its number of weights, biases included.
-        multiplications: for one example.
+        multiplications: for one example; 0 for a batch norm, whose arithmetic is left out.
     """
 
     weights: int
@@ -53,17 +53,23 @@ def network(model: Mapping, shape: Sequence[int], outputs: int) -> Network:
     """Return the size of a resolved model for inputs of ``shape`` (C, H, W) or (d,)."""
     if "builder" in model:
         model = UNKNOWN_MODEL if len(shape) == 3 else FLAT_BUILDER
-    make = {"wrn": _wrn, "mlp": _mlp, "cnn": _cnn}[str(model["name"])]
-    layers = list(make(model, tuple(shape), outputs))
-    norms = _norm_parameters(model) if model["name"] == "wrn" else 0
+    makers = {"wrn": _wrn, "resnet": _resnet, "vgg": _vgg, "densenet": _densenet, "mlp": _mlp, "cnn": _cnn}
+    layers = list(makers[str(model["name"])](model, tuple(shape), outputs))
     return Network(
-        len(layers), sum(layer.weights for layer in layers) + norms, 2.0 * sum(part.multiplications for part in layers)
+        sum(layer.multiplications > 0 for layer in layers),
+        sum(layer.weights for layer in layers),
+        2.0 * sum(layer.multiplications for layer in layers),
     )
 
 
 def _conv(inputs: int, outputs: int, kernel: int, positions: int, bias: bool) -> Layer:
     weights = inputs * outputs * kernel**2
     return Layer(weights + outputs * bias, weights * positions)
+
+
+def _norm(channels: int) -> Layer:
+    """Return a batch norm: a scale and a shift a channel."""
+    return Layer(2 * channels, 0)
 
 
 def _linear(sizes: Sequence[int], bias: bool) -> Iterator[Layer]:
@@ -101,17 +107,62 @@ def _wrn(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer
     filters = 16
     for inputs, filters, stride in _wrn_blocks(model):
         height, width = -(-height // stride), -(-width // stride)
+        yield from (_norm(inputs), _norm(filters))
         yield _conv(inputs, filters, 3, height * width, bias=False)
         yield _conv(filters, filters, 3, height * width, bias=False)
         if model["shortcut"] and (inputs != filters or stride != 1):
             yield _conv(inputs, filters, 1, height * width, bias=False)
+    yield _norm(filters)
     yield from _linear([filters, outputs], bias=True)
 
 
-def _norm_parameters(model: Mapping) -> int:
-    """Return the scales and shifts of a WRN's batch norms: two in each block, one at the end."""
-    blocks = list(_wrn_blocks(model))
-    return sum(2 * (inputs + outputs) for inputs, outputs, _ in blocks) + 2 * blocks[-1][1]
+def _resnet(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+    channels, height, width = shape
+    previous = scaled(16, model["width"])
+    yield _conv(channels, previous, 3, height * width, bias=False)
+    yield _norm(previous)
+    for base, first_stride in ((16, 1), (32, 2), (64, 2)):
+        filters = scaled(base, model["width"])
+        height, width = -(-height // first_stride), -(-width // first_stride)
+        for _ in range((model["depth"] - 2) // 6):
+            yield _conv(previous, filters, 3, height * width, bias=False)
+            yield _conv(filters, filters, 3, height * width, bias=False)
+            yield from (_norm(filters), _norm(filters))
+            previous = filters
+    yield from _linear([previous, outputs], bias=True)
+
+
+def _vgg(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+    channels, height, width = shape
+    for group, count in enumerate(VGG_GROUPS[model["depth"]]):
+        filters = scaled(min(64 * 2**group, 512), model["width"])
+        for _ in range(count):
+            yield _conv(channels, filters, 3, height * width, bias=False)
+            yield _norm(filters)
+            channels = filters
+        height, width = -(-height // 2), -(-width // 2)
+    sizes = [channels * height * width, *[channels] * vgg_hidden(model["depth"])]
+    yield from _linear(sizes, bias=False)
+    yield from (_norm(channels) for _ in sizes[1:])
+    yield from _linear([sizes[-1], outputs], bias=True)
+
+
+def _densenet(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+    (depth, height, width), growth = shape, model["growth"]
+    channels = 2 * growth
+    yield _conv(depth, channels, 3, height * width, bias=False)
+    for block, count in enumerate(model["blocks"]):
+        if block:  # a transition halves channels and image
+            yield _norm(channels)
+            yield _conv(channels, channels // 2, 1, height * width, bias=False)
+            channels, height, width = channels // 2, height // 2, width // 2
+        for _ in range(count):
+            yield from (_norm(channels), _norm(4 * growth))
+            yield _conv(channels, 4 * growth, 1, height * width, bias=False)
+            yield _conv(4 * growth, growth, 3, height * width, bias=False)
+            channels += growth
+    yield _norm(channels)
+    yield from _linear([channels, outputs], bias=True)
 
 
 @dataclass(frozen=True)
