@@ -14,6 +14,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.figures import catalogue as figures
 from lossatlas.models import catalogue as models
 from lossatlas.probes import plan as probes
+from lossatlas.probes import plan_slices
 from lossatlas.seeds import derive
 from lossatlas.specs import Artefact
 from lossatlas.train.recipe import resolve, resolve_retraining
@@ -268,6 +269,19 @@ class StudyPlan:
         """Return a probe of the losses at an average of weight vectors."""
         return probes.average(self, name, key)
 
+    def grid(self, name: str, key: str) -> Artefact:
+        """Return a probe of losses or curvature on a slice: line, plane or curvature."""
+        return plan_slices.grid(self, name, key)
+
+    def descent(self, name: str, key: str) -> Artefact:
+        """Return the angles between steps and gradients of the path that spans a plane."""
+        return plan_slices.descent(self, name, key)
+
+    def path_gram(self, name: str, run: Artefact) -> Artefact:
+        """Return the Gram matrix of the recorded points of one training."""
+        cloud = Artefact("clouds", f"paths-{run.label}", {"names": [[name, 0]]}, {"points": (run,)})
+        return Artefact("grams", cloud.label, {}, {"cloud": (cloud,)})
+
     def _product(self, name: str, spec: Mapping) -> Product:
         with self.prefixed(name):
             resolved = figures.resolve(spec)
@@ -326,6 +340,8 @@ class StudyPlan:
             "scores": lambda name: self.scores(name, key),
             "surface": lambda name: self.surface(name, key),
             "average": lambda name: self.average(name, key),
+            "grid": lambda name: self.grid(name, key),
+            "descent": lambda name: self.descent(name, key),
         }
         if not isinstance(value, Mapping) or len(value) != 1 or next(iter(value)) not in kinds:
             forms = ", ".join(f"{{{kind}: name}}" for kind in kinds)

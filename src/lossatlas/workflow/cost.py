@@ -190,7 +190,7 @@ class Work:
 TRAINING = ("runs", "retrains", "sweeps")
 """Kinds that train."""
 
-ON_NETWORKS = (*TRAINING, "levelsets", "surfaces", "averages")
+ON_NETWORKS = (*TRAINING, "levelsets", "surfaces", "averages", "tiles", "descents")
 """Kinds that evaluate networks."""
 
 
@@ -206,6 +206,8 @@ def work(made: Artefact) -> Work:
     train, test, shape, outputs, size = _examples(data.spec)
     train = (made.spec.get("resample") or {}).get("train") or train
     net = network(made.spec["model"], shape, outputs)
+    if made.kind in ("tiles", "descents"):
+        return _on_slice(made, net, train, test, size)
     if made.kind not in ("runs", "retrains"):
         members = len(made.spec["members"])
         rows = _points(made)
@@ -223,6 +225,29 @@ def work(made: Artefact) -> Work:
     steps = epochs * -(-train // recipe["batch"])
     flops = net.flops * (3.0 * epochs * train + rows * (train + test))
     return Work(net, train, test, size, steps, flops, rows)
+
+
+def _on_slice(made: Artefact, net: Network, train: int, test: int, size: int) -> Work:
+    """Return the work of a tile or a descent.
+
+    A Hessian-vector product counts as four gradients (forward, backward, and both differentiated), 12 forward passes;
+    a point of a curvature map as all the products it may take. Recomputed batch-norm statistics are one more pass.
+    """
+    spec = made.spec
+    seen = min(train, spec["examples"] or train)
+    tested = min(test, spec["examples"] or test) if "test" in spec["parts"] else 0
+    if made.kind == "descents":  # a gradient at each recorded point and at its projection
+        rows = work(made.inputs["run"][0]).rows
+        return Work(net, train, test, size, 2 * rows, net.flops * 3.0 * 2 * rows * seen, rows)
+    points = (spec["rows"][1] - spec["rows"][0]) * int(spec["x"][2])
+    if spec["measure"]["kind"] == "losses":
+        passes = points * (seen * (2 if spec["batch_norm"] == "recompute" else 1) + tested)
+        return Work(net, train, test, size, points, net.flops * passes, points)
+    about = spec["measure"]
+    products = (
+        about["products"] + about["trace"] + (about["density"][0] * about["density"][1] if about["density"] else 0)
+    )
+    return Work(net, train, test, size, points * products, net.flops * 12.0 * points * products * seen, points)
 
 
 def _points(made: Artefact) -> int:
