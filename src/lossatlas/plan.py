@@ -277,16 +277,22 @@ class StudyPlan:
         """Return the angles between steps and gradients of the path that spans a plane."""
         return plan_slices.descent(self, name, key)
 
-    def path_gram(self, name: str, run: Artefact) -> Artefact:
-        """Return the Gram matrix of the recorded points of one training."""
-        cloud = Artefact("clouds", f"paths-{run.label}", {"names": [[name, 0]]}, {"points": (run,)})
-        return Artefact("grams", cloud.label, {}, {"cloud": (cloud,)})
+    def grids(self, name: str, key: str) -> list[Artefact]:
+        """Return such a probe at every replica of its run."""
+        return plan_slices.grids(self, name, key)
+
+    def path_gram(self, name: str, key: str) -> Artefact:
+        """Return the Gram matrix of the recorded points of a run's first replica."""
+        return plan_slices.path_gram(self, name, self.run(name, None, key), key)
 
     def _product(self, name: str, spec: Mapping) -> Product:
         with self.prefixed(name):
             resolved = figures.resolve(spec)
         for i, panel in enumerate(resolved.get("panels", [])):
-            panel["title"] = panel["title"].replace("{data}", self._data_title(panel, f"{name}.panels[{i}].title"))
+            place = f"{name}.panels[{i}].title"
+            panel["title"] = panel["title"].replace("{data}", self._data_title(panel, place))
+            if "{model}" in panel["title"]:
+                panel["title"] = panel["title"].replace("{model}", plan_slices.model_title(self, panel["plane"], place))
         return Product(self.name, name, resolved, figures.inputs(resolved, self, name))
 
     def _data_title(self, panel: Mapping, key: str) -> str:

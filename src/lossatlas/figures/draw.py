@@ -7,7 +7,22 @@ from typing import Any
 import matplotlib as mpl
 
 from lossatlas.errors import LossatlasError
-from lossatlas.figures import animation, budget, catalogue, curves, embedding, paths3d, returns, surface
+from lossatlas.figures import (
+    animation,
+    budget,
+    catalogue,
+    contours,
+    curvature,
+    curves,
+    embedding,
+    lines,
+    pathplanes,
+    paths3d,
+    relief,
+    returns,
+    sharpness,
+    surface,
+)
 from lossatlas.figures.style import RC, Drawn, save
 
 DRAWERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Drawn]] = {
@@ -18,6 +33,12 @@ DRAWERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Drawn]] = {
     "surface": surface.compose,
     "paths3d": paths3d.compose,
     "budget": budget.compose,
+    "lines": lines.compose,
+    "contours": contours.compose,
+    "sharpness": sharpness.compose,
+    "curvature": curvature.compose,
+    "pathplanes": pathplanes.compose,
+    "relief": relief.compose,
 }
 """The function that draws each kind of figure from its resolved spec and its inputs."""
 

@@ -206,12 +206,14 @@ class Drawn:
         numbers: what it draws, one observation a row.
         notes: sentences for the caption on what could not be drawn as it is.
         film: the figure in motion, for kinds that have it; the figure itself is then its last frame.
+        writers: format -> what writes the figure in it, for kinds with formats of their own.
     """
 
     figure: Figure
     numbers: pd.DataFrame
     notes: tuple[str, ...] = ()
     film: Film | None = None
+    writers: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
 
 
 FORMATS = ("png", "pdf", "svg")
@@ -234,7 +236,7 @@ def save(drawn: Drawn, outputs: Mapping[str, Path | str], title: str, provenance
     Raises:
         LossatlasError: a format is not one of these.
     """
-    known = (*FORMATS, *(MOVING if drawn.film else ()), "csv")
+    known = (*FORMATS, *(MOVING if drawn.film else ()), *drawn.writers, "csv")
     unknown = [kind for kind in outputs if kind not in known]
     if unknown:
         raise LossatlasError(f"figure format {unknown[0]!r}: not one of {', '.join(known)}; correct `formats`")
@@ -253,5 +255,7 @@ def save(drawn: Drawn, outputs: Mapping[str, Path | str], title: str, provenance
                 drawn.numbers.to_csv(part, index=False, lineterminator="\n")
             elif kind in MOVING and drawn.film:
                 encode(drawn.film, part, kind, title, text)
+            elif kind in drawn.writers:
+                drawn.writers[kind](part)
             else:
                 drawn.figure.savefig(part, format=kind, dpi=DPI, metadata=metadata[kind])

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lossatlas.errors import LossatlasError
-from lossatlas.figures import catalogue, decay, returns, scores
+from lossatlas.figures import catalogue, decay, pathplanes, returns, scores, sharpness
 from lossatlas.store import atomic, read_table
 
 COLUMNS = ["row", "quantity", "paper", "ours", "ours_std", "replicas", "note"]
@@ -68,6 +68,8 @@ KINDS = {
     "scores": scores.compare,
     "returns_table": returns.tabulate,
     "decay_table": decay.tabulate,
+    "sharpness_table": sharpness.tabulate,
+    "variance_table": pathplanes.tabulate,
 }
 """The function that makes each kind of table from its resolved spec and its inputs."""
 

@@ -64,19 +64,65 @@ NETWORK = ("label", "labels", "model", "seeds", "resample", "scale")
 """What of a run's spec says which network and examples it has."""
 
 
-def grid(study: StudyPlan, name: str, key: str) -> Artefact:
-    """Return what a probe of kind line, plane or curvature measures: a tile, or the grid of several."""
-    makers = {"line": line, "plane": plane, "curvature": curvature}
-    (kind,) = study._entry("probes", name, key)
+def grid(study: StudyPlan, name: str, key: str, replica: int | None = None) -> Artefact:
+    """Return what a probe of kind line, plane or curvature measures: a tile, or the grid of several.
+
+    Args:
+        study: its study.
+        name: of the probe.
+        key: what to call its place in messages.
+        replica: of its run, in place of the probe's own; None = that one.
+    """
+    makers = {"line": _line, "plane": _flat, "curvature": _curvature}
+    ((kind, settings),) = study._entry("probes", name, key).items()
     if kind not in makers:
         raise study.error(key, f"probe {name!r} is of kind {kind!r}, expected one of {', '.join(makers)}")
-    return makers[kind](study, name, key)
+    own = {} if replica is None else {"replica": replica}
+    return makers[kind](study, {**settings, **own}, f"probes.{name}.{kind}")
 
 
-def line(study: StudyPlan, name: str, key: str) -> Artefact:
+def grids(study: StudyPlan, name: str, key: str) -> list[Artefact]:
+    """Return what a probe of kind line, plane or curvature measures at every replica of its run."""
+    (settings,) = study._entry("probes", name, key).values()
+    if "run" not in settings:
+        raise study.error(key, f"probe {name!r} is not of one run")
+    return [grid(study, name, key, r) for r in study.run_spec(settings["run"], key)["replicas"]]
+
+
+def descent(study: StudyPlan, name: str, key: str) -> Artefact:
+    """Return the angles between the steps of a recorded path and the gradient; ``name`` is a plane of that path."""
+    entry = {**PLANE, **probe_entry(study, "plane", name, key)}
+    where = f"probes.{name}.plane"
+    if entry["axes"] == "random":
+        raise study.error(f"{where}.axes", "a descent needs a plane of its path: pca, path_random or path_start")
+    spec, inputs = _plane(study, {**entry, "grid": 2, "margin": 0.0, "parts": ["train"]}, where)
+    return Artefact("descents", spec["label"], spec, inputs)
+
+
+def path_gram(study: StudyPlan, name: str, run: Artefact, key: str) -> Artefact:
+    """Return the Gram matrix of the recorded points of one training."""
+    if run.spec["record"]["epochs"] != "all":
+        raise study.error(key, f"{name!r} keeps no path; write `record: {{epochs: all}}` there")
+    cloud = Artefact("clouds", f"paths-{run.label}", {"names": [[name, 0]]}, {"points": (run,)})
+    return Artefact("grams", cloud.label, {}, {"cloud": (cloud,)})
+
+
+def model_title(study: StudyPlan, name: str, key: str) -> str:
+    """Return what ``{model}`` in the title of a plane's panel stands for: its network, which presets may change."""
+    made = grid(study, name, key)
+    spec = (made.inputs["tiles"][0] if made.kind == "grids" else made).spec
+    model = spec["model"]
+    if "builder" in model:
+        return str(spec["label"])
+    shown = {"resnet": "ResNet", "vgg": "VGG", "wrn": "WRN", "densenet": "DenseNet"}.get(model["name"], model["name"])
+    depth = f"-{model['depth']}" if "depth" in model else ""
+    width = f", width x{model['width']:g}" if model.get("width", 1) != 1 else ""
+    return f"{shown}{depth}{width}"
+
+
+def _line(study: StudyPlan, settings: Mapping, where: str) -> Artefact:
     """Return losses along lines: random ones through a minimum, or the segment to another minimum."""
-    entry = {**LINE, **probe_entry(study, "line", name, key)}
-    where = f"probes.{name}.line"
+    entry = {**LINE, **settings}
     run = study.run(entry["run"], entry["replica"], f"{where}.run")
     inputs = {"data": run.inputs["data"], "run": (run,)}
     if entry["to"] is None:
@@ -97,41 +143,30 @@ def line(study: StudyPlan, name: str, key: str) -> Artefact:
     return _tiles(spec, inputs, max(len(cut["directions"]), 1), entry["grain"])
 
 
-def plane(study: StudyPlan, name: str, key: str) -> Artefact:
+def _flat(study: StudyPlan, settings: Mapping, where: str) -> Artefact:
     """Return losses on a plane: random directions at a minimum, or a plane of the path that led there."""
-    entry = {**PLANE, **probe_entry(study, "plane", name, key)}
-    spec, inputs = _plane(study, entry, f"probes.{name}.plane")
+    entry = {**PLANE, **settings}
+    spec, inputs = _plane(study, entry, where)
     spec["measure"] = {"kind": "losses"}
     return _tiles(spec, inputs, int(spec["y"][2]), entry["grain"])
 
 
-def curvature(study: StudyPlan, name: str, key: str) -> Artefact:
+def _curvature(study: StudyPlan, settings: Mapping, where: str) -> Artefact:
     """Return the ends of the Hessian's spectrum (and trace, and density) at a run's minimum or over a plane."""
-    entry = {**CURVATURE, **probe_entry(study, "curvature", name, key)}
-    where = f"probes.{name}.curvature"
+    entry = {**CURVATURE, **settings}
     if (entry["plane"] is None) == (entry["run"] is None):
         raise study.error(where, "give either plane (a probe of that kind) or run")
-    asked = ("grid", "limits", "examples", "precision", "batch", "grain")
+    asked = ("replica", "grid", "limits", "examples", "precision", "batch", "grain")
     own = {k: entry[k] for k in asked if entry[k] is not None} | {"parts": ["train"]}
     if entry["plane"] is not None:
         base = {**PLANE, **probe_entry(study, "plane", entry["plane"], f"{where}.plane")}
     else:
-        base = {**PLANE, "run": entry["run"], "replica": entry["replica"], "grid": 1, "limits": [0.0, 0.0]}
-        own.pop("grid", None)
+        base = {**PLANE, "run": entry["run"]}
+        own |= {"grid": 1, "limits": [0.0, 0.0]}
     spec, inputs = _plane(study, {**base, **own}, where)
     about = {k: entry[k] for k in ("tolerance", "products", "trace", "density")}
     spec["measure"] = {"kind": "curvature", **about, "seed": derive(study.config.seed, "lanczos", entry["seed"])}
     return _tiles(spec, inputs, int(spec["y"][2]), own.get("grain", base["grain"]))
-
-
-def descent(study: StudyPlan, name: str, key: str) -> Artefact:
-    """Return the angles between the steps of a recorded path and the gradient; ``name`` is a plane of that path."""
-    entry = {**PLANE, **probe_entry(study, "plane", name, key)}
-    where = f"probes.{name}.plane"
-    if entry["axes"] == "random":
-        raise study.error(f"{where}.axes", "a descent needs a plane of its path: pca, path_random or path_start")
-    spec, inputs = _plane(study, {**entry, "grid": 2, "margin": 0.0, "parts": ["train"]}, where)
-    return Artefact("descents", spec["label"], spec, inputs)
 
 
 def _plane(study: StudyPlan, entry: Mapping, where: str) -> tuple[dict[str, Any], dict[str, tuple[Artefact, ...]]]:
@@ -145,9 +180,7 @@ def _plane(study: StudyPlan, entry: Mapping, where: str) -> tuple[dict[str, Any]
         cut: dict[str, Any] = {"kind": "plane", "directions": directions}
         sides: dict[str, Any] = {"x": [*limits[0], grid[0]], "y": [*limits[1], grid[1]]}
     else:
-        if run.spec["record"]["epochs"] != "all":
-            raise study.error(f"{where}.run", f"{entry['run']!r} keeps no path; write `record: {{epochs: all}}` there")
-        inputs["gram"] = (study.path_gram(entry["run"], run),)
+        inputs["gram"] = (path_gram(study, entry["run"], run, f"{where}.run"),)
         recipe = run.spec["recipe"]
         drops = [round(share * recipe["epochs"]) for share in recipe["milestones"]]
         cut = {"kind": "path", "axes": entry["axes"].removeprefix("path_"), "drops": drops}
