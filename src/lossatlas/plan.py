@@ -347,7 +347,9 @@ class StudyPlan:
             "surface": lambda name: self.surface(name, key),
             "average": lambda name: self.average(name, key),
             "grid": lambda name: self.grid(name, key),
+            "grids": lambda name: self.grids(name, key),
             "descent": lambda name: self.descent(name, key),
+            "path_gram": lambda name: self.path_gram(name, key),
         }
         if not isinstance(value, Mapping) or len(value) != 1 or next(iter(value)) not in kinds:
             forms = ", ".join(f"{{{kind}: name}}" for kind in kinds)

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lossatlas.claims import levelsets
+from lossatlas.claims import levelsets, surfaces
 from lossatlas.claims.catalogue import MEASURES, PATH_MEASURES, TRAJECTORY_MEASURES
 from lossatlas.claims.measurement import Measurement, bootstrap
 from lossatlas.embed.gram import Gram
@@ -463,6 +463,7 @@ REGISTRY: dict[str, MeasureFunction] = {
     "max_train_loss": _max_train_loss,
     "min_accuracy": _min_accuracy,
     **levelsets.REGISTRY,
+    **surfaces.REGISTRY,
 }
 """The function of each measure of the catalogue: (role -> loaded artefacts, resolved parameters) -> measurement."""
 
