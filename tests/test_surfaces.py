@@ -3,14 +3,19 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from workflow_tools import ALL, counts, plan, snakemake
 
+from lossatlas.claims.evaluate import evaluate
 from lossatlas.config import load, merge
 from lossatlas.data.prepare import prepare
 from lossatlas.directions import gaussian, normalise
 from lossatlas.embed.gram import Gram, compute
 from lossatlas.errors import LossatlasError
+from lossatlas.figures.draw import draw
+from lossatlas.figures.tables import write as write_table
 from lossatlas.landscape import NetworkLandscape, recompute_batch_norm
 from lossatlas.layout import Layout
 from lossatlas.plan import Plan
@@ -302,3 +307,108 @@ def test_mistakes_are_named_in_one_line(probe, change, message):
 def test_descents_need_a_plane_of_a_path():
     with pytest.raises(LossatlasError, match="a descent needs a plane of its path"):
         study().descent("plane", "here")
+
+
+@pytest.fixture(scope="module")
+def everything(made):
+    """Make whatever the tiny study's figures, tables and claims read."""
+    folder, plan = made
+    for product in (*plan.figures.values(), *plan.tables.values(), plan.claims):
+        for artefact in product.artefacts:
+            make(artefact, folder)
+    return folder, plan
+
+
+def test_figures_are_drawn_with_their_numbers(everything, tmp_path, monkeypatch):
+    folder, plan = everything
+    monkeypatch.chdir(folder)
+    for name, product in plan.figures.items():
+        more = ("html", "vtp") if name == "relief" else ()
+        outputs = {kind: tmp_path / f"{name}.{kind}" for kind in ("png", "csv", *more)}
+        notes = draw(product.spec, product.paths(), outputs, {})
+        assert outputs["png"].stat().st_size > 10_000
+        assert len(pd.read_csv(outputs["csv"])) > 3
+        if name in ("contours", "relief"):
+            lost = Grid.load(plan.grid("far", "").path).lost("train_loss")
+            assert f"{lost} of 25 in 'far away'" in notes[0]
+    assert plan.figures["contours"].spec["panels"][0]["title"] == "ResNet-8, width x0.125"
+
+
+def test_page_is_self_contained_and_vtk_reads_the_relief(everything, tmp_path, monkeypatch):
+    folder, plan = everything
+    monkeypatch.chdir(folder)
+    product = plan.figures["relief"]
+    outputs = {kind: tmp_path / f"relief.{kind}" for kind in ("html", "vtp")}
+    draw(product.spec, product.paths(), outputs, {})
+    page = outputs["html"].read_text()
+    assert "Plotly.newPlot" in page
+    assert "<script src=" not in page.replace(' charset="utf-8"', "")
+    assert outputs["html"].stat().st_size < 8e6
+    vtk_io = pytest.importorskip("vtkmodules.vtkIOXML")
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+
+    reader = vtk_io.vtkXMLPolyDataReader()
+    assert reader.CanReadFile(str(outputs["vtp"]))
+    reader.SetFileName(str(outputs["vtp"]))
+    reader.Update()
+    assert reader.GetErrorCode() == 0
+    data = reader.GetOutput()
+    near, far = (Grid.load(plan.grid(name, "").path) for name in ("plane", "far"))
+    assert data.GetNumberOfPoints() == near.measured["train_loss"].size + far.measured["train_loss"].size
+    whole = np.isfinite(far.measured["train_loss"])
+    cells = whole[1:, 1:] & whole[1:, :-1] & whole[:-1, 1:] & whole[:-1, :-1]
+    assert data.GetNumberOfPolys() == 4 * 5 + cells.sum()
+    loss = vtk_to_numpy(data.GetPointData().GetArray("loss"))
+    np.testing.assert_array_equal(loss[:30], near.measured["train_loss"].ravel())
+    points = vtk_to_numpy(data.GetPoints().GetData())
+    np.testing.assert_allclose(points[:6, 0], near.x)
+    assert np.isfinite(points).all()
+    titles = data.GetFieldData().GetAbstractArray("titles")
+    assert [titles.GetValue(i) for i in range(2)] == ["near & dear", "far away"]
+
+
+def test_tables_and_claims_hold_the_numbers_of_their_grids(everything, tmp_path, monkeypatch):
+    folder, plan = everything
+    monkeypatch.chdir(folder)
+    for name, product in plan.tables.items():
+        write_table(product.spec, product.paths(), tmp_path / f"{name}.csv", {})
+    table = pd.read_csv(tmp_path / "sharpness.csv")
+    assert list(table["row"][:3]) == ["small", "large", "lines_plain"]
+    lines = Grid.load(plan.grid("lines", "").path)
+    loss, x = lines.measured["train_loss"][4:], lines.x
+    rises = [(row[1] + row[3]) / 2 - row[2] for row in loss]
+    assert list(x) == [-1, -0.5, 0, 0.5, 1]
+    assert table["filter_rise"][0] == pytest.approx(np.median(rises))
+    assert table["test_error"][0] == pytest.approx(100 * (1 - lines.minimum["test_accuracy"]))
+    assert np.isfinite(table["lambda_max"][0])
+    assert "3 networks" in table["row"][3]
+    (row,) = pd.read_csv(tmp_path / "variance.csv").to_dict("records")
+    assert row["two_pcs"] == pytest.approx(Grid.load(plan.grid("path", "").path).explained.sum(), rel=1e-9)
+    assert row["random_plane"] < row["start_plane"] <= row["two_pcs"] + 1e-9
+    found = evaluate(plan.claims.spec["claims"], plan.claims.paths(), "tiny", "quick").set_index("id")
+    print(found[["ours", "detail"]].to_string())
+    assert np.isfinite(found.drop(["few", "convex", "ratio", "rank"])["ours"].astype(float)).all()
+    assert found.loc["few", "verdict"] == "not measurable at this preset"
+    assert found.loc["share", "ours"] == pytest.approx(row["two_pcs"])
+    table = read_table(plan.descent("path", "").path, "descent")
+    assert found.loc["early", "ours"] == pytest.approx(table["plane_angle"][0])
+    assert found.loc["change", "ours"] == pytest.approx(table["angle"][2] - table["angle"][0])
+
+
+STUDY = (f"studies=[{TINY}]",)
+
+
+def test_rules_plan_every_job_once_and_make_a_relief(tmp_path):
+    jobs = counts(plan(tmp_path, ALL, config=STUDY))
+    expected = {"data": 1, "train": 3, "tile": 19, "assemble": 3, "descent": 1, "gather": 1, "gram": 1}
+    assert {rule: jobs[rule] for rule in expected} == expected
+    assert (jobs["figure"], jobs["relief"], jobs["table"]) == (5, 1, 2)
+
+
+def test_a_gathered_figure_is_made_by_the_rules(tmp_path):
+    target = "results/figures/tiny_surfaces/curvature.png"
+    done = snakemake(tmp_path, target, config=STUDY, options=("--cores", "2"))
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / target).stat().st_size > 10_000
+    assert plan(tmp_path, target, config=STUDY) == []
+    assert not any((tmp_path / "results/.state").glob("*/*"))

@@ -230,8 +230,8 @@ def work(made: Artefact) -> Work:
 def _on_slice(made: Artefact, net: Network, train: int, test: int, size: int) -> Work:
     """Return the work of a tile or a descent.
 
-    A Hessian-vector product counts as four gradients (forward, backward, and both differentiated), 12 forward passes;
-    a point of a curvature map as all the products it may take. Recomputed batch-norm statistics are one more pass.
+    A Hessian-vector product counts as three gradients, 9 forward passes (forward and backward 3, their derivative 6); a
+    point of a curvature map as all the products it may take. Recomputed batch-norm statistics are one more pass.
     """
     spec = made.spec
     seen = min(train, spec["examples"] or train)
@@ -247,7 +247,7 @@ def _on_slice(made: Artefact, net: Network, train: int, test: int, size: int) ->
     products = (
         about["products"] + about["trace"] + (about["density"][0] * about["density"][1] if about["density"] else 0)
     )
-    return Work(net, train, test, size, points * products, net.flops * 12.0 * points * products * seen, points)
+    return Work(net, train, test, size, points * products, net.flops * 9.0 * points * products * seen, points)
 
 
 def _points(made: Artefact) -> int:
