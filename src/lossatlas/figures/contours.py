@@ -43,7 +43,7 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     quantity = f"{spec['part']}_loss"
     norm = scale([grid.measured[quantity] for grid in grids])
     sidebar = Sidebar(width=1.25)
-    sidebar.colorbar(norm, MAP, "training loss" if spec["part"] == "train" else "test loss", 1.5)
+    sidebar.colorbar(norm, MAP, "training loss" if spec["part"] == "train" else "test loss", plain=True)
     sidebar.marker("the minimum", marker="o", color="white", markeredgecolor=style.INK, markersize=4.5)
     notes = lost_notes(
         [(p["title"], grid.lost(quantity), grid.measured[quantity].size) for p, grid in _both(spec, grids)]
@@ -83,6 +83,8 @@ def draw_plane(axes: Axes, grid: Grid, loss: NDArray[np.float64], norm: LogNorm)
     axes.patch.set(hatch="////", edgecolor="#a6a6a6", linewidth=0.0)
     levels = np.geomspace(norm.vmin or LEAST, norm.vmax or MOST, LEVELS)
     shown = np.ma.masked_invalid(np.clip(np.where(np.isfinite(loss), loss, np.nan), levels[0], levels[-1]))
+    axes.set_xlim(grid.x[0], grid.x[-1])
+    axes.set_ylim(grid.y[0], grid.y[-1])
     if shown.count() > 3:
         axes.contourf(grid.x, grid.y, shown, levels=levels, norm=norm, cmap=MAP)
         axes.contour(grid.x, grid.y, shown, levels=levels[::2], colors="white", linewidths=0.35, alpha=0.8)
@@ -99,21 +101,38 @@ def lost_notes(found: Sequence[tuple[str, int, int]]) -> tuple[str, ...]:
 
 
 def layout(
-    count: int, columns: int | None, size: tuple[float, float], sidebar: Sidebar, notes: Sequence[str]
+    count: int,
+    columns: int | None,
+    size: tuple[float, float],
+    sidebar: Sidebar,
+    notes: Sequence[str],
+    gap: tuple[float, float, float] = GAP,
+    right: float = 0.0,
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure with panels of one size (inches) in rows, a sidebar beside them and notes below."""
+    """Return a figure with panels of one size (inches) in rows, a sidebar beside them and notes below.
+
+    Args:
+        count: of panels.
+        columns: panels a row; None = four at most.
+        size: of a panel.
+        sidebar: drawn at the right.
+        notes: drawn below.
+        gap: left of, below and above each panel.
+        right: of each panel, for a second axis.
+    """
     columns = min(columns or min(count, 4), count)
     rows = -(-count // columns)
-    (width, height), (left, below, above) = size, GAP
+    (width, height), (left, below, above) = size, gap
+    step = left + width + right
     grid = rows * (above + height + below)
     total = max(grid + (0.2 if notes else 0.0), sidebar.height + above) + 0.05
-    figure = style.new_figure(columns * (left + width) + 0.25 + sidebar.width, total)
+    figure = style.new_figure(columns * step + 0.25 + sidebar.width, total)
     panels = []
     for i in range(count):
         row, column = divmod(i, columns)
-        corner = (left + column * (left + width), above + row * (above + height + below))
+        corner = (left + column * step, above + row * (above + height + below))
         panels.append(style.axes_at(figure, *corner, width, height))
-    sidebar.draw(figure, columns * (left + width) + 0.25, above)
+    sidebar.draw(figure, columns * step + 0.25, above)
     if notes:
         place = (left / figure.get_figwidth(), 1 - grid / total)
         figure.text(*place, " ".join(notes), fontsize=6.3, color=style.FAINT, va="top")

@@ -34,7 +34,7 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     norm = scale([grid.measured["train_loss"] for grid in planes])
     share = Normalize(0.0, 1.0)
     sidebar = Sidebar(width=1.35)
-    sidebar.colorbar(norm, MAP, "training loss", 1.5)
+    sidebar.colorbar(norm, MAP, "training loss", plain=True)
     sidebar.colorbar(share, RATIO_MAP, r"$|\lambda_{min}\,/\,\lambda_{max}|$", 1.5)
     sidebar.heading("Eigenvalues")
     sidebar.marker("not converged", marker="x", color="white", markeredgecolor=style.INK, markersize=4)

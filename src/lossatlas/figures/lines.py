@@ -41,7 +41,7 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     lost = sum(grid.lost("train_loss") for grid in grids)
     total = sum(grid.measured["train_loss"].size for grid in grids)
     notes = (f"{lost} of {total} points without a finite loss (inf or NaN) are gaps.",) if lost else ()
-    figure, panels = layout(len(grids), spec["columns"], (2.6, 1.9), sidebar, notes)
+    figure, panels = layout(len(grids), spec["columns"], (2.6, 1.9), sidebar, notes, (0.62, 0.46, 0.34), 0.5)
     low, high = _range(grids)
     for i, (axes, panel, grid) in enumerate(zip(panels, spec["panels"], grids, strict=True)):
         _draw(axes, panel, grid, (low, high))
@@ -69,6 +69,7 @@ def _draw(axes: Axes, panel: Mapping[str, Any], grid: Grid, limits: tuple[float,
         right.plot(grid.x, 100 * grid.measured[f"{part}_accuracy"][0], color=ACCURACY, **look)
     axes.set_yscale("log")
     axes.set_ylim(*limits)
+    style.plain_log(axes.yaxis, *limits)
     right.set_ylim(0, 102)
     axes.set_title(panel["title"])
     axes.set_xlabel(f"0: {panel['ends'][0]},  1: {panel['ends'][1]}" if panel["ends"] else "position on the segment")

@@ -47,7 +47,7 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     sidebar.marker("initialisation", marker="s", color="white", markeredgecolor=PATH, markersize=4.5)
     sidebar.marker("end", marker="*", color="white", markeredgecolor=PATH, markersize=8)
     sidebar.heading("Plane")
-    sidebar.colorbar(norm, MAP, "training loss", 1.4)
+    sidebar.colorbar(norm, MAP, "training loss", 1.4, plain=True)
     notes = lost_notes(
         [(t, g.lost("train_loss"), g.measured["train_loss"].size) for t, g in zip(titles, grids, strict=True)]
     )

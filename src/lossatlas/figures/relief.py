@@ -13,6 +13,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 import pandas as pd
 from matplotlib.colors import LogNorm
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from lossatlas.figures import style
@@ -71,7 +72,7 @@ def _picture(
     rows = -(-count // columns)
     width, height = 2.7, 2.6
     sidebar = Sidebar(width=1.25)
-    sidebar.colorbar(norm, MAP, "training loss", 1.5)
+    sidebar.colorbar(norm, MAP, "training loss", plain=True)
     total = rows * height + 0.35
     figure = style.new_figure(columns * width + 0.2 + sidebar.width, total)
     inches = figure.get_size_inches()
@@ -91,8 +92,12 @@ def _picture(
         axes.set_zlim(low, high)
         axes.view_init(30, -60)
         axes.set_title(f"{title}\ntest error {error(grid):.1f}%", y=0.97)
-        axes.set_zlabel("log10 loss", labelpad=-4)
         axes.tick_params(pad=-3, labelsize=5.5)
+        axes.zaxis.set_major_formatter(FuncFormatter(lambda value, _: f"$10^{{{value:g}}}$"))
+        axes.zaxis.set_major_locator(MaxNLocator(5))
+        for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+            axis._axinfo["grid"].update(linewidth=0.4, color="#d0d0d0")
+            axis.get_offset_text().set_visible(False)
         for name in ("x", "y"):
             getattr(axes, f"set_{name}ticks")(np.linspace(getattr(grid, name)[0], getattr(grid, name)[-1], 3))
     sidebar.draw(figure, columns * width + 0.2, 0.5)

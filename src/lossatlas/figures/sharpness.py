@@ -41,7 +41,7 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     sidebar.width = max(sidebar.width, 1.25)
     lost = sum(grid.lost("train_loss") for found in grids for grid in found)
     notes = (f"{lost} points of the lines without a finite loss (inf or NaN) are gaps.",) if lost else ()
-    figure, panels = layout(5, 3, (2.25, 1.75), sidebar, notes)
+    figure, panels = layout(5, 3, (2.25, 1.75), sidebar, notes, (0.62, 0.46, 0.34))
     curves = pd.concat(
         [
             _curve(found, how).assign(panel=how, series=label)
@@ -93,6 +93,7 @@ def _draw_curves(axes: Axes, curves: pd.DataFrame, colors: Mapping[str, Any], ho
         axes.fill_between(mine["x"], mine["low"], mine["high"], color=color, alpha=0.16, linewidth=0)
         axes.plot(mine["x"], mine["value"], color=color, linewidth=1.3)
     axes.set_yscale("log")
+    style.plain_log(axes.yaxis, *axes.get_ylim())
     axes.set_title(TITLES[how])
     axes.set_xlabel("position on the line" + (f" (unit: {scale:g} a weight)" if how == "none" else ""))
     axes.set_ylabel("training loss")
