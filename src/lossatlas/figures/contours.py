@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from string import ascii_lowercase
+from textwrap import wrap
 from typing import Any
 
 import matplotlib as mpl
@@ -20,12 +21,12 @@ from lossatlas.probes.grid import Grid
 LEAST, MOST = 1e-6, 1e6
 """Losses beyond are drawn as these: the scale of a figure is not one point's to decide."""
 
-LEVELS = 25
-"""Filled steps of the scale; every second one has a line."""
+SHADES, LINES = 100, 13
+"""Filled steps of the scale that all panels share, and lines of a panel between its own extremes."""
 
 MAP = mpl.colormaps[style.VALUE_MAP]
 
-GAP = (0.62, 0.46, 0.56)
+GAP = (0.62, 0.46, 0.7)
 """Inches left of, below and above a panel."""
 
 
@@ -52,7 +53,7 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     for i, (axes, (panel, grid)) in enumerate(zip(panels, _both(spec, grids), strict=True)):
         draw_plane(axes, grid, grid.measured[quantity], norm)
         axes.plot(0, 0, marker="o", color="white", markeredgecolor=style.INK, markersize=4.5)
-        axes.set_title(f"{panel['title']}\ntest error {error(grid):.1f}%" if panel["title"] else "")
+        axes.set_title(heading(panel["title"], f"test error {error(grid):.1f}%"))
         axes.set_xlabel("first direction")
         axes.set_ylabel("second direction")
         letter(axes, i, len(grids))
@@ -61,6 +62,11 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
 
 def _both(spec: Mapping[str, Any], grids: Sequence[Grid]) -> list[tuple[Mapping[str, Any], Grid]]:
     return list(zip(spec["panels"], grids, strict=True))
+
+
+def heading(title: str, below: str) -> str:
+    """Return a title in lines that are no wider than a panel, with a last line below it."""
+    return "\n".join([*wrap(title, 27), below])
 
 
 def error(grid: Grid) -> float:
@@ -81,13 +87,14 @@ def draw_plane(axes: Axes, grid: Grid, loss: NDArray[np.float64], norm: LogNorm)
     """Draw losses as filled contours with lines; where a point has none, hatched ground shows."""
     axes.set_facecolor("#e6e6e6")
     axes.patch.set(hatch="////", edgecolor="#a6a6a6", linewidth=0.0)
-    levels = np.geomspace(norm.vmin or LEAST, norm.vmax or MOST, LEVELS)
+    levels = np.geomspace(norm.vmin or LEAST, norm.vmax or MOST, SHADES)
     shown = np.ma.masked_invalid(np.clip(np.where(np.isfinite(loss), loss, np.nan), levels[0], levels[-1]))
     axes.set_xlim(grid.x[0], grid.x[-1])
     axes.set_ylim(grid.y[0], grid.y[-1])
     if shown.count() > 3:
         axes.contourf(grid.x, grid.y, shown, levels=levels, norm=norm, cmap=MAP)
-        axes.contour(grid.x, grid.y, shown, levels=levels[::2], colors="white", linewidths=0.35, alpha=0.8)
+        own = np.geomspace(float(shown.min()), max(float(shown.max()), 1.0001 * float(shown.min())), LINES)
+        axes.contour(grid.x, grid.y, shown, levels=own[1:-1], colors="white", linewidths=0.4, alpha=0.85)
 
 
 def lost_notes(found: Sequence[tuple[str, int, int]]) -> tuple[str, ...]:
@@ -142,15 +149,8 @@ def layout(
 def letter(axes: Axes, number: int, count: int) -> None:
     """Name a panel by a letter at its top left, where there are several."""
     if count > 1:
-        axes.text(
-            -0.02,
-            1.03,
-            ascii_lowercase[number % 26],
-            transform=axes.transAxes,
-            fontweight="bold",
-            fontsize=9.5,
-            ha="right",
-        )
+        look: dict[str, Any] = {"fontweight": "bold", "fontsize": 9.5, "ha": "right", "va": "bottom"}
+        axes.text(-0.06, 1.04, ascii_lowercase[number % 26], transform=axes.transAxes, **look)
 
 
 def numbers(spec: Mapping[str, Any], grids: Sequence[Grid], part: str) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from lossatlas.figures import style
-from lossatlas.figures.contours import MAP, draw_plane, error, layout, letter, lost_notes, scale
+from lossatlas.figures.contours import MAP, draw_plane, error, heading, layout, letter, lost_notes, scale
 from lossatlas.figures.style import Drawn, Sidebar
 from lossatlas.probes.flatness import ratio
 from lossatlas.probes.grid import Grid
@@ -58,7 +58,7 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     figure, panels = layout(2 * count, count, (2.05, 2.05), sidebar, notes)
     for i, (title, plane, found) in enumerate(zip(titles, planes, maps, strict=True)):
         draw_plane(panels[i], plane, plane.measured["train_loss"], norm)
-        panels[i].set_title(f"{title}\ntest error {error(plane):.1f}%")
+        panels[i].set_title(heading(title, f"test error {error(plane):.1f}%"))
         _draw_map(panels[count + i], found, share)
         for axes in (panels[i], panels[count + i]):
             axes.set_xlabel("first direction")

@@ -67,6 +67,7 @@ def _draw(axes: Axes, panel: Mapping[str, Any], grid: Grid, limits: tuple[float,
         loss = grid.measured[f"{part}_loss"][0]
         axes.plot(grid.x, np.where(np.isfinite(loss), np.clip(loss, 1e-6, 1e6), np.nan), color=LOSS, **look)
         right.plot(grid.x, 100 * grid.measured[f"{part}_accuracy"][0], color=ACCURACY, **look)
+    axes.set_xlim(grid.x[0], grid.x[-1])
     axes.set_yscale("log")
     axes.set_ylim(*limits)
     style.plain_log(axes.yaxis, *limits)

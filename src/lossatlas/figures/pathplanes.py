@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 
 from lossatlas.embed.gram import Gram
-from lossatlas.figures.contours import MAP, draw_plane, layout, letter, lost_notes, scale
+from lossatlas.figures.contours import MAP, draw_plane, heading, layout, letter, lost_notes, scale
 from lossatlas.figures.style import Drawn, Sidebar
 from lossatlas.probes.grid import Grid
 from lossatlas.probes.principal import principal_axes
@@ -76,7 +76,7 @@ def _draw(axes: Axes, title: str, grid: Grid, norm: LogNorm) -> None:
     ]
     axes.set_xlabel(names[0])
     axes.set_ylabel(names[1])
-    axes.set_title(f"{title}\n{percent(float(grid.explained.sum()))} of the variance")
+    axes.set_title(heading(title, f"{percent(float(grid.explained.sum()))} of the variance"))
 
 
 def percent(share: float) -> str:

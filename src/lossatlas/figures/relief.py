@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from lossatlas.figures import style
-from lossatlas.figures.contours import MAP, error, lost_notes, numbers, scale
+from lossatlas.figures.contours import MAP, error, heading, lost_notes, numbers, scale
 from lossatlas.figures.style import Drawn, Sidebar
 from lossatlas.probes.grid import Grid
 
@@ -91,7 +91,7 @@ def _picture(
         axes.plot_surface(x, y, z, facecolors=colors, rstride=1, cstride=1, linewidth=0, antialiased=False, shade=True)
         axes.set_zlim(low, high)
         axes.view_init(30, -60)
-        axes.set_title(f"{title}\ntest error {error(grid):.1f}%", y=0.97)
+        axes.set_title(heading(title, f"test error {error(grid):.1f}%"), y=0.97)
         axes.tick_params(pad=-3, labelsize=5.5)
         axes.zaxis.set_major_formatter(FuncFormatter(lambda value, _: f"$10^{{{value:g}}}$"))
         axes.zaxis.set_major_locator(MaxNLocator(5))
