@@ -70,7 +70,7 @@ def _picture(
     count = len(grids)
     columns = min(spec["columns"] or min(count, 3), count)
     rows = -(-count // columns)
-    width, height = 2.7, 2.6
+    width, height = 2.7, 2.95
     sidebar = Sidebar(width=1.25)
     sidebar.colorbar(norm, MAP, "training loss", plain=True)
     total = rows * height + 0.35
@@ -83,7 +83,7 @@ def _picture(
             column * width / inches[0],
             1 - (row + 1) * height / inches[1],
             width / inches[0],
-            height * 0.96 / inches[1],
+            height * 0.84 / inches[1],
         )
         axes: Any = figure.add_axes(box, projection="3d")
         x, y = np.meshgrid(grid.x, grid.y)
