@@ -132,6 +132,7 @@ def test_angles_of_a_descent_are_averaged_by_thirds():
     }
     assert values == pytest.approx({"early": 12.5, "late": 72.5, "change": 60.0})
     assert measure("descent_angle", {"descents": tables}, {"when": "change", "space": "full"}).value == 0
+    assert measure("descent_angle", {"descents": tables}, {"when": "late", "about": 90}).value == pytest.approx(17.5)
 
 
 def test_no_torch_is_needed_to_read_grids():

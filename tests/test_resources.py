@@ -127,7 +127,7 @@ def test_work_of_tiles_is_counted_in_points_and_products():
         whole[spec["label"]] = whole.get(spec["label"], 0) + points
     assert whole["resnet-110-1-noshort-cifar10"] == 51 * 51
     for made in plan.of_kind("descents"):
-        assert cost.work(made).steps == 2 * 301  # two gradients at each of 301 recorded points
+        assert cost.work(made).steps == 5 * 301  # a gradient and four losses at each of 301 recorded points
 
 
 def test_a_hessian_product_costs_what_is_counted():

@@ -271,9 +271,9 @@ MEASURES: dict[str, Measure] = {
         {"relative_to": (None, "other")},
     ),
     "descent_angle": Measure(
-        "Mean angle of steps with the negative gradient in degrees: early, late, or late less early.",
+        "Mean angle (or its distance from `about`) of steps with the negative gradient: early, late, late less early.",
         {"descents": "descent"},
-        {"when": "early", "space": "plane", "share": 1 / 3},
+        {"when": "early", "space": "plane", "share": 1 / 3, "about": 0},
         {"when": ("early", "late", "change"), "space": ("plane", "full")},
     ),
     "max_train_loss": Measure(

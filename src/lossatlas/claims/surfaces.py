@@ -173,12 +173,13 @@ def convex_ratio(inputs: Mapping[str, Sequence[Grid]], parameters: Mapping[str, 
 def descent_angle(inputs: Mapping[str, Sequence[pd.DataFrame]], parameters: Mapping[str, Any]) -> Measurement:
     """Mean angle of steps with the negative gradient in degrees, early or late in a training, or late less early.
 
-    Early and late: the first and the last ``share`` of the steps. 0: straight down, 90: along the contours.
+    Early and late: the first and the last ``share`` of the steps. 0: straight down, 90: along the contours, 180: up.
+    ``about``: the mean distance of the angle from so many degrees instead.
     """
     column = "plane_angle" if parameters["space"] == "plane" else "angle"
     early, late = [], []
     for table in inputs["descents"]:
-        angles = table[column].to_numpy(float)
+        angles = np.abs(table[column].to_numpy(float) - parameters["about"])
         count = max(1, round(parameters["share"] * len(angles)))
         early.append(np.nanmean(angles[:count]))
         late.append(np.nanmean(angles[-count:]))

@@ -54,7 +54,7 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     ]
     loose = sum(int((m.measured["converged"] == 0).sum()) - m.lost("lambda_max") for m in maps)
     if loose:
-        notes.append(f"{loose} points where an eigenvalue has not reached the tolerance are crossed.")
+        notes.append(f"Crossed: points where an eigenvalue has not reached the tolerance ({loose}).")
     figure, panels = layout(2 * count, count, (2.05, 2.05), sidebar, notes)
     for i, (title, plane, found) in enumerate(zip(titles, planes, maps, strict=True)):
         draw_plane(panels[i], plane, plane.measured["train_loss"], norm)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -181,7 +180,7 @@ class Sidebar:
             inches = figure.get_size_inches()
             left, above = box.x0 * inches[0], (1 - box.y1) * inches[1]
             place = axes_at(figure, left, above + top + 0.06, 0.11, length)
-            own = copy(norm) if plain else norm  # panels drawn later with the same scale would put the ticks back
+            own = type(norm)(norm.vmin, norm.vmax) if plain else norm  # the panels' own scale would put the ticks back
             bar = figure.colorbar(mpl.cm.ScalarMappable(own, cmap), cax=place)
             bar.set_label(label, fontsize=7.5)
             bar.outline.set_linewidth(0.5)

@@ -1,11 +1,13 @@
 """How a recorded training descends: the angle between its steps and the gradient, in R^D and in the plane of its path.
 
 In full the angle of a step (from one recorded point to the next) with the negative gradient of the training loss at its
-start, with the batch-norm statistics recorded there. In the plane the same of the projected step and the gradient of
-the loss *on the plane* at the projected point, which is perpendicular to the contours a figure draws there.
+start, batch-norm statistics held at those recorded there (or computed anew there). In the plane the same of the
+projected step and the gradient of the loss *on the plane* at the projected point, which is perpendicular to the
+contours a figure draws there. That one is taken by central differences, since where statistics are computed anew they change
+along the plane, which a gradient at fixed statistics leaves out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,9 @@ from lossatlas.probes import slices
 from lossatlas.probes.rows import Row, compute
 from lossatlas.probes.tile import Site
 from lossatlas.store import create, open_hdf5, read_table, write_table
+
+SPACING = 2e-3
+"""Half the distance of two points of a central difference, over the larger extent of the path in the plane."""
 
 
 def probe(
@@ -44,6 +49,7 @@ def probe(
     axes = torch.stack([cut.directions[0], cut.shift])
     projected = torch.from_numpy(cut.path[["x", "y"]].to_numpy(np.float64)).to(site.theta.device)
     landscape, device = site.parts["train"], site.theta.device
+    reach = SPACING * float((projected.amax(0) - projected.amin(0)).max())
     with open_hdf5(run_file, "points") as file:
         points, buffers = file["theta"], file["buffers"]
 
@@ -54,7 +60,7 @@ def probe(
             own = _with_buffers(landscape, torch.from_numpy(buffers[i]))
             step = theta(i + 1) - theta(i)
             gradient = own.grad(theta(i)).double()
-            on_plane = axes @ landscape.grad(site.theta + projected[i] @ axes).double()
+            on_plane = _slope(lambda at: float(landscape.loss(site.theta + at @ axes)), projected[i], reach)
             found = [*_angle(step, -gradient), *_angle(projected[i + 1] - projected[i], -on_plane)]
             return {"steps": np.array(found)}
 
@@ -69,6 +75,13 @@ def probe(
         file.attrs["explained"] = cut.explained
         write_table(file, table)
     remove_state(state)
+
+
+def _slope(loss: Callable[[Tensor], float], at: Tensor, reach: float) -> Tensor:
+    """Return the gradient (2,) of a function of the plane by central differences over ``reach`` to both sides."""
+    steps = reach * torch.eye(2, dtype=at.dtype, device=at.device)
+    slopes = [(loss(at + step) - loss(at - step)) / (2 * reach) for step in steps]
+    return torch.tensor(slopes, dtype=at.dtype, device=at.device)
 
 
 def _with_buffers(landscape: NetworkLandscape, buffers: Tensor) -> NetworkLandscape:

@@ -236,9 +236,10 @@ def _on_slice(made: Artefact, net: Network, train: int, test: int, size: int) ->
     spec = made.spec
     seen = min(train, spec["examples"] or train)
     tested = min(test, spec["examples"] or test) if "test" in spec["parts"] else 0
-    if made.kind == "descents":  # a gradient at each recorded point and at its projection
+    if made.kind == "descents":  # a gradient at each recorded point, four losses around its projection
         rows = work(made.inputs["run"][0]).rows
-        return Work(net, train, test, size, 2 * rows, net.flops * 3.0 * 2 * rows * seen, rows)
+        passes = 3.0 + 4 * (2 if spec["batch_norm"] == "recompute" else 1)
+        return Work(net, train, test, size, 5 * rows, net.flops * passes * rows * seen, rows)
     points = (spec["rows"][1] - spec["rows"][0]) * int(spec["x"][2])
     if spec["measure"]["kind"] == "losses":
         passes = points * (seen * (2 if spec["batch_norm"] == "recompute" else 1) + tested)
