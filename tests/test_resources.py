@@ -12,6 +12,7 @@ from workflow_tools import ROOT, environment
 
 from lossatlas import models
 from lossatlas.errors import LossatlasError
+from lossatlas.landscape import NetworkLandscape
 from lossatlas.models import catalogue
 from lossatlas.store import read_provenance
 from lossatlas.workflow import cost, gpu_hours, resources
@@ -108,6 +109,39 @@ def test_work_of_level_sets_and_sweeps_is_counted_in_gradients():
     assert {cost.rows(made) for made in plan.of_kind("grams")}
 
 
+def test_work_of_tiles_is_counted_in_points_and_products():
+    plan = gpu_hours.make_plan("paper", ["surfaces"], ROOT)
+    whole = {}
+    for made in plan.of_kind("tiles"):
+        work, spec = cost.work(made), made.spec
+        points = (spec["rows"][1] - spec["rows"][0]) * spec["x"][2]
+        assert work.rows == points
+        seen = min(work.train, spec["examples"] or work.train)
+        if spec["measure"]["kind"] == "losses":
+            seen *= 2 if spec["batch_norm"] == "recompute" else 1
+            seen += work.test if "test" in spec["parts"] else 0
+            assert work.flops == pytest.approx(work.network.flops * points * seen, rel=1e-12)
+        else:
+            products = spec["measure"]["products"] + spec["measure"]["trace"]
+            assert work.flops == pytest.approx(work.network.flops * 9 * points * products * seen, rel=1e-12)
+        whole[spec["label"]] = whole.get(spec["label"], 0) + points
+    assert whole["resnet-110-1-noshort-cifar10"] == 51 * 51
+    for made in plan.of_kind("descents"):
+        assert cost.work(made).steps == 5 * 301  # a gradient and four losses at each of 301 recorded points
+
+
+def test_a_hessian_product_costs_what_is_counted():
+    """9 forward passes, by torch's own count; less what needs no derivative (that with respect to the images)."""
+    spec = catalogue.resolve({"name": "resnet", "depth": 14, "width": 0.5})
+    model = models.build(spec, (3, 16, 16), 10, seed=0).eval()
+    landscape = NetworkLandscape(model, torch.randn(8, 3, 16, 16), torch.zeros(8, dtype=torch.long))
+    with FlopCounterMode(display=False) as counter:
+        landscape.hvp(landscape.theta(), torch.randn(landscape.dim))
+    forward = cost.network(spec, (3, 16, 16), 10).flops * 8
+    print(counter.get_total_flops() / forward)
+    assert 8.5 * forward < counter.get_total_flops() <= 9 * forward
+
+
 def test_requests_grow_with_each_attempt_and_with_the_work(plan):
     (made, *_) = plan.of_kind("runs")
     for name in ("mem_mb", "runtime"):
@@ -119,7 +153,7 @@ def test_requests_grow_with_each_attempt_and_with_the_work(plan):
     assert 1 / 5 < resources.gpu_seconds(retrained) / resources.gpu_seconds(made) < 1 / 2
 
 
-@pytest.mark.parametrize("study", ["trajectories", "levelsets", "optimizers"])
+@pytest.mark.parametrize("study", ["trajectories", "levelsets", "optimizers", "generalization", "surfaces"])
 def test_every_artefact_has_a_request(study):
     plan = gpu_hours.make_plan("paper", [study], ROOT)
     for made in plan.artefacts.values():

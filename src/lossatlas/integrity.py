@@ -16,7 +16,7 @@ from lossatlas.specs import FILES
 from lossatlas.store import provenance_file
 
 WHOLE, UNSEALED, BAD = "whole", "no checksum", "BAD"
-PRODUCTS = ("csv", "json", "png", "pdf", "svg", "mp4", "gif")
+PRODUCTS = ("csv", "json", "png", "pdf", "svg", "mp4", "gif", "html", "vtp")
 """Suffixes of files whose checksum stands in the record beside them."""
 
 _ID = re.compile(r"(?P<label>[\w.-]+)-(?P<hash>[0-9a-f]{10})")

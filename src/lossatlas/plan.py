@@ -14,7 +14,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.figures import catalogue as figures
 from lossatlas.models import catalogue as models
 from lossatlas.probes import plan as probes
-from lossatlas.probes import plan_minima, plan_path, plan_sets
+from lossatlas.probes import plan_minima, plan_path, plan_sets, plan_slices
 from lossatlas.seeds import derive
 from lossatlas.specs import Artefact
 from lossatlas.train.recipe import resolve, resolve_retraining
@@ -307,11 +307,30 @@ class StudyPlan:
         """Return a probe of decisions on the input plane."""
         return plan_minima.boundaries(self, name, key)
 
+    def grid(self, name: str, key: str) -> Artefact:
+        """Return a probe of losses or curvature on a slice: line, plane or curvature."""
+        return plan_slices.grid(self, name, key)
+
+    def descent(self, name: str, key: str) -> Artefact:
+        """Return the angles between steps and gradients of the path that spans a plane."""
+        return plan_slices.descent(self, name, key)
+
+    def grids(self, name: str, key: str) -> list[Artefact]:
+        """Return such a probe at every replica of its run."""
+        return plan_slices.grids(self, name, key)
+
+    def path_gram(self, name: str, key: str) -> Artefact:
+        """Return the Gram matrix of the recorded points of a run's first replica."""
+        return plan_slices.path_gram(self, name, self.run(name, None, key), key)
+
     def _product(self, name: str, spec: Mapping) -> Product:
         with self.prefixed(name):
             resolved = figures.resolve(spec)
         for i, panel in enumerate(resolved.get("panels", [])):
-            panel["title"] = panel["title"].replace("{data}", self._data_title(panel, f"{name}.panels[{i}].title"))
+            place = f"{name}.panels[{i}].title"
+            panel["title"] = panel["title"].replace("{data}", self._data_title(panel, place))
+            if "{model}" in panel["title"]:
+                panel["title"] = panel["title"].replace("{model}", plan_slices.model_title(self, panel["plane"], place))
         made = Product(self.name, name, resolved, figures.inputs(resolved, self, name))
         for part in ("title", "caption"):
             if "{data}" in resolved[part]:
@@ -381,6 +400,10 @@ class StudyPlan:
             "kernels": lambda name: self.kernels(name, key),
             "volume": lambda name: self.volume(name, key),
             "boundaries": lambda name: self.boundaries(name, key),
+            "grid": lambda name: self.grid(name, key),
+            "grids": lambda name: self.grids(name, key),
+            "descent": lambda name: self.descent(name, key),
+            "path_gram": lambda name: self.path_gram(name, key),
         }
         if not isinstance(value, Mapping) or len(value) != 1 or next(iter(value)) not in kinds:
             forms = ", ".join(f"{{{kind}: name}}" for kind in kinds)

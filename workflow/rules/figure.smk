@@ -43,6 +43,30 @@ rule animate:
         "../scripts/figure.py"
 
 
+rule relief:
+    """Draw surfaces in three dimensions: a picture, an interactive page and a VTK file, with their numbers as CSV."""
+    input:
+        lambda w: PLAN.files("figures", w.study, w.figure),
+    output:
+        png="results/figures/{study}/{figure}.png",
+        html="results/figures/{study}/{figure}.html",
+        vtp="results/figures/{study}/{figure}.vtp",
+        csv="results/figures/{study}/{figure}.csv",
+        record="results/figures/{study}/{figure}.json",
+    log:
+        "results/logs/relief/{study}/{figure}.log",
+    wildcard_constraints:
+        study=PLAN.figures_of("relief"),
+    resources:
+        **PLAN.resources("figures"),
+    params:
+        product=lambda w: PLAN.describe("figures", w.study, w.figure),
+    message:
+        "relief {wildcards.study}/{wildcards.figure}"
+    script:
+        "../scripts/figure.py"
+
+
 rule table:
     """Write a table as CSV, the paper's values beside ours."""
     input:

@@ -337,6 +337,54 @@ MEASURES: dict[str, Measure] = {
         {"quantity": "test_accuracy", "spread": "minmax"},
         {"quantity": ("test_accuracy", "train_accuracy"), "spread": ("minmax", "bootstrap")},
     ),
+    "negative_curvature": Measure(
+        "Share of a plane's points with |lambda_min / lambda_max| above a threshold: `first` less `second`.",
+        {"first": "grid", "second": "grid"},
+        {"above": 0.1},
+    ),
+    "bent": Measure(
+        "Share of a plane's inner points at which its surface is not convex: `first` less `second`.",
+        {"first": "grid", "second": "grid"},
+    ),
+    "flattening": Measure(
+        "Rank correlation of the median rise of the loss within `reach` with a plane's place in the list.",
+        {"planes": "grid"},
+        {"reach": 0.5},
+    ),
+    "sharpness_rank": Measure(
+        "Rank correlation of sharpness under `of` with the test error, less the best of those `against`.",
+        {"lines": "grid"},
+        {"of": "filter", "against": [], "measure": "rise", "reach": 0.5, "least": 8},
+        {"of": ("none", "layer", "filter"), "measure": ("rise", "worst", "curvature")},
+    ),
+    "sharpness_ratio": Measure(
+        "Sharpness of `first` over that of `second`: medians over directions and replicas.",
+        {"first": "grid", "second": "grid"},
+        {"normalise": "filter", "measure": "rise", "reach": 0.5},
+        {"normalise": ("none", "layer", "filter"), "measure": ("rise", "worst", "curvature")},
+    ),
+    "path_share": Measure(
+        "Share of a path's variance in its first principal axes: the smallest or the largest among paths.",
+        {"paths": "path_gram"},
+        {"axes": 2, "statistic": "min"},
+        {"statistic": ("min", "max")},
+    ),
+    "plane_share": Measure(
+        "Share of a path's variance in a plane that is not its principal one: the largest among planes.",
+        {"planes": "grid"},
+    ),
+    "convex_ratio": Measure(
+        "Median |lambda_min / lambda_max| where a plane looks convex, by itself or less the median elsewhere.",
+        {"maps": "grid"},
+        {"relative_to": None},
+        {"relative_to": (None, "other")},
+    ),
+    "descent_angle": Measure(
+        "Mean angle (or its distance from `about`) of steps with the negative gradient: early, late, late less early.",
+        {"descents": "descent"},
+        {"when": "early", "space": "plane", "share": 1 / 3, "about": 0},
+        {"when": ("early", "late", "change"), "space": ("plane", "full")},
+    ),
     "max_train_loss": Measure(
         "Largest training loss of any run at its last recorded epoch; a run that diverged counts as infinite.",
         {"runs": "runs"},
@@ -468,7 +516,7 @@ def _inputs(given: Mapping[str, Any], roles: Mapping[str, str]) -> list[str]:
     for role, kind in roles.items():
         references = given.get(role, [])
         for reference in references if isinstance(references, list) else [references]:
-            accepted = ("run", "runs") if kind == "runs" else (kind,)
+            accepted = {"runs": ("run", "runs"), "grid": ("grid", "grids")}.get(kind, (kind,))
             if not isinstance(reference, Mapping) or len(reference) != 1 or next(iter(reference)) not in accepted:
                 mistakes.append(f"inputs.{role}: {reference!r} is not of the kind it takes; write {{{kind}: name}}")
     return mistakes

@@ -17,6 +17,7 @@ from lossatlas.embed.gram import Gram
 from lossatlas.errors import LossatlasError
 from lossatlas.figures.scores import Scores
 from lossatlas.figures.tables import last_epoch
+from lossatlas.probes.grid import Grid
 from lossatlas.store import atomic, read_table
 
 COLUMNS = [
@@ -145,11 +146,14 @@ class _Artefacts:
         if (kind, path) not in self._known:
             loaders: dict[str, Callable[[Path], Any]] = {
                 "gram": Gram.load,
+                "path_gram": Gram.load,
                 "average": lambda file: read_table(file, "average"),
                 "paths": lambda file: read_table(file, "path"),
                 "kernels": lambda file: read_table(file, "separation"),
                 "volume": lambda file: read_table(file, "volume"),
                 "boundaries": Rings.load,
+                "grid": Grid.load,
+                "descent": lambda file: read_table(file, "descent"),
             }
             self._known[kind, path] = loaders.get(kind, last_epoch)(path)
         return self._known[kind, path]

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lossatlas.claims import generalization, levelsets, optimizers_paths, solutions
+from lossatlas.claims import generalization, levelsets, optimizers_paths, solutions, surfaces
 from lossatlas.claims.catalogue import MEASURES, PATH_MEASURES, TRAJECTORY_MEASURES
 from lossatlas.claims.measurement import Measurement, bootstrap
 from lossatlas.embed.gram import Gram
@@ -466,6 +466,7 @@ REGISTRY: dict[str, MeasureFunction] = {
     **optimizers_paths.REGISTRY,
     **solutions.REGISTRY,
     **generalization.REGISTRY,
+    **surfaces.REGISTRY,
 }
 """The function of each measure of the catalogue: (role -> loaded artefacts, resolved parameters) -> measurement."""
 

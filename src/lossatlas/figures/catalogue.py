@@ -134,6 +134,16 @@ _MINIMUM: dict[str, Key] = {
 }
 """Which minimum of a probe a panel shows."""
 
+_PLANES = Key(
+    (list,),
+    REQUIRED,
+    "One plane each.",
+    items={
+        "plane": Key((str,), REQUIRED, "Name of a plane probe of the study."),
+        "title": Key((str,), "", "Title above the panel; {model} stands for the network."),
+    },
+)
+
 KINDS: dict[str, Kind] = {
     "embedding": Kind(
         "figure",
@@ -398,6 +408,114 @@ KINDS: dict[str, Kind] = {
             ),
         },
     ),
+    "lines": Kind(
+        "figure",
+        "Loss and accuracy along the segments between two minima.",
+        {
+            "panels": Key(
+                (list,),
+                REQUIRED,
+                "One segment each.",
+                items={
+                    "line": Key((str,), REQUIRED, "Name of a line probe with `to`."),
+                    "title": Key((str,), "", "Title above the panel."),
+                    "ends": Key((list,), [], "What lies at 0 and at 1, in two words."),
+                },
+            ),
+            "columns": Key((int, type(None)), None, "Panels a row; null = chosen from their number."),
+        },
+    ),
+    "contours": Kind(
+        "figure",
+        "Loss on planes through minima as contours on one logarithmic scale, with the test error of each minimum.",
+        {
+            "panels": _PLANES,
+            "part": Key((str,), "train", "Part of the data.", ("train", "test")),
+            "columns": Key((int, type(None)), None, "Panels a row; null = chosen from their number."),
+        },
+    ),
+    "relief": Kind(
+        "figure",
+        "Loss on planes through minima in three dimensions: a picture, an interactive page, and a VTK file.",
+        {
+            "panels": _PLANES,
+            "columns": Key((int, type(None)), None, "Panels a row; null = chosen from their number."),
+        },
+        formats=("png", "html", "vtp"),
+    ),
+    "curvature": Kind(
+        "figure",
+        "|lambda_min / lambda_max| of the Hessian over planes, below their contours.",
+        {
+            "panels": Key(
+                (list,),
+                REQUIRED,
+                "One curvature map each.",
+                items={
+                    "map": Key((str,), REQUIRED, "Name of a curvature probe over a plane."),
+                    "plane": Key((str,), REQUIRED, "Name of that plane probe."),
+                    "title": Key((str,), "", "Title above the panel; {model} stands for the network."),
+                },
+            ),
+        },
+    ),
+    "pathplanes": Kind(
+        "figure",
+        "Recorded trainings projected on planes, over the contours of the loss there.",
+        {
+            "panels": _PLANES,
+            "columns": Key((int, type(None)), None, "Panels a row; null = chosen from their number."),
+        },
+    ),
+    "sharpness": Kind(
+        "figure",
+        "Losses along random lines under no, layer and filter normalisation, growth and histogram of the weights.",
+        {
+            "series": Key(
+                (list,),
+                REQUIRED,
+                "One network each.",
+                items={
+                    "line": Key((str,), REQUIRED, "Name of a line probe; all replicas of its run."),
+                    "path": Key((str,), None, "Name of a run with all its epochs, for the growth of the weights."),
+                    "label": Key((str,), REQUIRED, "Label of the network."),
+                },
+            ),
+        },
+    ),
+    "sharpness_table": Kind(
+        "table",
+        "Test error and sharpness of networks under each normalisation, with their rank correlations.",
+        {
+            "rows": Key(
+                (list,),
+                REQUIRED,
+                "One network each, in all replicas.",
+                items={
+                    "line": Key((str,), REQUIRED, "Name of a line probe; all replicas of its run."),
+                    "curvature": Key((str,), None, "Name of a curvature probe of that run."),
+                    "title": Key((str,), "", "Name of the row; the probe's by default."),
+                },
+            ),
+            "reach": Key((int, float), 0.5, "How far along a line the measures look."),
+        },
+    ),
+    "variance_table": Kind(
+        "table",
+        "Share of each recorded path's variance that two principal axes and other planes hold.",
+        {
+            "rows": Key(
+                (list,),
+                REQUIRED,
+                "One recorded path each.",
+                items={
+                    "run": Key((str,), REQUIRED, "Name of a run with all its epochs."),
+                    "planes": Key((list,), [], "Names of plane probes of that path besides its principal one."),
+                    "title": Key((str,), "", "Name of the row; the run's by default."),
+                },
+            ),
+        },
+    ),
     "decay_table": Kind(
         "table",
         "Test performance at the end of traversals beside weight decay at its best lambda, chosen in two ways.",
@@ -567,6 +685,15 @@ class Study(Protocol):
     def boundaries(self, name: str, key: str) -> Any:
         """Return a probe of decisions on the input plane."""
 
+    def grid(self, name: str, key: str) -> Any:
+        """Return a probe of kind line, plane or curvature."""
+
+    def grids(self, name: str, key: str) -> list[Any]:
+        """Return such a probe at all replicas of its run."""
+
+    def path_gram(self, name: str, key: str) -> Any:
+        """Return the Gram matrix of the path of a run's first replica."""
+
 
 def formats(kind: str, configured: Sequence[str]) -> tuple[str, ...]:
     """Return the files of a figure of a kind besides its CSV.
@@ -633,6 +760,8 @@ def inputs(resolved: Mapping[str, Any], study: Study, key: str) -> dict[str, Any
         return {"triangle": study.triangle(resolved["triangle"], f"{key}.triangle")}
     if resolved["kind"] in MINIMA:
         return _of_minima(resolved, study, key)
+    if resolved["kind"] in _ON_SLICES:
+        return _on_slices(resolved, study, key)
     if resolved["kind"] in PANELLED:
         panels = enumerate(resolved["panels"])
         return {"panels": [study.embedding(p["cloud"], p["embedding"], f"{key}.panels[{i}]") for i, p in panels]}
@@ -669,6 +798,41 @@ def _of_minima(resolved: Mapping[str, Any], study: Study, key: str) -> dict[str,
     if kind == "boundaries":
         found["boundaries"] = [study.boundaries(entry["boundaries"], place) for entry, place in entries]
     return found
+
+
+_ON_SLICES = (
+    "lines",
+    "contours",
+    "relief",
+    "curvature",
+    "pathplanes",
+    "sharpness",
+    "sharpness_table",
+    "variance_table",
+)
+"""Kinds made from lines, planes and curvature."""
+
+
+def _on_slices(resolved: Mapping[str, Any], study: Study, key: str) -> dict[str, Any]:
+    """Return the artefacts of a figure or table of :data:`_ON_SLICES`."""
+    kind = resolved["kind"]
+    part = "series" if kind == "sharpness" else "rows" if kind.endswith("_table") else "panels"
+    entries = [(entry, f"{key}.{part}[{i}]") for i, entry in enumerate(resolved[part])]
+    if kind == "curvature":
+        names = (("planes", "plane"), ("maps", "map"))
+        return {role: [study.grid(entry[name], place) for entry, place in entries] for role, name in names}
+    if kind == "sharpness":
+        grids = [study.grids(entry["line"], place) for entry, place in entries]
+        grams = {e["label"]: study.path_gram(e["path"], place) for e, place in entries if e["path"] is not None}
+        return {"grids": grids, "grams": grams}
+    if kind == "sharpness_table":
+        maps = [[] if e["curvature"] is None else study.grids(e["curvature"], place) for e, place in entries]
+        return {"grids": [study.grids(entry["line"], place) for entry, place in entries], "maps": maps}
+    if kind == "variance_table":
+        grids = [[study.grid(name, place) for name in entry["planes"]] for entry, place in entries]
+        return {"grams": [study.path_gram(entry["run"], place) for entry, place in entries], "grids": grids}
+    name = "line" if kind == "lines" else "plane"
+    return {"grids": [study.grid(entry[name], place) for entry, place in entries]}
 
 
 def resolve(spec: Mapping[str, Any], where: str = "") -> dict[str, Any]:
@@ -767,6 +931,15 @@ def _check_kind(spec: dict[str, Any], where: str, mistakes: list[str]) -> None:
             mistakes.append(f"{_at(where, 'y')}: {wanted!r} needs clouds: write `cloud: name` in place of `run: name`")
         if not spec["y"]:
             mistakes.append(f"{_at(where, 'y')}: empty; name a column, `norm` or `distance`")
+    elif spec["kind"] in ("sharpness_table", "variance_table"):
+        for row in spec["rows"]:
+            row["title"] = row["title"] or row["line" if spec["kind"] == "sharpness_table" else "run"]
+    elif spec["kind"] == "lines":
+        mistakes.extend(
+            f"{_at(where, 'panels')}[{i}].ends: {panel['ends']!r} is not a list of two; write [what lies at 0, at 1]"
+            for i, panel in enumerate(spec["panels"])
+            if len(panel["ends"]) not in (0, 2)
+        )
     elif spec["kind"] == "decay_table":
         for i, row in enumerate(spec["rows"]):
             row["title"] = row["title"] or row["cloud"]

@@ -10,9 +10,11 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, Normalize, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from lossatlas import __version__
@@ -94,6 +96,16 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def plain_log(axis: Axis, low: float, high: float) -> None:
+    """Give a logarithmic axis over less than two decades plain numbers: 1.5 in place of 1.5 x 10^0."""
+    if high > 100 * low:
+        return
+    shown = FuncFormatter(lambda value, _: f"{value:.3g}")
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)) if high > 4 * low else MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axis.set_major_formatter(shown)
+    axis.set_minor_locator(NullLocator())
+
+
 def axes_at(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
     """Add axes at a place measured in inches from the figure's top left corner."""
     whole_width, whole_height = figure.get_size_inches()
@@ -168,17 +180,20 @@ class Sidebar:
 
         self.entries.append((height, draw))
 
-    def colorbar(self, norm: Normalize, cmap: Colormap, label: str, length: float = 1.5) -> None:
-        """Add a vertical colour bar."""
+    def colorbar(self, norm: Normalize, cmap: Colormap, label: str, length: float = 1.5, plain: bool = False) -> None:
+        """Add a vertical colour bar; ``plain``: a logarithmic one over few decades has plain numbers."""
 
         def draw(figure: Figure, axes: Axes, top: float) -> None:
             box = axes.get_position()
             inches = figure.get_size_inches()
             left, above = box.x0 * inches[0], (1 - box.y1) * inches[1]
             place = axes_at(figure, left, above + top + 0.06, 0.11, length)
-            bar = figure.colorbar(mpl.cm.ScalarMappable(norm, cmap), cax=place)
+            own = type(norm)(norm.vmin, norm.vmax) if plain else norm  # the panels' own scale would put the ticks back
+            bar = figure.colorbar(mpl.cm.ScalarMappable(own, cmap), cax=place)
             bar.set_label(label, fontsize=7.5)
             bar.outline.set_linewidth(0.5)
+            if plain:
+                plain_log(bar.ax.yaxis, norm.vmin or 1.0, norm.vmax or 1.0)
 
         self.entries.append((length + 0.16, draw))
 
@@ -214,12 +229,14 @@ class Drawn:
         numbers: what it draws, one observation a row.
         notes: sentences for the caption on what could not be drawn as it is.
         film: the figure in motion, for kinds that have it; the figure itself is then its last frame.
+        writers: format -> what writes the figure in it, for kinds with formats of their own.
     """
 
     figure: Figure
     numbers: pd.DataFrame
     notes: tuple[str, ...] = ()
     film: Film | None = None
+    writers: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
 
 
 FORMATS = ("png", "pdf", "svg")
@@ -242,7 +259,7 @@ def save(drawn: Drawn, outputs: Mapping[str, Path | str], title: str, provenance
     Raises:
         LossatlasError: a format is not one of these.
     """
-    known = (*FORMATS, *(MOVING if drawn.film else ()), "csv")
+    known = (*FORMATS, *(MOVING if drawn.film else ()), *drawn.writers, "csv")
     unknown = [kind for kind in outputs if kind not in known]
     if unknown:
         raise LossatlasError(f"figure format {unknown[0]!r}: not one of {', '.join(known)}; correct `formats`")
@@ -261,5 +278,7 @@ def save(drawn: Drawn, outputs: Mapping[str, Path | str], title: str, provenance
                 drawn.numbers.to_csv(part, index=False, lineterminator="\n")
             elif kind in MOVING and drawn.film:
                 encode(drawn.film, part, kind, title, text)
+            elif kind in drawn.writers:
+                drawn.writers[kind](part)
             else:
                 drawn.figure.savefig(part, format=kind, dpi=DPI, metadata=metadata[kind])

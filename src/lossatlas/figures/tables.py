@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lossatlas.errors import LossatlasError
-from lossatlas.figures import catalogue, decay, returns, scores, solutions
+from lossatlas.figures import catalogue, decay, pathplanes, returns, scores, sharpness, solutions
 from lossatlas.store import atomic, read_table
 
 COLUMNS = ["row", "quantity", "paper", "ours", "ours_std", "replicas", "note"]
@@ -71,6 +71,8 @@ KINDS = {
     "losses_table": solutions.losses,
     "weights_table": solutions.weights,
     "rates_table": solutions.rates,
+    "sharpness_table": sharpness.tabulate,
+    "variance_table": pathplanes.tabulate,
 }
 """The function that makes each kind of table from its resolved spec and its inputs."""
 

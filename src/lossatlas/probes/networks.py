@@ -21,13 +21,22 @@ class Member:
 
     def metrics(self, theta: Tensor) -> dict[str, float]:
         """Return train and test loss and accuracy at theta (D,); accuracies are NaN for regression."""
-        found = {}
-        for part, landscape in (("train", self.train), ("test", self.test)):
-            outputs, targets = landscape.outputs(theta), landscape.y
-            found[f"{part}_loss"] = float(landscape.criterion(outputs, targets).double().mean())
-            right = math.nan if targets.is_floating_point() else float((outputs.argmax(1) == targets).double().mean())
-            found[f"{part}_accuracy"] = right
-        return found
+        return metrics({"train": self.train, "test": self.test}, theta)
+
+
+def metrics(parts: Mapping[str, NetworkLandscape], theta: Tensor) -> dict[str, float]:
+    """Return ``<part>_loss`` and ``<part>_accuracy`` at theta (D,) of landscapes of one network on parts of the data.
+
+    Accuracies are NaN for regression, and where the loss is NaN: the largest of outputs that are not numbers is none.
+    """
+    found = {}
+    for part, landscape in parts.items():
+        outputs, targets = landscape.outputs(theta), landscape.y
+        loss = float(landscape.criterion(outputs, targets).double().mean())
+        classes = not targets.is_floating_point() and not math.isnan(loss)
+        found[f"{part}_loss"] = loss
+        found[f"{part}_accuracy"] = float((outputs.argmax(1) == targets).double().mean()) if classes else math.nan
+    return found
 
 
 def member(spec: Mapping, seeds: Mapping, data_file: Path) -> Member:

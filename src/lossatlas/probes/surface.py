@@ -1,7 +1,6 @@
 """Losses on a grid of a plane in weight space, row by row, resumable; and the plane of a cloud's principal axes."""
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,8 @@ from lossatlas.landscape import Landscape
 from lossatlas.points import remove_state
 from lossatlas.probes.networks import member
 from lossatlas.probes.principal import Axes, principal_axes
-from lossatlas.progress import Progress
-from lossatlas.store import atomic, create, open_hdf5, table_in, write_table
-from lossatlas.train.loop import COMMIT_SECONDS
+from lossatlas.probes.rows import compute
+from lossatlas.store import create, open_hdf5, table_in, write_table
 
 Array = NDArray[np.float64]
 
@@ -45,9 +43,7 @@ class Plane:
         return self.origin + y * self.directions[1] + torch.from_numpy(x).to(device)[:, None] * self.directions[0]
 
 
-def surface(
-    landscape: Landscape, plane: Plane, x: Array, y: Array, done: Array | None = None, save: Callable | None = None
-) -> Array:
+def surface(landscape: Landscape, plane: Plane, x: Array, y: Array, state: Path | None = None, name: str = "") -> Array:
     """Return the losses (len(y), len(x)), float64: row i, column j is L(origin + x_j first + y_i second).
 
     Args:
@@ -55,15 +51,11 @@ def surface(
         plane: the plane in weight space.
         x: coordinates of the columns.
         y: coordinates of the rows.
-        done: rows computed before, (k, len(x)).
-        save: called with all rows so far, after each row.
+        state: folder of the unfinished job (:func:`lossatlas.probes.rows.compute`), or None.
+        name: what the progress bar calls the job.
     """
-    rows = [] if done is None else list(done)
-    for i in range(len(rows), len(y)):
-        rows.append(_losses(landscape, plane.at(x, float(y[i]))))
-        if save is not None:
-            save(np.stack(rows))
-    return np.stack(rows)
+    rows = compute(lambda i: {"loss": _losses(landscape, plane.at(x, float(y[i])))}, len(y), state, name or "surface")
+    return rows["loss"]
 
 
 def _losses(landscape: Landscape, points: Tensor) -> Array:
@@ -108,8 +100,7 @@ def probe(
             landscape, coordinates, explained = network, axes.coordinates[chosen], axes.explained
             plane = Plane(plane.origin.to(network.device), plane.directions.to(network.device))
     x, y = _grid(coordinates, spec)
-    with Progress(f"surface {spec.get('label', spec.get('function'))}", len(y)) as bar:
-        losses = surface(landscape, plane, x, y, *_resumable(state, len(x), bar))
+    losses = surface(landscape, plane, x, y, state, f"surface {spec.get('label', spec.get('function'))}")
     with create(output, "surface", provenance) as file:
         for name, values in (("x", x), ("y", y), ("loss", losses), ("coordinates", coordinates)):
             file.create_dataset(name, data=values)
@@ -150,21 +141,3 @@ def _grid(coordinates: Array, spec: Mapping) -> tuple[Array, Array]:
         margin = spec["margin"] * (high - low)
     sides = [np.linspace(low[k] - margin[k], high[k] + margin[k], spec["grid"]) for k in range(2)]
     return sides[0], sides[1]
-
-
-def _resumable(state: Path, width: int, bar: Progress) -> tuple[Array | None, Callable[[Array], None]]:
-    """Return the rows an interrupted job has left, and what keeps new ones from time to time."""
-    file = state / "rows.npy"
-    done = np.load(file) if file.exists() else None
-    bar.update(0 if done is None else len(done))
-    last = time.monotonic()
-
-    def save(rows: Array) -> None:
-        nonlocal last
-        bar.update()
-        if time.monotonic() - last > COMMIT_SECONDS:
-            with atomic(file) as part, open(part, "wb") as sink:
-                np.save(sink, rows)
-            last = time.monotonic()
-
-    return (done if done is not None and done.shape[1] == width else None), save

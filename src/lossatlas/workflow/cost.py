@@ -236,6 +236,8 @@ ON_NETWORKS = (
     "volumes",
     "slices",
     "boundaries",
+    "tiles",
+    "descents",
 )
 """Kinds that evaluate networks."""
 
@@ -258,6 +260,8 @@ def work(made: Artefact) -> Work:
     net = network(made.spec["model"], shape, outputs)
     if made.kind == "paths":
         return _path_work(made, net, train, test, size)
+    if made.kind in ("tiles", "descents"):
+        return _on_slice(made, net, train, test, size)
     if made.kind not in ("runs", "retrains"):
         members = len(made.spec.get("members", []))
         rows = _points(made)
@@ -294,6 +298,30 @@ def _path_work(made: Artefact, net: Network, train: int, test: int, size: int) -
 def _line_search(recipe: Mapping) -> float:
     """Return the forward passes an epoch of a recipe takes beside its gradient."""
     return float(recipe.get("options", {}).get("evaluations", 0))
+
+
+def _on_slice(made: Artefact, net: Network, train: int, test: int, size: int) -> Work:
+    """Return the work of a tile or a descent.
+
+    A Hessian-vector product counts as three gradients, 9 forward passes (forward and backward 3, their derivative 6); a
+    point of a curvature map as all the products it may take. Recomputed batch-norm statistics are one more pass.
+    """
+    spec = made.spec
+    seen = min(train, spec["examples"] or train)
+    tested = min(test, spec["examples"] or test) if "test" in spec["parts"] else 0
+    if made.kind == "descents":  # a gradient at each recorded point, four losses around its projection
+        rows = work(made.inputs["run"][0]).rows
+        passes = 3.0 + 4 * (2 if spec["batch_norm"] == "recompute" else 1)
+        return Work(net, train, test, size, 5 * rows, net.flops * passes * rows * seen, rows)
+    points = (spec["rows"][1] - spec["rows"][0]) * int(spec["x"][2])
+    if spec["measure"]["kind"] == "losses":
+        passes = points * (seen * (2 if spec["batch_norm"] == "recompute" else 1) + tested)
+        return Work(net, train, test, size, points, net.flops * passes, points)
+    about = spec["measure"]
+    products = (
+        about["products"] + about["trace"] + (about["density"][0] * about["density"][1] if about["density"] else 0)
+    )
+    return Work(net, train, test, size, points * products, net.flops * 9.0 * points * products * seen, points)
 
 
 def _points(made: Artefact) -> int:

@@ -45,13 +45,16 @@ def _cached(study: StudyPlan) -> list[str]:
     products = [*study.figures.values(), *study.tables.values(), study.claims]
     read = {artefact.path for product in products for artefact in product.artefacts}
     made = {p.path: p for product in products for artefact in product.artefacts for p in artefact.ancestry()}
-    kept = [path for path, part in made.items() if part.kind not in PASSING and (path in read or not _is_path(part))]
+    kept = [path for path, part in made.items() if part.kind not in PASSING and (path in read or not _is_part(part))]
     return sorted(kept, key=lambda path: (list(FILES).index(made[path].kind), path))
 
 
-def _is_path(made: Artefact) -> bool:
-    """Whether an artefact is a training with all its epochs: large, and what figures show of it is in Gram matrices."""
-    return made.kind == "runs" and made.spec["record"]["epochs"] == "all"
+def _is_part(made: Artefact) -> bool:
+    """Whether an artefact is kept only if a figure reads it itself.
+
+    A training with all its epochs is large, and what figures show of it is in Gram matrices; a tile is in its grid.
+    """
+    return made.kind == "tiles" or (made.kind == "runs" and made.spec["record"]["epochs"] == "all")
 
 
 def stages(plan: Plan, entries: Mapping[str, str]) -> dict:

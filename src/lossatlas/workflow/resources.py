@@ -105,13 +105,15 @@ def _mem_mb(made: Artefact) -> int:
 
     On networks: four copies of the prepared data (read, converted, on their way to the GPU) and eight of the weights in
     float32 (gradients, optimiser, state dicts, journal row). After it: four n x n matrices in float64, sixteen for
-    embeddings (distances, kernels, operators and their powers), beside the streaming pass's blocks.
+    embeddings (distances, kernels, operators and their powers), beside the streaming pass's blocks. A curvature
+    map keeps a Krylov basis in float64.
     """
     if made.kind in cost.ON_NETWORKS:
         work = cost.work(made)
         data = 4 * (work.train + work.test) * work.bytes
-        return TORCH_MB + math.ceil((data + 8 * 4 * work.network.parameters) / 1e6)
     if made.kind in ("grams", "embeddings", "separations", "scores"):
+        vectors = 8 * 4 + 8 * made.spec.get("measure", {}).get("products", 0)
+        return TORCH_MB + math.ceil((data + vectors * work.network.parameters) / 1e6)
         return BASE_MB + math.ceil((4 if made.kind == "grams" else 16) * 8 * cost.rows(made) ** 2 / 1e6)
     return BASE_MB
 

@@ -1,0 +1,183 @@
+"""Curvature without a matrix: extreme eigenvalues, trace and spectral density of a Hessian from its products.
+
+All of them need Hessian-vector products only. One Krylov space, by Lanczos' recurrence with full reorthogonalisation,
+gives both ends of the spectrum with the residuals of both eigenpairs: for a Ritz pair (mu, y) of a symmetric H the norm
+|H y - mu y| bounds the distance of mu from an eigenvalue. Random numbers come from a seed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import eigh_tridiagonal
+from torch import Tensor
+
+from lossatlas.errors import LossatlasError
+from lossatlas.landscape import Landscape
+
+Array = NDArray[np.float64]
+Product = Callable[[Tensor], Tensor]
+
+_FIRST_CHECK = 4
+"""Steps before the tridiagonal matrix is looked at for the first time."""
+
+
+class Krylov:
+    """Lanczos' recurrence for a symmetric matrix given by its products: H Q = Q T + beta q e^T, T tridiagonal.
+
+    Every new vector is made orthogonal to all earlier ones, twice: without that, eigenvalues found already come back
+    as copies ("ghosts"). Vectors are kept in float64, whatever the product's own precision.
+
+    Attributes:
+        alphas: diagonal of T.
+        betas: numbers beside it; the last one is |residual|, 0 where the space is invariant (or all of R^D).
+    """
+
+    def __init__(self, product: Product, start: Tensor) -> None:
+        """Begin with a unit vector along ``start`` (D,)."""
+        self.product = product
+        self.basis = [start.to(torch.float64) / start.to(torch.float64).norm()]
+        self.alphas: list[float] = []
+        self.betas: list[float] = []
+
+    @property
+    def closed(self) -> bool:
+        """Whether the space is invariant: no further vector."""
+        return len(self.betas) == len(self.alphas) and bool(self.betas) and self.betas[-1] == 0.0
+
+    def step(self) -> bool:
+        """Take one product; return False where it is not finite."""
+        last = self.basis[-1]
+        image = self.product(last).to(torch.float64)
+        if not bool(torch.isfinite(image).all()):
+            return False
+        self.alphas.append(float(image @ last))
+        rest = image
+        for _ in range(2):
+            for vector in self.basis:
+                rest = rest - (rest @ vector) * vector
+        size = float(rest.norm())
+        scale = max(abs(a) for a in self.alphas) + max(self.betas, default=0.0)
+        if size <= 1e-14 * max(scale, float(image.norm())) or len(self.basis) == len(last):
+            self.betas.append(0.0)
+        else:
+            self.betas.append(size)
+            self.basis.append(rest / size)
+        return True
+
+    def ritz(self) -> tuple[Array, Array]:
+        """Return the eigenvalues (m,) of T, ascending, and its eigenvectors (m, m) as columns."""
+        return eigh_tridiagonal(np.array(self.alphas), np.array(self.betas[: len(self.alphas) - 1]))
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """The ends of a spectrum.
+
+    Attributes:
+        minimum, maximum: smallest and largest eigenvalue; NaN where a product was not finite.
+        residual_min, residual_max: norm of H y - mu y of each: an eigenvalue lies within it.
+        products: Hessian-vector products taken.
+        converged: whether both residuals are within the tolerance times the larger of the two magnitudes.
+    """
+
+    minimum: float
+    maximum: float
+    residual_min: float
+    residual_max: float
+    products: int
+    converged: bool
+
+
+def extremes(product: Product, start: Tensor, tolerance: float = 1e-3, most: int = 100) -> Extremes:
+    """Return the smallest and the largest eigenvalue of a symmetric matrix given by its products.
+
+    Args:
+        product: v (D,) -> H v (D,).
+        start: first vector (D,), usually random; its device is where vectors are kept.
+        tolerance: of both residuals, relative to max(|minimum|, |maximum|).
+        most: products after which to give up; the result then says that it has not converged.
+    """
+    _check(tolerance > 0, f"tolerance got {tolerance!r}; expected a number > 0")
+    _check(most >= 1, f"most products got {most!r}; expected an integer >= 1")
+    space = Krylov(product, start)
+    found = Extremes(np.nan, np.nan, np.nan, np.nan, 0, False)
+    for taken in range(1, most + 1):
+        if not space.step():
+            return Extremes(np.nan, np.nan, np.nan, np.nan, taken, False)
+        if taken < _FIRST_CHECK and not space.closed and taken < most:
+            continue
+        values, vectors = space.ritz()
+        residuals = space.betas[-1] * np.abs(vectors[-1, [0, -1]])
+        reached = bool((residuals <= tolerance * max(abs(values[0]), abs(values[-1]))).all())
+        low, high = float(residuals[0]), float(residuals[1])
+        found = Extremes(float(values[0]), float(values[-1]), low, high, taken, reached)
+        if reached or space.closed:
+            break
+    return found
+
+
+def trace(product: Product, dim: int, probes: int, seed: int, device: torch.device) -> tuple[float, float]:
+    """Return Hutchinson's estimate of a trace, and its standard error (NaN for one probe).
+
+    The mean of v^T H v over independent vectors of random signs, whose expectation is the trace; signs have the least
+    variance among independent entries.
+    """
+    _check(probes >= 1, f"probes got {probes!r}; expected an integer >= 1")
+    generator = torch.Generator().manual_seed(seed)
+    values = []
+    for _ in range(probes):
+        signs = (2 * torch.randint(2, (dim,), generator=generator) - 1).to(device, torch.float64)
+        values.append(float(signs @ product(signs).to(torch.float64)))
+    error = float(np.std(values, ddof=1) / np.sqrt(probes)) if probes > 1 else np.nan
+    return float(np.mean(values)), error
+
+
+def density(
+    product: Product, dim: int, probes: int, steps: int, seed: int, device: torch.device
+) -> tuple[Array, Array]:
+    """Return nodes and weights (probes, steps) of the spectral density by stochastic Lanczos quadrature.
+
+    For each random unit vector v, the Ritz values are the nodes and the squared first entries of their eigenvectors the
+    weights of a Gauss quadrature of the spectral measure of v, whose mean over v is the density of all eigenvalues; the
+    weights of a probe sum to one. A probe whose space closes early has nodes NaN of weight zero behind its last.
+    """
+    _check(probes >= 1 and steps >= 1, f"got {probes} probes of {steps} steps; expected at least 1 of each")
+    generator = torch.Generator().manual_seed(seed)
+    nodes, weights = np.full((probes, steps), np.nan), np.zeros((probes, steps))
+    for i in range(probes):
+        start = torch.randn(dim, generator=generator, dtype=torch.float64).to(device)
+        space = Krylov(product, start)
+        for _ in range(steps):
+            if not space.step():
+                return np.full((probes, steps), np.nan), np.full((probes, steps), np.nan)
+            if space.closed:
+                break
+        values, vectors = space.ritz()
+        nodes[i, : len(values)], weights[i, : len(values)] = values, vectors[0] ** 2
+    return nodes, weights
+
+
+def smoothed(nodes: Array, weights: Array, at: Array, width: float) -> Array:
+    """Return the spectral density (len(at),) at some values: quadrature nodes widened to Gaussians of ``width``."""
+    gaussians = np.exp(-0.5 * ((at[:, None] - np.nan_to_num(nodes).ravel()) / width) ** 2) / (
+        width * np.sqrt(2 * np.pi)
+    )
+    return gaussians @ weights.ravel() / len(nodes)
+
+
+def hessian_at(landscape: Landscape, theta: Tensor) -> Product:
+    """Return the product with the Hessian of a landscape at theta (D,)."""
+    return lambda v: landscape.hvp(theta, v)
+
+
+def starting_vector(dim: int, seed: int, device: torch.device) -> Tensor:
+    """Return a random Gaussian vector (D,), float64: it has a part along every eigenvector."""
+    return torch.randn(dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(device)
+
+
+def _check(right: bool, message: str) -> None:
+    if not right:
+        raise LossatlasError(f"curvature: {message}")

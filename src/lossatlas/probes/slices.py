@@ -1,0 +1,130 @@
+"""Lines and planes through weight space, as rows of points: a slice of a landscape.
+
+Row i of a slice is the straight line start_i + x direction_i. A plane's rows are parallel, their starts shifted along
+its second direction; a bundle of lines through one minimum has one start and a direction a row; the segment between two
+minima is a bundle of one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lossatlas.directions import gaussian, normalise, orthogonalise
+from lossatlas.embed.gram import Gram
+from lossatlas.layout import Layout
+from lossatlas.probes.principal import principal_axes
+from lossatlas.store import open_hdf5, table_in
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Points start_i + x_j direction_i.
+
+    Attributes:
+        start: (D,) of row 0 (of all rows, where nothing shifts them), float64.
+        shift: (D,) along which row i starts y_i further, or None.
+        directions: (1, D) for all rows, or (rows, D), float64.
+        x: (nx,) coordinates along the rows.
+        y: (rows,) coordinates of the rows; their number where there is no shift.
+        path: the points of a recorded path that spans the plane, with columns x and y; None for other slices.
+        explained: share of the path's variance along each direction, (2,).
+    """
+
+    start: Tensor
+    shift: Tensor | None
+    directions: Tensor
+    x: Array
+    y: Array
+    path: pd.DataFrame | None = None
+    explained: Array | None = None
+
+    def line(self, row: int) -> tuple[Tensor, Tensor]:
+        """Return start and direction, each (D,), of a row."""
+        start = self.start if self.shift is None else self.start + float(self.y[row]) * self.shift
+        return start, self.directions[row if len(self.directions) > 1 else 0]
+
+
+def make(
+    spec: Mapping[str, Any], theta: Tensor, layout: Layout, to: Tensor | None, run: Path, gram: Path | None
+) -> Slice:
+    """Return the slice of a resolved spec (:mod:`lossatlas.probes.plan_slices`).
+
+    Args:
+        spec: with ``slice`` (its kind and directions), ``x`` ([low, high, number]) and, for planes, ``y``.
+        theta: (D,) float64, the minimum.
+        layout: of theta.
+        to: (D,) float64, the other end of a segment; None for other kinds.
+        run: points.h5 of the run, whose recorded points span a plane of kind ``path``.
+        gram: their Gram matrix; None for other kinds.
+    """
+    kind = spec["slice"]["kind"]
+    if kind == "path":
+        return _of_path(spec, theta, layout, run, Gram.load(gram or run))
+    x = _grid(spec["x"])
+    if kind == "segment":
+        assert to is not None
+        return Slice(theta, None, (to - theta)[None], x, np.zeros(1))
+    drawn = torch.stack([_drawn(entry, theta, layout) for entry in spec["slice"]["directions"]])
+    if kind == "lines":
+        return Slice(theta, None, drawn, x, np.arange(len(drawn), dtype=np.float64))
+    return Slice(theta, drawn[1], drawn[:1], x, _grid(spec["y"]))
+
+
+def _grid(limits: Sequence[float]) -> Array:
+    low, high, count = limits
+    return np.linspace(low, high, int(count))
+
+
+def _drawn(entry: Mapping[str, Any], theta: Tensor, layout: Layout) -> Tensor:
+    """Return a random direction (D,): Gaussian by its seed, normalised to theta, times its scale."""
+    direction = normalise(gaussian(layout, entry["seed"], torch.float64), theta, layout, entry["normalise"])
+    return float(entry["scale"]) * direction
+
+
+def _of_path(spec: Mapping[str, Any], theta: Tensor, layout: Layout, run: Path, gram: Gram) -> Slice:
+    """Return a plane through the end of a recorded path; its two directions are orthonormal.
+
+    ``pca``: the first two principal axes of the recorded points. ``random``: two random directions. ``start``: from the
+    end back to the initialisation, and a random one.
+    """
+    about = spec["slice"]
+    rows = np.arange(gram.n)
+    axes = principal_axes(gram, rows, 2)
+    with open_hdf5(run, "points") as file:
+        points, table = file["theta"], table_in(file)
+        if about["axes"] == "pca":
+            directions = torch.zeros((2, len(theta)), dtype=torch.float64, device=theta.device)
+            for row in rows:
+                point = torch.from_numpy(points[row].astype(np.float64)).to(theta.device)
+                directions += torch.from_numpy(axes.weights[row]).to(theta.device)[:, None] * point
+            coordinates, explained = axes.coordinates - axes.coordinates[-1], axes.explained
+        else:
+            first, second = (gaussian(layout, seed, torch.float64).to(theta.device) for seed in about["seeds"])
+            if about["axes"] == "start":
+                first = torch.from_numpy(points[0].astype(np.float64)).to(theta.device) - theta
+            second = orthogonalise(second, first)
+            directions = torch.stack([first / first.norm(), second / second.norm()])
+            moved = (torch.from_numpy(points[row].astype(np.float64)).to(theta.device) - theta for row in rows)
+            coordinates = np.stack([(directions @ offset).cpu().numpy() for offset in moved])
+            explained = coordinates.var(axis=0) / _variance(gram)
+    low, high = coordinates.min(0), coordinates.max(0)
+    margin = spec["margin"] * (high - low)
+    x, y = (
+        np.linspace(low[k] - margin[k], high[k] + margin[k], int(spec[axis][2])) for k, axis in enumerate(("x", "y"))
+    )
+    path = table.assign(x=coordinates[:, 0], y=coordinates[:, 1])
+    return Slice(theta, directions[1], directions[:1], x, y, path, explained)
+
+
+def _variance(gram: Gram) -> float:
+    """Return the total variance of a cloud: the mean squared distance from its mean."""
+    return float(np.trace(gram.gram) / gram.n - gram.gram.mean())

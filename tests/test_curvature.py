@@ -1,0 +1,160 @@
+"""Curvature from products alone: against dense eigenvalues, closed forms, scipy and curvlinops."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse.linalg import eigsh
+from torch import nn
+
+from lossatlas.analytic import quadratic, rosenbrock
+from lossatlas.errors import LossatlasError
+from lossatlas.landscape import NetworkLandscape
+from lossatlas.models import build
+from lossatlas.probes import curvature
+
+CPU = torch.device("cpu")
+NETWORKS = {
+    "mlp": ({"name": "mlp", "widths": [8, 6], "activation": "tanh"}, (5,)),
+    "cnn": ({"name": "cnn", "channels": [3, 3], "activation": "softplus"}, (1, 10, 10)),
+    "resnet": ({"name": "resnet", "depth": 8, "width": 0.1}, (3, 8, 8)),
+    "noshort": ({"name": "resnet", "depth": 8, "width": 0.1, "shortcut": False}, (3, 8, 8)),
+    "vgg": ({"name": "vgg", "depth": 9, "width": 0.02}, (3, 8, 8)),
+}
+
+
+def network(name, seed, count=40, **more):
+    """Return the landscape of a random network on random examples, and a point some way from its initialisation."""
+    spec, shape = NETWORKS[name]
+    generator = torch.Generator().manual_seed(seed)
+    model = build(spec, shape, 3, seed).eval()
+    x = torch.randn(count, *shape, generator=generator)
+    y = torch.randint(3, (count,), generator=generator)
+    landscape = NetworkLandscape(model, x, y, **more)
+    theta = landscape.theta().double()
+    return landscape, theta + 0.3 * torch.randn(len(theta), generator=generator, dtype=torch.float64)
+
+
+def dense(landscape, theta):
+    """Return the Hessian (D, D) column by column."""
+    columns = [landscape.hvp(theta, unit) for unit in torch.eye(landscape.dim, dtype=landscape.dtype)]
+    matrix = torch.stack(columns, 1).double().numpy()
+    return (matrix + matrix.T) / 2
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_extremes_are_those_of_the_dense_hessian(name, precision, fresh_seed):
+    landscape, theta = network(name, fresh_seed, dtype=precision)
+    exact = np.linalg.eigvalsh(dense(network(name, fresh_seed, dtype=torch.float64)[0], theta))
+    found = curvature.extremes(
+        curvature.hessian_at(landscape, theta), curvature.starting_vector(landscape.dim, 1, CPU), 1e-6, 400
+    )
+    print(landscape.dim, exact[[0, -1]], found)
+    scale = np.abs(exact[[0, -1]]).max()
+    if precision == torch.float64:
+        assert found.converged
+    assert found.minimum == pytest.approx(exact[0], rel=1e-4, abs=1e-4 * scale)
+    assert found.maximum == pytest.approx(exact[-1], rel=1e-4)
+    # the residuals bound the distance from an eigenvalue
+    slack = 1e-5 * scale if precision == torch.float32 else 1e-12 * scale
+    assert np.abs(exact - found.minimum).min() <= found.residual_min + slack
+    assert np.abs(exact - found.maximum).min() <= found.residual_max + slack
+
+
+def test_both_ends_are_within_1e_4_of_themselves_in_float64(fresh_seed):
+    """The smaller end too, relative to its own magnitude, at a tight tolerance."""
+    for name in sorted(NETWORKS):
+        landscape, theta = network(name, fresh_seed, dtype=torch.float64)
+        exact = np.linalg.eigvalsh(dense(landscape, theta))
+        start = curvature.starting_vector(landscape.dim, 2, CPU)
+        found = curvature.extremes(curvature.hessian_at(landscape, theta), start, 1e-9, 1000)
+        print(name, exact[[0, -1]], found)
+        assert (found.minimum, found.maximum) == pytest.approx((exact[0], exact[-1]), rel=1e-4)
+
+
+def test_resnet_20_against_scipy_on_curvlinops_operator(fresh_seed):
+    """The same network and data through another library's Hessian and ARPACK."""
+    curvlinops = pytest.importorskip("curvlinops")
+    generator = torch.Generator().manual_seed(fresh_seed)
+    model = build({"name": "resnet", "depth": 20}, (3, 16, 16), 10, fresh_seed).eval()
+    x = torch.randn(30, 3, 16, 16, generator=generator, dtype=torch.float64)
+    y = torch.randint(10, (30,), generator=generator)
+    landscape = NetworkLandscape(model, x, y, dtype=torch.float64)
+    assert landscape.dim == 269_722
+    found = curvature.extremes(
+        curvature.hessian_at(landscape, landscape.theta()), curvature.starting_vector(landscape.dim, 3, CPU), 1e-4, 60
+    )
+    double = model.double()
+    parameters = list(double.parameters())
+    operator = curvlinops.HessianLinearOperator(
+        double, nn.CrossEntropyLoss(), parameters, [(x, y)], check_deterministic=False
+    ).to_scipy()
+    values = [float(eigsh(operator, 1, which=which, tol=1e-4, return_eigenvectors=False)[0]) for which in ("SA", "LA")]
+    print(found, values)
+    assert found.converged
+    assert (found.minimum, found.maximum) == pytest.approx(values, rel=1e-3)
+
+
+def test_known_spectra_are_found_and_small_spaces_close(rng):
+    values = np.sort(rng.standard_normal(30))
+    basis = np.linalg.qr(rng.standard_normal((30, 30)))[0]
+    matrix = basis @ np.diag(values) @ basis.T
+    landscape = quadratic(torch.from_numpy((matrix + matrix.T) / 2))
+    product = curvature.hessian_at(landscape, torch.zeros(30, dtype=torch.float64))
+    found = curvature.extremes(product, curvature.starting_vector(30, 4, CPU), 1e-10)
+    assert (found.minimum, found.maximum) == pytest.approx((values[0], values[-1]), rel=1e-9)
+    # three distinct eigenvalues: three products exhaust the space, whatever is asked for
+    steps = torch.tensor([1.0] * 10 + [-2.0] * 10 + [5.0] * 10, dtype=torch.float64)
+    found = curvature.extremes(lambda v: steps * v, curvature.starting_vector(30, 5, CPU), 1e-15)
+    assert (found.minimum, found.maximum, found.products) == (pytest.approx(-2), pytest.approx(5), 3)
+    one = curvature.extremes(lambda v: -7.0 * v, torch.ones(1, dtype=torch.float64))
+    assert (one.minimum, one.maximum, one.products, one.converged) == (-7.0, -7.0, 1, True)
+    at = torch.from_numpy(rng.uniform(-2, 2, 6))
+    exact = np.linalg.eigvalsh(dense(rosenbrock(6), at))
+    found = curvature.extremes(curvature.hessian_at(rosenbrock(6), at), curvature.starting_vector(6, 6, CPU))
+    assert (found.minimum, found.maximum) == pytest.approx((exact[0], exact[-1]), rel=1e-6)
+
+
+def test_what_has_not_converged_says_so_and_what_overflows_is_nan(rng):
+    values = torch.from_numpy(rng.standard_normal(2000))
+    start = curvature.starting_vector(2000, 7, CPU)
+    found = curvature.extremes(lambda v: values * v, start, 1e-9, 8)
+    assert (found.products, found.converged) == (8, False)
+    assert found.residual_max > 1e-9 * found.maximum
+    broken = curvature.extremes(lambda v: v * torch.inf, start)
+    assert np.isnan([broken.minimum, broken.maximum, broken.residual_max]).all()
+    assert not broken.converged
+    with pytest.raises(LossatlasError, match="tolerance got 0"):
+        curvature.extremes(lambda v: v, start, 0)
+
+
+def test_trace_is_unbiased_with_the_error_it_states(fresh_seed, rng):
+    diagonal = torch.from_numpy(rng.standard_normal(50))
+    trace, error = curvature.trace(lambda v: diagonal * v, 50, 3, fresh_seed, CPU)
+    assert trace == pytest.approx(float(diagonal.sum()))  # signs see a diagonal exactly
+    assert error == pytest.approx(0, abs=1e-12)
+    landscape, theta = network("mlp", fresh_seed, dtype=torch.float64)
+    exact = np.trace(dense(landscape, theta))
+    trace, error = curvature.trace(curvature.hessian_at(landscape, theta), landscape.dim, 400, fresh_seed, CPU)
+    print(exact, trace, error)
+    assert abs(trace - exact) < 6 * error
+
+
+def test_density_has_the_moments_of_the_spectrum(fresh_seed):
+    """Gauss quadrature of m nodes is exact for moments up to 2m - 1 of each probe's spectral measure."""
+    landscape, theta = network("mlp", fresh_seed, dtype=torch.float64)
+    hessian = dense(landscape, theta)
+    product = curvature.hessian_at(landscape, theta)
+    nodes, weights = curvature.density(product, landscape.dim, 200, 6, fresh_seed, CPU)
+    np.testing.assert_allclose(weights.sum(1), 1.0)
+    generator = torch.Generator().manual_seed(fresh_seed)
+    first = torch.randn(landscape.dim, generator=generator, dtype=torch.float64).numpy()
+    unit = first / np.linalg.norm(first)
+    for power in range(8):
+        moment = unit @ np.linalg.matrix_power(hessian, power) @ unit
+        assert (weights[0] * nodes[0] ** power).sum() == pytest.approx(moment, rel=1e-6, abs=1e-12)
+    probes = (weights * nodes).sum(1)
+    assert abs(probes.mean() - np.trace(hessian) / landscape.dim) < 6 * probes.std(ddof=1) / np.sqrt(len(probes))
+    at = np.linspace(nodes.min() - 1, nodes.max() + 1, 2001)
+    mass = curvature.smoothed(nodes, weights, at, 0.05).sum() * (at[1] - at[0])
+    assert mass == pytest.approx(1.0, rel=1e-3)

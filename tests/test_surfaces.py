@@ -1,0 +1,414 @@
+"""Lines, planes and curvature maps as jobs: naive loops, resumption, tiles, batch-norm statistics, one-line errors."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from workflow_tools import ALL, counts, plan, snakemake
+
+from lossatlas.claims.evaluate import evaluate
+from lossatlas.config import load, merge
+from lossatlas.data.prepare import prepare
+from lossatlas.directions import gaussian, normalise
+from lossatlas.embed.gram import Gram, compute
+from lossatlas.errors import LossatlasError
+from lossatlas.figures.draw import draw
+from lossatlas.figures.tables import write as write_table
+from lossatlas.landscape import NetworkLandscape, recompute_batch_norm
+from lossatlas.layout import Layout
+from lossatlas.plan import Plan
+from lossatlas.points import gather, read_point
+from lossatlas.probes import descent, grid, tile
+from lossatlas.probes.grid import Grid
+from lossatlas.probes.principal import principal_axes
+from lossatlas.store import open_hdf5, read_table
+from lossatlas.train.run import build_model, make_examples, train_run
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = ROOT / "tests" / "studies" / "tiny_surfaces.yaml"
+torch.set_num_threads(1)
+
+
+def study(**overrides):
+    """Return the plan of the tiny study with keys merged in."""
+    raw = {"preset": "quick", "studies": [str(TINY)], "seed": 0, "formats": ["png"]}
+    return Plan(load({**raw, "overrides": {"tiny_surfaces": overrides}}, ROOT)).studies["tiny_surfaces"]
+
+
+def make(made, folder):
+    """Make an artefact and what it is made from, by the functions that the scripts call."""
+    output = folder / made.path
+    if output.exists():
+        return output
+    inputs = {role: [make(part, folder) for part in parts] for role, parts in made.inputs.items()}
+    first = {role: next(iter(files), None) for role, files in inputs.items()}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    state = folder / "state" / made.id
+    jobs = {
+        "data": lambda: prepare(made.spec, output, ROOT),
+        "runs": lambda: train_run(made.spec, first["data"], output, state, {}),
+        "clouds": lambda: gather(output, [(path, None) for path in inputs["points"]], {}, made.spec["names"]),
+        "grams": lambda: compute(first["cloud"], output, {}),
+        "tiles": lambda: tile.probe(
+            made.spec, first["data"], first["run"], first.get("to"), first.get("gram"), output, state, {}
+        ),
+        "grids": lambda: grid.gather(inputs["tiles"], output, {}),
+        "descents": lambda: descent.probe(made.spec, first["data"], first["run"], first["gram"], output, state, {}),
+    }
+    jobs[made.kind]()
+    assert not state.exists()
+    return output
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Return a folder in which artefacts are made when they are asked for, and the plan of the tiny study."""
+    return tmp_path_factory.mktemp("made"), study()
+
+
+def grid_of(made, name):
+    """Return a probe's grid and its artefact."""
+    folder, plan = made
+    artefact = plan.grid(name, "")
+    return Grid.load(make(artefact, folder)), artefact
+
+
+def parts_of(artefact, folder):
+    """Return network, examples, theta and buffers of the run behind a tile, built without the probe's code."""
+    spec = artefact.spec
+    examples, outputs = make_examples(
+        folder / artefact.inputs["data"][0].path, "given", 0, "float32", torch.device("cpu")
+    )
+    model = build_model(spec["model"], examples, outputs, 0).eval()
+    theta, buffers = (torch.from_numpy(a) for a in read_point(folder / artefact.inputs["run"][0].path))
+    return model, examples, theta, buffers
+
+
+def naive(model, theta, buffers, x, y):
+    """Return loss and accuracy of a network with these weights and statistics, in one batch."""
+    Layout.of(model).load_into(model, theta.float())
+    Layout.of_buffers(model).load_into(model, buffers.float())
+    with torch.no_grad():
+        outputs = model.eval()(x)
+    loss = torch.nn.functional.cross_entropy(outputs.double(), y).item()
+    return loss, (outputs.argmax(1) == y).double().mean().item()
+
+
+def test_plane_equals_a_naive_loop(made):
+    folder, _plan = made
+    found, artefact = grid_of(made, "plane")
+    first = artefact.inputs["tiles"][0]
+    model, examples, theta, buffers = parts_of(first, folder)
+    layout, theta = Layout.of(model), theta.double()
+    directions = [
+        normalise(gaussian(layout, entry["seed"], torch.float64), theta, layout, "filter")
+        for entry in first.spec["slice"]["directions"]
+    ]
+    assert found.measured["train_loss"].shape == (5, 6)
+    for part, inputs, targets in (("train", examples.x, examples.y), ("test", examples.test_x, examples.test_y)):
+        x = examples.inputs(inputs)
+        for i, b in enumerate(np.linspace(-1, 1, 5)):
+            for j, a in enumerate(np.linspace(-1, 1, 6)):
+                loss, accuracy = naive(model, theta + a * directions[0] + b * directions[1], buffers, x, targets)
+                assert found.measured[f"{part}_loss"][i, j] == pytest.approx(loss, rel=1e-6)
+                assert found.measured[f"{part}_accuracy"][i, j] == pytest.approx(accuracy, abs=1e-12)
+    assert found.minimum["train_loss"] == pytest.approx(
+        naive(model, theta, buffers, examples.inputs(examples.x), examples.y)[0], rel=1e-5
+    )
+
+
+def test_lines_take_every_normalisation_and_direction(made):
+    folder, _plan = made
+    found, artefact = grid_of(made, "lines")
+    model, examples, theta, buffers = parts_of(artefact, folder)
+    layout, theta = Layout.of(model), theta.double()
+    entries = found.slice["directions"]
+    assert [(e["normalise"], e["number"]) for e in entries] == [
+        (h, s) for h in ("none", "layer", "filter") for s in (0, 1)
+    ]
+    x = examples.inputs(examples.x)
+    for i, entry in enumerate(entries):
+        direction = normalise(gaussian(layout, entry["seed"], torch.float64), theta, layout, entry["normalise"])
+        direction = direction * {"none": 0.05}.get(entry["normalise"], 1.0)
+        for j, a in enumerate(np.linspace(-1, 1, 5)):
+            loss, _ = naive(model, theta + a * direction, buffers, x, examples.y)
+            assert found.measured["train_loss"][i, j] == pytest.approx(loss, rel=1e-6)
+    weights = np.concatenate(
+        [theta[layout.slices[n]].numpy() for n, k in zip(layout.names, layout.kinds, strict=True) if k == "weight"]
+    )
+    inside = (weights >= found.histogram["low"].iloc[0]) & (weights <= found.histogram["high"].iloc[-1])
+    assert found.histogram["count"].sum() == inside.sum() > 0.99 * len(weights)
+
+
+def test_tiles_do_not_change_the_numbers_and_jobs_resume(made, tmp_path):
+    folder, plan = made
+    whole = study(probes={"plane": {"plane": {"grain": None}}}).grid("plane", "")
+    tiles = plan.grid("plane", "")
+    assert (whole.kind, tiles.kind, len(tiles.inputs["tiles"])) == ("tiles", "grids", 3)
+    a, b = Grid.load(make(whole, folder)), grid_of(made, "plane")[0]
+    np.testing.assert_array_equal(a.y, b.y)
+    for name in a.measured:
+        np.testing.assert_array_equal(a.measured[name], b.measured[name])
+    # an interrupted job has left three rows, marked here: they are taken, the rest is computed
+    files = [folder / whole.inputs[role][0].path for role in ("data", "run")]
+    state = tmp_path / "state"
+    state.mkdir(parents=True)
+    np.savez(state / "rows.npz", **{name: values[:3] + 7.0 for name, values in a.measured.items()})
+    output = folder / "again.h5"
+    tile.probe(whole.spec, *files, None, None, output, state, {})
+    again = Grid.load(output).measured["train_loss"]
+    np.testing.assert_array_equal(again[:3], a.measured["train_loss"][:3] + 7.0)
+    np.testing.assert_array_equal(again[3:], a.measured["train_loss"][3:])
+
+
+def test_segment_mixes_weights_and_statistics_or_computes_these_anew(made):
+    folder, _plan = made
+    found, artefact = grid_of(made, "between")
+    model, examples, theta, buffers = parts_of(artefact, folder)
+    theta_end, buffers_end = (torch.from_numpy(a) for a in read_point(folder / artefact.inputs["to"][0].path))
+    x = examples.inputs(examples.x)
+    points = np.linspace(-0.5, 1.5, 5)
+    for j, a in enumerate(points):
+        weights = (1 - a) * theta.double() + a * theta_end.double()
+        statistics = (1 - a) * buffers.double() + a * buffers_end.double()
+        loss, _accuracy = naive(model, weights, statistics, x, examples.y)
+        assert found.measured["train_loss"][0, j] == pytest.approx(loss, rel=1e-6, nan_ok=True)
+    anew, _ = grid_of(made, "between_recomputed")
+    for j, a in enumerate(points):
+        Layout.of(model).load_into(model, ((1 - a) * theta.double() + a * theta_end.double()).float())
+        recompute_batch_norm(model, x, 250)
+        with torch.no_grad():
+            loss = torch.nn.functional.cross_entropy(model.eval()(x).double(), examples.y).item()
+        assert anew.measured["train_loss"][0, j] == pytest.approx(loss, rel=1e-6)
+
+
+def test_points_that_overflow_are_kept_and_counted(made):
+    found, _ = grid_of(made, "far")
+    assert found.lost("train_loss") > 0
+    assert found.lost("train_loss") == int((~np.isfinite(found.measured["train_loss"])).sum())
+    middle = found.measured["train_loss"][2, 2]
+    assert np.isfinite(middle)
+    assert np.isnan(found.measured["train_accuracy"][np.isnan(found.measured["train_loss"])]).all()
+
+
+def test_planes_of_a_path_hold_its_points(made):
+    folder, _plan = made
+    for name in ("path", "path_random", "path_start"):
+        found, artefact = grid_of(made, name)
+        with open_hdf5(folder / artefact.inputs["run"][0].path, "points") as file:
+            theta = file["theta"][...].astype(np.float64)
+        assert len(found.path) == len(theta) == 4
+        np.testing.assert_allclose(found.path[["x", "y"]].to_numpy()[-1], 0.0, atol=1e-6)
+        assert found.x[0] < found.path["x"].min()
+        assert found.x[-1] > found.path["x"].max()
+        moved, variance = theta - theta[-1], theta.var(axis=0).sum()
+        if name == "path":
+            singular, axes = np.linalg.svd(theta - theta.mean(0), full_matrices=False)[1:]
+            np.testing.assert_allclose(found.explained, (singular**2 / (singular**2).sum())[:2], rtol=1e-6)
+            np.testing.assert_allclose(np.abs(found.path[["x", "y"]]), np.abs(moved @ axes[:2].T), atol=1e-5)
+        else:
+            np.testing.assert_allclose(
+                found.explained, found.path[["x", "y"]].to_numpy().var(axis=0) / variance, rtol=1e-6
+            )
+        if name == "path_start":
+            unit = moved[0] / np.linalg.norm(moved[0])
+            np.testing.assert_allclose(found.path["x"], moved @ unit, atol=1e-5)
+            np.testing.assert_allclose(found.path["y"].iloc[0], 0.0, atol=1e-5)
+
+
+def test_curvature_maps_hold_the_extremes_of_the_dense_hessian(made):
+    """At the minimum and at a corner of the plane, the network's Hessian column by column in float64."""
+    folder, _plan = made
+    found, artefact = grid_of(made, "map_plain")
+    model, examples, theta, buffers = parts_of(artefact, folder)
+    landscape = NetworkLandscape(
+        model, examples.inputs(examples.x[:50]), examples.y[:50], buffers=buffers, dtype=torch.float64, batch_size=50
+    )
+    layout = Layout.of(model)
+    directions = [
+        normalise(gaussian(layout, e["seed"], torch.float64), theta.double(), layout, "filter")
+        for e in artefact.spec["slice"]["directions"]
+    ]
+    for i, j in ((1, 1), (0, 2)):
+        point = theta.double() + found.x[j] * directions[0] + found.y[i] * directions[1]
+        exact = np.linalg.eigvalsh(
+            torch.stack([landscape.hvp(point, unit) for unit in torch.eye(landscape.dim, dtype=torch.float64)]).numpy()
+        )
+        scale = np.abs(exact).max()
+        values = {name: found.measured[name][i, j] for name in found.measured}
+        print(exact[[0, -1]], values)
+        assert values["converged"] == 1
+        assert values["lambda_max"] == pytest.approx(exact[-1], abs=2e-2 * scale)
+        assert values["lambda_min"] == pytest.approx(exact[0], abs=2e-2 * scale)
+        assert values["residual_max"] <= 1e-2 * scale
+    point, _ = grid_of(made, "point")
+    assert point.measured["lambda_max"].shape == (1, 1)
+    assert point.measured["density_nodes"].shape == (1, 1, 2, 12)
+    assert np.isfinite(point.measured["trace"]).all()
+
+
+def test_descent_measures_angles_in_full_and_in_the_plane(made):
+    folder, plan = made
+    artefact = plan.descent("path", "")
+    table = read_table(make(artefact, folder), "descent")
+    run = folder / artefact.inputs["run"][0].path
+    with open_hdf5(run, "points") as file:
+        theta, buffers = file["theta"][...].astype(np.float64), file["buffers"][...]
+    assert list(table["epoch"]) == [0, 1, 2]
+    model, examples, _, _ = parts_of(artefact, folder)
+    x = examples.inputs(examples.x)
+    axes = principal_axes(Gram.load(folder / artefact.inputs["gram"][0].path), np.arange(4), 2)
+    basis = axes.weights.T @ theta
+
+    def gradient(point, statistics):
+        Layout.of(model).load_into(model, torch.from_numpy(point).float())
+        Layout.of_buffers(model).load_into(model, torch.from_numpy(statistics))
+        model.zero_grad()
+        torch.nn.functional.cross_entropy(model.eval()(x), examples.y).backward()
+        return torch.cat([p.grad.reshape(-1) for p in model.parameters()]).double().numpy()
+
+    def angle(a, b):
+        return np.degrees(np.arccos(a @ b / np.linalg.norm(a) / np.linalg.norm(b)))
+
+    for i, row in table.iterrows():
+        step = theta[i + 1] - theta[i]
+        assert row["step_norm"] == pytest.approx(np.linalg.norm(step), rel=1e-6)
+        assert row["angle"] == pytest.approx(angle(step, -gradient(theta[i], buffers[i])), abs=0.05)
+        on_plane = theta[-1] + (basis @ (theta[i] - theta[-1])) @ basis
+        down = -basis @ gradient(on_plane, buffers[-1])
+        assert row["plane_angle"] == pytest.approx(angle(basis @ step, down), abs=0.5)
+
+
+@pytest.mark.parametrize(
+    "probe, change, message",
+    [
+        (
+            "lines",
+            {"line": {"run": "smal"}},
+            r"probes\.lines\.line\.run: 'smal' is not one of the study's runs; did you",
+        ),
+        ("lines", {"line": {"nomalise": "filter"}}, r"probes\.lines\.line\.nomalise: unknown key; did you mean"),
+        ("lines", {"line": {"batch_norm": "interpolate"}}, "`interpolate` goes with `to`"),
+        ("between", {"line": {"to": "plain"}}, "'plain' has another network or data than 'small'"),
+        ("path", {"plane": {"run": "large"}}, "'large' keeps no path; write `record: {epochs: all}` there"),
+        ("path", {"plane": {"axes": "pac"}}, "'pac' is not allowed; did you mean 'pca'"),
+        ("map", {"curvature": {"plane": "lines"}}, "probe 'lines' is of kind 'line', expected 'plane'"),
+        ("map", {"curvature": {"run": "small"}}, "give either plane .a probe of that kind. or run"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(probe, change, message):
+    with pytest.raises(LossatlasError, match=message) as caught:
+        study(**merge({}, {"probes": {probe: change}})).grid(probe, "here")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_descents_need_a_plane_of_a_path():
+    with pytest.raises(LossatlasError, match="a descent needs a plane of its path"):
+        study().descent("plane", "here")
+
+
+@pytest.fixture(scope="module")
+def everything(made):
+    """Make whatever the tiny study's figures, tables and claims read."""
+    folder, plan = made
+    for product in (*plan.figures.values(), *plan.tables.values(), plan.claims):
+        for artefact in product.artefacts:
+            make(artefact, folder)
+    return folder, plan
+
+
+def test_figures_are_drawn_with_their_numbers(everything, tmp_path, monkeypatch):
+    folder, plan = everything
+    monkeypatch.chdir(folder)
+    for name, product in plan.figures.items():
+        more = ("html", "vtp") if name == "relief" else ()
+        outputs = {kind: tmp_path / f"{name}.{kind}" for kind in ("png", "csv", *more)}
+        notes = draw(product.spec, product.paths(), outputs, {})
+        assert outputs["png"].stat().st_size > 10_000
+        assert len(pd.read_csv(outputs["csv"])) > 3
+        if name in ("contours", "relief"):
+            lost = Grid.load(plan.grid("far", "").path).lost("train_loss")
+            assert f"{lost} of 25 in 'far away'" in notes[0]
+    assert plan.figures["contours"].spec["panels"][0]["title"] == "ResNet-8, width x0.125"
+
+
+def test_page_is_self_contained_and_vtk_reads_the_relief(everything, tmp_path, monkeypatch):
+    folder, plan = everything
+    monkeypatch.chdir(folder)
+    product = plan.figures["relief"]
+    outputs = {kind: tmp_path / f"relief.{kind}" for kind in ("html", "vtp")}
+    draw(product.spec, product.paths(), outputs, {})
+    page = outputs["html"].read_text()
+    assert "Plotly.newPlot" in page
+    assert "<script src=" not in page.replace(' charset="utf-8"', "")
+    assert outputs["html"].stat().st_size < 8e6
+    vtk_io = pytest.importorskip("vtkmodules.vtkIOXML")
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+
+    reader = vtk_io.vtkXMLPolyDataReader()
+    assert reader.CanReadFile(str(outputs["vtp"]))
+    reader.SetFileName(str(outputs["vtp"]))
+    reader.Update()
+    assert reader.GetErrorCode() == 0
+    data = reader.GetOutput()
+    near, far = (Grid.load(plan.grid(name, "").path) for name in ("plane", "far"))
+    assert data.GetNumberOfPoints() == near.measured["train_loss"].size + far.measured["train_loss"].size
+    whole = np.isfinite(far.measured["train_loss"])
+    cells = whole[1:, 1:] & whole[1:, :-1] & whole[:-1, 1:] & whole[:-1, :-1]
+    assert data.GetNumberOfPolys() == 4 * 5 + cells.sum()
+    loss = vtk_to_numpy(data.GetPointData().GetArray("loss"))
+    np.testing.assert_array_equal(loss[:30], near.measured["train_loss"].ravel())
+    points = vtk_to_numpy(data.GetPoints().GetData())
+    np.testing.assert_allclose(points[:6, 0], near.x)
+    assert np.isfinite(points).all()
+    titles = data.GetFieldData().GetAbstractArray("titles")
+    assert [titles.GetValue(i) for i in range(2)] == ["near & dear", "far away"]
+
+
+def test_tables_and_claims_hold_the_numbers_of_their_grids(everything, tmp_path, monkeypatch):
+    folder, plan = everything
+    monkeypatch.chdir(folder)
+    for name, product in plan.tables.items():
+        write_table(product.spec, product.paths(), tmp_path / f"{name}.csv", {})
+    table = pd.read_csv(tmp_path / "sharpness.csv")
+    assert list(table["row"][:3]) == ["small", "large", "lines_plain"]
+    lines = Grid.load(plan.grid("lines", "").path)
+    loss, x = lines.measured["train_loss"][4:], lines.x
+    rises = [(row[1] + row[3]) / 2 - row[2] for row in loss]
+    assert list(x) == [-1, -0.5, 0, 0.5, 1]
+    assert table["filter_rise"][0] == pytest.approx(np.median(rises))
+    assert table["test_error"][0] == pytest.approx(100 * (1 - lines.minimum["test_accuracy"]))
+    assert np.isfinite(table["lambda_max"][0])
+    assert "3 networks" in table["row"][3]
+    (row,) = pd.read_csv(tmp_path / "variance.csv").to_dict("records")
+    assert row["two_pcs"] == pytest.approx(Grid.load(plan.grid("path", "").path).explained.sum(), rel=1e-9)
+    assert row["random_plane"] < row["start_plane"] <= row["two_pcs"] + 1e-9
+    found = evaluate(plan.claims.spec["claims"], plan.claims.paths(), "tiny", "quick").set_index("id")
+    print(found[["ours", "detail"]].to_string())
+    assert np.isfinite(found.drop(["few", "convex", "ratio", "rank"])["ours"].astype(float)).all()
+    assert found.loc["few", "verdict"] == "not measurable at this preset"
+    assert found.loc["share", "ours"] == pytest.approx(row["two_pcs"])
+    table = read_table(Path(plan.descent("path", "").path), "descent")
+    assert found.loc["early", "ours"] == pytest.approx(table["plane_angle"][0])
+    assert found.loc["change", "ours"] == pytest.approx(table["angle"][2] - table["angle"][0])
+
+
+STUDY = (f"studies=[{TINY}]",)
+
+
+def test_rules_plan_every_job_once_and_make_a_relief(tmp_path):
+    jobs = counts(plan(tmp_path, ALL, config=STUDY))
+    expected = {"data": 1, "train": 3, "tile": 18, "assemble": 3, "descent": 1, "gather": 1, "gram": 1}
+    assert {rule: jobs[rule] for rule in expected} == expected
+    assert (jobs["figure"], jobs["relief"], jobs["table"]) == (5, 1, 2)
+
+
+def test_a_gathered_figure_is_made_by_the_rules(tmp_path):
+    target = "results/figures/tiny_surfaces/curvature.png"
+    done = snakemake(tmp_path, target, config=STUDY, options=("--cores", "2"))
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / target).stat().st_size > 10_000
+    assert plan(tmp_path, target, config=STUDY) == []
+    assert not any((tmp_path / "results/.state").glob("*/*"))

@@ -1,0 +1,8 @@
+"""Rule assemble."""
+
+from lossatlas.workflow.job import job
+
+with job(snakemake) as this:
+    from lossatlas.probes.grid import gather
+
+    gather(this.inputs("tiles"), this.output("grid"), this.provenance)
