@@ -3,8 +3,8 @@
 In full the angle of a step (from one recorded point to the next) with the negative gradient of the training loss at its
 start, batch-norm statistics held at those recorded there (or computed anew there). In the plane the same of the
 projected step and the gradient of the loss *on the plane* at the projected point, which is perpendicular to the
-contours a figure draws there. That one is taken by central differences, since where statistics are computed anew they change
-along the plane, which a gradient at fixed statistics leaves out.
+contours a figure draws there. That one is taken by central differences, since where statistics are computed anew they
+change along the plane, which a gradient at fixed statistics leaves out.
 """
 
 from collections.abc import Callable, Mapping
