@@ -177,6 +177,8 @@ rule boundaries:
         "boundaries {wildcards.id}"
     script:
         "../scripts/boundaries.py"
+
+
 rule tile:
     """Measure losses or curvature on some rows of a slice of a network's landscape; resumes row by row."""
     input:
