@@ -111,9 +111,9 @@ def _mem_mb(made: Artefact) -> int:
     if made.kind in cost.ON_NETWORKS:
         work = cost.work(made)
         data = 4 * (work.train + work.test) * work.bytes
-    if made.kind in ("grams", "embeddings", "separations", "scores"):
         vectors = 8 * 4 + 8 * made.spec.get("measure", {}).get("products", 0)
         return TORCH_MB + math.ceil((data + vectors * work.network.parameters) / 1e6)
+    if made.kind in ("grams", "embeddings", "separations", "scores"):
         return BASE_MB + math.ceil((4 if made.kind == "grams" else 16) * 8 * cost.rows(made) ** 2 / 1e6)
     return BASE_MB
 
