@@ -109,6 +109,8 @@ def _check_lockstep(study: StudyPlan, spec: Mapping, where: str) -> None:
         )
     if recipe["augment"] or recipe["criterion"] != "cross_entropy" or recipe["precision"] not in ("float32", "float64"):
         raise study.error(f"{where}.lockstep", "needs no augmentation, criterion cross_entropy, precision float32")
+    if spec.get("early") or spec["history"] is None:
+        raise study.error(f"{where}.lockstep", "keeps no early-stopped points (`early`) and no row of every epoch")
     if spec["model"].get("name") not in ("mlp", "binary_mlp"):
         raise study.error(f"{where}.lockstep", "is for fully connected networks (mlp, binary_mlp)")
 
