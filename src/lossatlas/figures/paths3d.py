@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from lossatlas.embed.gram import Gram
 from lossatlas.figures import style
@@ -104,6 +105,7 @@ def _draw(axes: Any, table: pd.DataFrame, components: list[int]) -> None:
     for axis, k in zip((axes.xaxis, axes.yaxis, axes.zaxis), components, strict=True):
         axis.set_label_text(f"PC {k + 1}", fontsize=7.5)
         axis.labelpad = -8
+        axis.set_major_locator(MaxNLocator(5))  # more labels run into one another on the slanted axes
         axis.set_tick_params(pad=-4, labelsize=5.5)
         axis.pane.set_facecolor("#f7f7f7")
     axes.view_init(elev=22, azim=-58)
