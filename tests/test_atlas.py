@@ -35,7 +35,7 @@ def directive(body, name):
     return None if match is None else [line.strip() for line in [match[1], *match[2].splitlines()] if line.strip()]
 
 
-SHARED = {"animate": "figure"}
+SHARED = {"animate": "figure", "relief": "figure"}
 """Rules that run another rule's script."""
 
 RULES = rules()

@@ -27,7 +27,7 @@ from lossatlas.figures.tables import write as write_table
 from lossatlas.plan import Plan
 from lossatlas.points import gather
 from lossatlas.probes import average, surface
-from lossatlas.probes.catalogue import FUNCTIONS
+from lossatlas.probes.catalogue import FUNCTIONS, PATH_FUNCTIONS
 from lossatlas.probes.networks import member
 from lossatlas.probes.principal import principal_axes
 from lossatlas.probes.surface import Plane
@@ -255,7 +255,7 @@ def test_a_diverging_member_is_a_row_without_losses_and_the_others_go_on(made, t
 
 
 def test_named_functions_are_those_of_the_catalogue():
-    assert tuple(analytic.NAMED) == FUNCTIONS
+    assert tuple(analytic.NAMED) == FUNCTIONS + PATH_FUNCTIONS
 
 
 def test_splits_differ_between_replicas_and_subsets_have_the_size_asked_for(made):

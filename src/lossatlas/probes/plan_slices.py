@@ -83,10 +83,11 @@ def grid(study: StudyPlan, name: str, key: str, replica: int | None = None) -> A
 
 def grids(study: StudyPlan, name: str, key: str) -> list[Artefact]:
     """Return what a probe of kind line, plane or curvature measures at every replica of its run."""
-    (settings,) = study._entry("probes", name, key).values()
+    ((kind, settings),) = study._entry("probes", name, key).items()
     if "run" not in settings:
         raise study.error(key, f"probe {name!r} is not of one run")
-    return [grid(study, name, key, r) for r in study.run_spec(settings["run"], key)["replicas"]]
+    replicas = study.run_spec(settings["run"], f"probes.{name}.{kind}.run")["replicas"]
+    return [grid(study, name, key, r) for r in replicas]
 
 
 def descent(study: StudyPlan, name: str, key: str) -> Artefact:
