@@ -7,9 +7,9 @@ fires does. Process time of one thread, the best of several repetitions; ``path`
 """
 
 import argparse
-import time
 
 import torch
+from timing import best
 
 from lossatlas import models
 from lossatlas.landscape import NetworkLandscape, channels_last
@@ -27,16 +27,6 @@ TASKS = {
     "cifar10-cnv": (CIFAR_CNV, (3, 32, 32), 10, 1000, torch.float32, "cross_entropy", 50, 20_000),
 }
 """Model, input shape, outputs, training examples, type, criterion, examples a chunk, the paper's predictor steps."""
-
-
-def best(action, repeat: int) -> float:
-    """Return the least process time of several calls, seconds."""
-    times = []
-    for _ in range(repeat):
-        start = time.process_time()
-        action()
-        times.append(time.process_time() - start)
-    return min(times)
 
 
 def measure(name: str, steps: int, repeat: int) -> None:

@@ -9,11 +9,10 @@ Weights are untrained and inputs random; the cost does not depend on them.
 """
 
 import argparse
-import time
 import warnings
-from collections.abc import Callable
 
 import torch
+from timing import best
 from torch.func import functional_call, grad_and_value, vmap
 
 from lossatlas import models
@@ -26,21 +25,10 @@ NETWORKS = ("fcp", "lenet", "autoencoder", "lstm")
 SHAPE = (1, 28, 28)
 
 
-def best(action: Callable[[], object], repeat: int) -> float:
-    """Return the least process time of several calls, seconds, after one that warms up."""
-    action()
-    times = []
-    for _ in range(repeat):
-        start = time.process_time()
-        action()
-        times.append(time.process_time() - start)
-    return min(times)
-
-
 def peak(batch: int, width: int, repeat: int) -> float:
     """Return the speed of the product of a batch of images with a layer of ``width`` units, FLOP/s."""
     x, w = torch.randn(batch, 784), torch.randn(784, width)
-    seconds = best(lambda: [x @ w for _ in range(100)], repeat) / 100
+    seconds = best(lambda: [x @ w for _ in range(100)], repeat, warm_up=True) / 100
     return 2.0 * batch * 784 * width / seconds
 
 
@@ -54,7 +42,7 @@ def measure(name: str, batch: int, points: int, repeat: int) -> None:
     first = landscape.theta()
     path = FourierPath(first, first + 0.01 * torch.randn(landscape.dim), Settings(points=points))
     thetas = path.points().float()
-    loop = best(lambda: landscape.losses_and_grads(thetas), repeat) / points
+    loop = best(lambda: landscape.losses_and_grads(thetas), repeat, warm_up=True) / points
     losses = criterion_function(criterion)
 
     def mean(parameters: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -66,8 +54,8 @@ def measure(name: str, batch: int, points: int, repeat: int) -> None:
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        mapped = best(lambda: vmap(grad_and_value(mean))(named), repeat) / points
-    step = best(lambda: path.advance(landscape), repeat)
+        mapped = best(lambda: vmap(grad_and_value(mean))(named), repeat, warm_up=True) / points
+    step = best(lambda: path.advance(landscape), repeat, warm_up=True)
     flops = 3 * cost.network(catalogue.resolve({"name": name}), SHAPE, outputs).flops * batch
     moved = 4.0 * (points * landscape.dim * 2 + batch * 784 * points)
     speed, beyond = flops / loop, 1 - loop * points / step

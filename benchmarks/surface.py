@@ -8,9 +8,9 @@ outputs of convolutions read or written once. Process time of one thread, the be
 """
 
 import argparse
-import time
 
 import torch
+from timing import best, matrix_rate
 
 from lossatlas import models
 from lossatlas.landscape import NetworkLandscape, channels_last
@@ -25,23 +25,6 @@ NETWORKS = {
     "resnet-56": {"name": "resnet", "depth": 56},
     "resnet-56-half": {"name": "resnet", "depth": 56, "width": 0.5},
 }
-
-
-def best(action, repeat: int) -> float:
-    """Return the least process time of several calls, seconds."""
-    action()
-    times = []
-    for _ in range(repeat):
-        start = time.process_time()
-        action()
-        times.append(time.process_time() - start)
-    return min(times)
-
-
-def matrix_rate(repeat: int) -> float:
-    """Return the rate of a float32 matrix product, FLOP/s."""
-    a = torch.randn(1024, 1024)
-    return 2 * 1024**3 / best(lambda: a @ a, 5 * repeat)
 
 
 def touched(model: torch.nn.Module, x: torch.Tensor) -> int:
@@ -74,7 +57,7 @@ def measure(name: str, pixels: int, examples: int, repeat: int, rate: float) -> 
         ("gradient", 3, lambda: landscape.grad(theta)),
         ("Hessian-vector product", 9, lambda: landscape.hvp(theta, start)),
     ):
-        seconds = best(action, repeat)
+        seconds = best(action, repeat, warm_up=True)
         speed = passes * work / seconds
         print(f"  {what:24} {1e3 * seconds:9.1f} ms, {speed / 1e9:6.1f} GFLOP/s, {100 * speed / rate:5.1f}% of it")
 

@@ -8,10 +8,10 @@ that for a gradient.
 """
 
 import argparse
-import time
 
 import numpy as np
 import torch
+from timing import best, matrix_rate
 
 from lossatlas import models
 from lossatlas.directions import gaussian_rows, normalise_rows
@@ -23,22 +23,6 @@ from lossatlas.train.recipe import resolve
 
 NET = {"name": "binary_mlp", "widths": [23, 16, 26, 32, 28, 31], "activation": "relu"}
 POINTS = 200
-
-
-def best(action, repeat: int) -> float:
-    """Return the least process time of several calls, seconds."""
-    times = []
-    for _ in range(repeat):
-        start = time.process_time()
-        action()
-        times.append(time.process_time() - start)
-    return min(times)
-
-
-def product_rate(repeat: int) -> float:
-    """Return the speed of a float32 matrix product, FLOP/s."""
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    return 2 * 1024**3 / best(lambda: a @ b, 3 * repeat)
 
 
 def radii(count: int, repeat: int, rate: float) -> None:
@@ -100,7 +84,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    rate = product_rate(given.repeat)
+    rate = matrix_rate(given.repeat)
     print(f"float32 matrix product: {rate / 1e9:.0f} GFLOP/s")
     radii(given.directions, given.repeat, rate)
     lockstep(given.steps, given.repeat, rate)

@@ -1,93 +1,43 @@
 """Probes on minima, their figures and measures, on the tiny study of poisoned minima."""
 
-from pathlib import Path
-
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import study_tools
 import torch
 from scipy.stats import spearmanr
+from study_tools import make_all, placed
 from workflow_tools import counts, plan, snakemake
 
 from lossatlas.claims.evaluate import evaluate
 from lossatlas.claims.generalization import Rings, circle_found, volume_gap
-from lossatlas.config import load, merge, read_yaml
-from lossatlas.data.prepare import prepare
-from lossatlas.embed.gram import Gram, compute
-from lossatlas.embed.methods import embed, write
+from lossatlas.config import merge, read_yaml
+from lossatlas.embed.gram import Gram
 from lossatlas.errors import LossatlasError
 from lossatlas.figures import basins
 from lossatlas.figures.draw import draw
 from lossatlas.figures.minefield import field
-from lossatlas.plan import Plan
-from lossatlas.points import gather, read_point
+from lossatlas.points import read_point
 from lossatlas.probes import minima
 from lossatlas.store import open_hdf5, read_table
-from lossatlas.train.run import train_run
-from lossatlas.train.sweep import sweep
 from lossatlas.workflow import cost
 
-ROOT = Path(__file__).resolve().parent.parent
-TINY = ROOT / "tests" / "studies" / "tiny_generalization.yaml"
+TINY = study_tools.tiny("tiny_generalization")
 torch.set_num_threads(1)
 
 
 def study(**overrides):
     """Return the plan of the tiny study with keys merged in."""
-    raw = {"preset": "quick", "studies": [str(TINY)], "seed": 0, "formats": ["png"]}
-    return Plan(load({**raw, "overrides": {"tiny_generalization": overrides}}, ROOT)).studies["tiny_generalization"]
-
-
-def make(made, folder):
-    """Make an artefact and what it is made from, by the functions that the scripts call."""
-    output = folder / made.path
-    if output.exists():
-        return output
-    inputs = {role: [make(part, folder) for part in parts] for role, parts in made.inputs.items()}
-    first = {role: next(iter(files), None) for role, files in inputs.items()}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    state = folder / "state" / made.id
-
-    def embedding():
-        gram = Gram.load(first["gram"])
-        settings = {key: made.spec[key] for key in ("method", "metric", "seed")}
-        write(output, embed(gram, **settings, **made.spec["parameters"]), gram.table, {})
-
-    probe = (made.spec, first.get("data"), inputs.get("points", []), output)
-    jobs = {
-        "data": lambda: prepare(made.spec, output, ROOT),
-        "runs": lambda: train_run(made.spec, first["data"], output, state, {}),
-        "sweeps": lambda: sweep(made.spec, first["data"], output, state, {}, inputs.get("starts", [])),
-        "clouds": lambda: gather(output, [(path, None) for path in inputs["points"]], {}),
-        "grams": lambda: compute(first["cloud"], output, {}),
-        "embeddings": embedding,
-        "volumes": lambda: minima.volume(*probe, state, {}),
-        "slices": lambda: minima.slices(*probe, state, {}),
-        "boundaries": lambda: minima.boundaries(*probe, {}),
-    }
-    jobs[made.kind]()
-    assert not state.exists()
-    return output
+    return study_tools.study("tiny_generalization", **overrides)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Make every artefact of the tiny study once."""
     folder, found = tmp_path_factory.mktemp("made"), study()
-    for product in (*found.figures.values(), found.claims):
-        for artefact in product.artefacts:
-            make(artefact, folder)
+    make_all(found, folder)
     return folder, found
-
-
-def placed(value, folder):
-    """Return input paths below the folder they were made in."""
-    if isinstance(value, str):
-        return str(folder / value)
-    if isinstance(value, dict):
-        return {key: placed(item, folder) for key, item in value.items()}
-    return [placed(item, folder) for item in value]
 
 
 def test_radii_are_where_the_loss_crosses_the_cutoff(made):

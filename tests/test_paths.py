@@ -8,75 +8,36 @@ import subprocess
 import sys
 import time
 from itertools import combinations, islice
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import study_tools
 import torch
+from study_tools import make, make_all
 
 from lossatlas.claims.evaluate import evaluate
-from lossatlas.config import load
-from lossatlas.data.prepare import prepare
-from lossatlas.embed.gram import compute
-from lossatlas.embed.separation import probe as separate
 from lossatlas.errors import LossatlasError
 from lossatlas.figures.draw import draw
-from lossatlas.plan import Plan
-from lossatlas.points import gather
 from lossatlas.probes.networks import member
-from lossatlas.probes.path import draw_pairs, probe
-from lossatlas.selection import chosen, with_history
+from lossatlas.probes.path import draw_pairs
 from lossatlas.store import open_hdf5, read_table
-from lossatlas.train.sweep import sweep
 from lossatlas.workflow import cost
 
-ROOT = Path(__file__).resolve().parent.parent
-TINY = ROOT / "tests" / "studies" / "tiny_paths.yaml"
+TINY = study_tools.tiny("tiny_paths")
 torch.set_num_threads(1)
 
 
 def study(**overrides):
     """Return the plan of the tiny study with keys merged in."""
-    raw = {"preset": "quick", "studies": [str(TINY)], "seed": 0, "formats": ["png"]}
-    return Plan(load({**raw, "overrides": {"tiny_paths": overrides}}, ROOT)).studies["tiny_paths"]
-
-
-def collect(made, files, output):
-    """Gather a cloud as rule gather does."""
-    sources, columns = zip(*chosen(made.spec, files), strict=True)
-    gather(output, sources, {}, None, columns, with_history(made.spec))
-
-
-def make(made, folder):
-    """Make an artefact and what it is made from, by the functions that the scripts call."""
-    output = folder / made.path
-    if output.exists():
-        return output
-    inputs = {role: [make(part, folder) for part in parts] for role, parts in made.inputs.items()}
-    first = {role: next(iter(files), None) for role, files in inputs.items()}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    state = folder / "state" / made.id
-    jobs = {
-        "data": lambda: prepare(made.spec, output, ROOT),
-        "sweeps": lambda: sweep(made.spec, first["data"], output, state, {}),
-        "clouds": lambda: collect(made, inputs["points"], output),
-        "grams": lambda: compute(first["cloud"], output, {}),
-        "paths": lambda: probe(made.spec, first.get("cloud"), first.get("data"), output, state, {}),
-        "separations": lambda: separate(made.spec, first["gram"], output, {}),
-    }
-    jobs[made.kind]()
-    assert not state.exists()
-    return output
+    return study_tools.study("tiny_paths", **overrides)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Make every artefact of the tiny study once; the two wells with fewer steps."""
     folder, plan = tmp_path_factory.mktemp("made"), study(probes={"wells": {"path": {"steps": 40}}})
-    for product in (*plan.figures.values(), plan.claims):
-        for artefact in product.artefacts:
-            make(artefact, folder)
+    make_all(plan, folder)
     return folder, plan
 
 

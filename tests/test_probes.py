@@ -11,73 +11,42 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import study_tools
 import torch
-from workflow_tools import ALL, counts, plan, snakemake
+from study_tools import assert_made_by_the_rules, make, make_all
+from workflow_tools import ALL, counts, plan
 
 from lossatlas import analytic
 from lossatlas.analytic import quadratic
 from lossatlas.claims.evaluate import evaluate
-from lossatlas.config import load, merge, read_yaml
-from lossatlas.data.prepare import prepare
-from lossatlas.embed.gram import Gram, compute
+from lossatlas.config import merge, read_yaml
+from lossatlas.embed.gram import Gram
 from lossatlas.errors import LossatlasError
 from lossatlas.figures.decay import best
 from lossatlas.figures.draw import draw
 from lossatlas.figures.tables import write as write_table
-from lossatlas.plan import Plan
-from lossatlas.points import gather
-from lossatlas.probes import average, surface
+from lossatlas.probes import surface
 from lossatlas.probes.catalogue import FUNCTIONS, PATH_FUNCTIONS
 from lossatlas.probes.networks import member
 from lossatlas.probes.principal import principal_axes
 from lossatlas.probes.surface import Plane
-from lossatlas.probes.traverse import traverse
 from lossatlas.store import open_hdf5, read_table
 from lossatlas.train.sweep import sweep
 
-ROOT = Path(__file__).resolve().parent.parent
-TINY = ROOT / "tests" / "studies" / "tiny_levelsets.yaml"
+TINY = study_tools.tiny("tiny_levelsets")
 torch.set_num_threads(1)
 
 
 def study(**overrides):
     """Return the plan of the tiny study with keys merged in."""
-    raw = {"preset": "quick", "studies": [str(TINY)], "seed": 0, "formats": ["png"]}
-    return Plan(load({**raw, "overrides": {"tiny_levelsets": overrides}}, ROOT)).studies["tiny_levelsets"]
-
-
-def make(made, folder):
-    """Make an artefact and what it is made from, by the functions that the scripts call."""
-    output = folder / made.path
-    if output.exists():
-        return output
-    inputs = {role: [make(part, folder) for part in parts] for role, parts in made.inputs.items()}
-    first = {role: next(iter(files), None) for role, files in inputs.items()}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    state = folder / "state" / made.id
-    jobs = {
-        "data": lambda: prepare(made.spec, output, ROOT),
-        "sweeps": lambda: sweep(made.spec, first["data"], output, state, {}),
-        "levelsets": lambda: traverse(made.spec, first.get("data"), inputs.get("starts", []), output, state, {}),
-        "clouds": lambda: gather(output, [(path, None) for path in inputs["points"]], {}),
-        "grams": lambda: compute(first["cloud"], output, {}),
-        "surfaces": lambda: surface.probe(
-            made.spec, first["cloud"], first.get("gram"), first.get("data"), output, state, {}
-        ),
-        "averages": lambda: average.probe(made.spec, first["cloud"], first["data"], output, {}),
-    }
-    jobs[made.kind]()
-    assert not state.exists()
-    return output
+    return study_tools.study("tiny_levelsets", **overrides)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Make every artefact of the tiny study once."""
     folder, plan = tmp_path_factory.mktemp("made"), study()
-    for product in (*plan.figures.values(), *plan.tables.values(), plan.claims):
-        for artefact in product.artefacts:
-            make(artefact, folder)
+    make_all(plan, folder)
     return folder, plan
 
 
@@ -458,9 +427,4 @@ def test_rules_plan_every_job_of_a_level_set_study_once(tmp_path):
 
 
 def test_a_figure_is_made_by_the_rules(tmp_path):
-    target = "results/figures/tiny_levelsets/circle.png"
-    done = snakemake(tmp_path, target, config=STUDY, options=("--cores", "2"))
-    assert done.returncode == 0, done.stdout
-    assert (tmp_path / target).stat().st_size > 10_000
-    assert plan(tmp_path, target, config=STUDY) == []
-    assert not any((tmp_path / "results/.state").glob("*/*"))
+    assert_made_by_the_rules(tmp_path, "tiny_levelsets", "circle")

@@ -9,73 +9,41 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import study_tools
 import torch
 from PIL import Image
+from study_tools import make, make_all, placed
 from torch.nn import functional as F
-from workflow_tools import ROOT
 
 from lossatlas.claims import solutions as measures
 from lossatlas.claims.evaluate import evaluate
-from lossatlas.config import load
 from lossatlas.data.prepare import load as load_data
-from lossatlas.data.prepare import prepare
-from lossatlas.embed.gram import Gram, compute
+from lossatlas.embed.gram import Gram
 from lossatlas.errors import LossatlasError
 from lossatlas.figures import solutions, tables
 from lossatlas.figures.draw import draw
 from lossatlas.models import build, from_vector
-from lossatlas.plan import Plan
-from lossatlas.points import gather
 from lossatlas.probes import triangle
 from lossatlas.probes.plan import sweep as sweep_parts
-from lossatlas.selection import best, chosen, with_history
+from lossatlas.selection import best
 from lossatlas.store import open_hdf5, read_table
-from lossatlas.train.imported import import_points, read_vectors
+from lossatlas.train.imported import read_vectors
 from lossatlas.train.sweep import sweep
 
-TINY = ROOT / "tests/studies/tiny_solutions.yaml"
+TINY = study_tools.tiny("tiny_solutions")
 torch.set_num_threads(1)
 
 
 def study(**overrides):
     """Return the plan of the tiny study with keys merged in."""
-    raw = {"preset": "quick", "studies": [str(TINY)], "seed": 0, "formats": ["png"]}
-    return Plan(load({**raw, "overrides": {"tiny_solutions": overrides}}, ROOT)).studies["tiny_solutions"]
-
-
-def collect(made, files, output):
-    """Do what the script of rule gather does."""
-    sources, columns = zip(*chosen(made.spec, files), strict=True)
-    gather(output, sources, {}, None, columns, with_history(made.spec))
-
-
-def make(made, folder):
-    """Make an artefact and what it is made from, by the functions that the scripts call."""
-    output = folder / made.path
-    if output.exists():
-        return output
-    inputs = {role: [make(part, folder) for part in parts] for role, parts in made.inputs.items()}
-    first = {role: next(iter(files), None) for role, files in inputs.items()}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    jobs = {
-        "data": lambda: prepare(made.spec, output, ROOT),
-        "sweeps": lambda: sweep(made.spec, first["data"], output, folder / "state" / made.id, {}),
-        "clouds": lambda: collect(made, inputs["points"], output),
-        "grams": lambda: compute(first["cloud"], output, {}),
-        "triangles": lambda: triangle.probe(made.spec, first["cloud"], first["data"], output, {}),
-        "imports": lambda: import_points(made.spec, first["data"], output, {}),
-    }
-    jobs[made.kind]()
-    return output
+    return study_tools.study("tiny_solutions", **overrides)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Make every artefact of the tiny study once."""
     folder, plan = tmp_path_factory.mktemp("made"), study()
-    for product in (*plan.figures.values(), *plan.tables.values(), plan.claims):
-        for artefact in product.artefacts:
-            make(artefact, folder)
+    make_all(plan, folder)
     return folder, plan
 
 
@@ -83,19 +51,6 @@ def contents(path):
     """Return theta and table of a points file."""
     with open_hdf5(path, "points") as file:
         return file["theta"][:], read_table(path)
-
-
-def files(folder, product):
-    """Return a product's inputs as files under a folder."""
-
-    def under(value):
-        if isinstance(value, str):
-            return folder / value
-        if isinstance(value, dict):
-            return {key: under(item) for key, item in value.items()}
-        return [under(item) for item in value]
-
-    return under(product.paths())
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -357,7 +312,7 @@ def test_figures_draw_what_their_numbers_say(made, tmp_path, name):
     folder, plan = made
     product = plan.figures[name]
     outputs = {kind: tmp_path / f"{name}.{kind}" for kind in ("png", "csv")}
-    draw(product.spec, files(folder, product), outputs, {})
+    draw(product.spec, placed(product.paths(), folder), outputs, {})
     numbers = pd.read_csv(outputs["csv"])
     with Image.open(outputs["png"]) as image:
         assert min(image.size) > 500
@@ -375,7 +330,7 @@ def test_figures_draw_what_their_numbers_say(made, tmp_path, name):
 def test_table_of_losses(made, tmp_path):
     folder, plan = made
     product = plan.tables["table1"]
-    tables.write(product.spec, files(folder, product), tmp_path / "t.csv", {})
+    tables.write(product.spec, placed(product.paths(), folder), tmp_path / "t.csv", {})
     (row,) = pd.read_csv(tmp_path / "t.csv").to_dict("records")
     for name in ("lbfgs", "sgd"):
         end, early = (read_table(folder / plan.cloud(f"{name}_{part}", "").path) for part in ("train", "test"))
@@ -389,7 +344,7 @@ def test_table_of_losses(made, tmp_path):
 def test_table_of_weights_is_that_of_all_components_together(made, tmp_path):
     folder, plan = made
     product = plan.tables["tableS1"]
-    tables.write(product.spec, files(folder, product), tmp_path / "t.csv", {})
+    tables.write(product.spec, placed(product.paths(), folder), tmp_path / "t.csv", {})
     table = pd.read_csv(tmp_path / "t.csv").set_index("set")
     for name in ("sgd_train", "lbfgs_train", "sgd_test", "lbfgs_test"):
         theta, _ = contents(folder / plan.cloud(name, "").path)
@@ -403,7 +358,7 @@ def test_table_of_weights_is_that_of_all_components_together(made, tmp_path):
 def test_table_of_rates(made, tmp_path):
     folder, plan = made
     product = plan.tables["rates"]
-    tables.write(product.spec, files(folder, product), tmp_path / "t.csv", {})
+    tables.write(product.spec, placed(product.paths(), folder), tmp_path / "t.csv", {})
     table = pd.read_csv(tmp_path / "t.csv")
     assert list(table["optimizer"]) == ["SGD", "SGD", "L-BFGS-GSS"]
     assert list(table["lr"][:2]) == [0.1, 1.0]
@@ -415,7 +370,7 @@ def test_table_of_rates(made, tmp_path):
 
 def test_claims(made):
     folder, plan = made
-    paths = files(folder, plan.claims)
+    paths = placed(plan.claims.paths(), folder)
     table = evaluate(plan.claims.spec["claims"], paths, "tiny", "quick").set_index("id")
     tables_of = {
         name: read_table(folder / plan.cloud(name, "").path) for name in plan.study["clouds"] if name != "both"

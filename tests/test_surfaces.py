@@ -5,61 +5,34 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import study_tools
 import torch
-from workflow_tools import ALL, counts, plan, snakemake
+from study_tools import assert_made_by_the_rules, make, make_all
+from workflow_tools import ALL, counts, plan
 
 from lossatlas.claims.evaluate import evaluate
-from lossatlas.config import load, merge
-from lossatlas.data.prepare import prepare
+from lossatlas.config import merge
 from lossatlas.directions import gaussian, normalise
-from lossatlas.embed.gram import Gram, compute
+from lossatlas.embed.gram import Gram
 from lossatlas.errors import LossatlasError
 from lossatlas.figures.draw import draw
 from lossatlas.figures.tables import write as write_table
 from lossatlas.landscape import NetworkLandscape, recompute_batch_norm
 from lossatlas.layout import Layout
-from lossatlas.plan import Plan
-from lossatlas.points import gather, read_point
-from lossatlas.probes import descent, grid, tile
+from lossatlas.points import read_point
+from lossatlas.probes import tile
 from lossatlas.probes.grid import Grid
 from lossatlas.probes.principal import principal_axes
 from lossatlas.store import open_hdf5, read_table
-from lossatlas.train.run import build_model, make_examples, train_run
+from lossatlas.train.run import build_model, make_examples
 
-ROOT = Path(__file__).resolve().parent.parent
-TINY = ROOT / "tests" / "studies" / "tiny_surfaces.yaml"
+TINY = study_tools.tiny("tiny_surfaces")
 torch.set_num_threads(1)
 
 
 def study(**overrides):
     """Return the plan of the tiny study with keys merged in."""
-    raw = {"preset": "quick", "studies": [str(TINY)], "seed": 0, "formats": ["png"]}
-    return Plan(load({**raw, "overrides": {"tiny_surfaces": overrides}}, ROOT)).studies["tiny_surfaces"]
-
-
-def make(made, folder):
-    """Make an artefact and what it is made from, by the functions that the scripts call."""
-    output = folder / made.path
-    if output.exists():
-        return output
-    inputs = {role: [make(part, folder) for part in parts] for role, parts in made.inputs.items()}
-    first = {role: next(iter(files), None) for role, files in inputs.items()}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    state = folder / "state" / made.id
-    jobs = {
-        "data": lambda: prepare(made.spec, output, ROOT),
-        "runs": lambda: train_run(made.spec, first["data"], output, state, {}),
-        "clouds": lambda: gather(output, [(path, None) for path in inputs["points"]], {}, made.spec["names"]),
-        "grams": lambda: compute(first["cloud"], output, {}),
-        "tiles": lambda: tile.probe(
-            made.spec, first["data"], first["run"], first.get("to"), first.get("gram"), output, state, {}
-        ),
-        "grids": lambda: grid.gather(inputs["tiles"], output, {}),
-        "descents": lambda: descent.probe(made.spec, first["data"], first["run"], first["gram"], output, state, {}),
-    }
-    jobs[made.kind]()
-    assert not state.exists()
-    return output
+    return study_tools.study("tiny_surfaces", **overrides)
 
 
 @pytest.fixture(scope="module")
@@ -313,9 +286,7 @@ def test_descents_need_a_plane_of_a_path():
 def everything(made):
     """Make whatever the tiny study's figures, tables and claims read."""
     folder, plan = made
-    for product in (*plan.figures.values(), *plan.tables.values(), plan.claims):
-        for artefact in product.artefacts:
-            make(artefact, folder)
+    make_all(plan, folder)
     return folder, plan
 
 
@@ -406,9 +377,4 @@ def test_rules_plan_every_job_once_and_make_a_relief(tmp_path):
 
 
 def test_a_gathered_figure_is_made_by_the_rules(tmp_path):
-    target = "results/figures/tiny_surfaces/curvature.png"
-    done = snakemake(tmp_path, target, config=STUDY, options=("--cores", "2"))
-    assert done.returncode == 0, done.stdout
-    assert (tmp_path / target).stat().st_size > 10_000
-    assert plan(tmp_path, target, config=STUDY) == []
-    assert not any((tmp_path / "results/.state").glob("*/*"))
+    assert_made_by_the_rules(tmp_path, "tiny_surfaces", "curvature")

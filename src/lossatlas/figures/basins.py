@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 from lossatlas.errors import LossatlasError
 from lossatlas.figures import style
 from lossatlas.figures.style import Drawn, Sidebar
+from lossatlas.probes.flatness import spearman
 from lossatlas.store import open_hdf5, read_table, table_in
 
 Array = NDArray[np.float64]
@@ -64,15 +64,9 @@ def rank_correlation(table: pd.DataFrame, x: str, y: str) -> tuple[float, float,
     generator, drawn = np.random.default_rng(0), []
     for _ in range(SAMPLES if len(groups) > 1 else 0):
         sample = np.concatenate([groups[i] for i in generator.integers(len(groups), size=len(groups))])
-        drawn.append(_spearman(sample[:, 0], sample[:, 1]))
+        drawn.append(spearman(sample[:, 0], sample[:, 1]))
     low, high = np.nanquantile(drawn, [0.025, 0.975]) if drawn else (np.nan, np.nan)
-    return _spearman(rows[x].to_numpy(), rows[y].to_numpy()), float(low), float(high), len(rows)
-
-
-def _spearman(x: Array, y: Array) -> float:
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return float("nan")
-    return float(spearmanr(x, y).statistic)
+    return spearman(rows[x].to_numpy(), rows[y].to_numpy()), float(low), float(high), len(rows)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -69,3 +69,11 @@ def principal_axes(gram: Gram, rows: NDArray[np.intp], count: int) -> Axes:
         coordinates,
         np.maximum(norm2 - (coordinates**2).sum(axis=1), 0.0),
     )
+
+
+def sides(coordinates: Array, margin: float, counts: tuple[int, int]) -> tuple[Array, Array]:
+    """Return a grid's coordinates along both axes: the range of points (n, 2), and ``margin`` of it at each end."""
+    low, high = coordinates.min(0), coordinates.max(0)
+    more = margin * (high - low)
+    x, y = (np.linspace(low[k] - more[k], high[k] + more[k], counts[k]) for k in range(2))
+    return x, y

@@ -19,7 +19,7 @@ from torch import Tensor
 from lossatlas.directions import gaussian, normalise, orthogonalise
 from lossatlas.embed.gram import Gram
 from lossatlas.layout import Layout
-from lossatlas.probes.principal import principal_axes
+from lossatlas.probes.principal import principal_axes, sides
 from lossatlas.store import open_hdf5, table_in
 
 Array = NDArray[np.float64]
@@ -116,11 +116,7 @@ def _of_path(spec: Mapping[str, Any], theta: Tensor, layout: Layout, run: Path, 
             moved = (torch.from_numpy(points[row].astype(np.float64)).to(theta.device) - theta for row in rows)
             coordinates = np.stack([(directions @ offset).cpu().numpy() for offset in moved])
             explained = coordinates.var(axis=0) / _variance(gram)
-    low, high = coordinates.min(0), coordinates.max(0)
-    margin = spec["margin"] * (high - low)
-    x, y = (
-        np.linspace(low[k] - margin[k], high[k] + margin[k], int(spec[axis][2])) for k, axis in enumerate(("x", "y"))
-    )
+    x, y = sides(coordinates, spec["margin"], (int(spec["x"][2]), int(spec["y"][2])))
     path = table.assign(x=coordinates[:, 0], y=coordinates[:, 1])
     return Slice(theta, directions[1], directions[:1], x, y, path, explained)
 

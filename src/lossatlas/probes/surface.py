@@ -18,7 +18,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.landscape import Landscape
 from lossatlas.points import remove_state
 from lossatlas.probes.networks import member
-from lossatlas.probes.principal import Axes, principal_axes
+from lossatlas.probes.principal import Axes, principal_axes, sides
 from lossatlas.probes.rows import compute
 from lossatlas.store import create, open_hdf5, table_in, write_table
 
@@ -133,11 +133,7 @@ def _span(theta: h5py.Dataset, axes: Axes) -> Plane:
 
 def _grid(coordinates: Array, spec: Mapping) -> tuple[Array, Array]:
     """Return the grid's coordinates along both axes."""
-    low, high = coordinates.min(0), coordinates.max(0)
     if spec["limits"] is not None:
-        (low, high) = np.array(spec["limits"], dtype=np.float64).T
-        margin = np.zeros(2)
-    else:
-        margin = spec["margin"] * (high - low)
-    sides = [np.linspace(low[k] - margin[k], high[k] + margin[k], spec["grid"]) for k in range(2)]
-    return sides[0], sides[1]
+        x, y = (np.linspace(low, high, spec["grid"]) for low, high in spec["limits"])
+        return x, y
+    return sides(coordinates, spec["margin"], (spec["grid"], spec["grid"]))

@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from lossatlas.data.prepare import load
-from lossatlas.landscape import Landscape
 from lossatlas.probes.networks import member
+from lossatlas.probes.principal import sides
+from lossatlas.probes.surface import Plane, surface
 from lossatlas.store import create, open_hdf5, table_in, write_table
 
 Array = NDArray[np.float64]
@@ -34,15 +35,6 @@ def through(corners: Array) -> tuple[Array, Array, Array]:
     return origin, directions, (corners - origin) @ directions.T
 
 
-def losses(landscape: Landscape, origin: Array, directions: Array, x: Array, y: Array) -> Array:
-    """Return the losses (len(y), len(x)): row i, column j is L(origin + x_j first + y_i second)."""
-    rows = []
-    for height in y:
-        points = origin + height * directions[1] + x[:, None] * directions[0]
-        rows.append(landscape.losses(torch.from_numpy(points)).cpu().numpy())
-    return np.stack(rows)
-
-
 def probe(spec: Mapping[str, Any], cloud_file: Path, data_file: Path, output: Path, provenance: Mapping) -> None:
     """Compute the losses of one artefact.
 
@@ -61,12 +53,11 @@ def probe(spec: Mapping[str, Any], cloud_file: Path, data_file: Path, output: Pa
         corners = np.stack([file["theta"][row] for row in rows]).astype(np.float64)
         table = table_in(file).iloc[rows].reset_index(drop=True)
     origin, directions, coordinates = through(corners)
-    low, high = coordinates.min(0), coordinates.max(0)
-    margin = spec["margin"] * (high - low)
-    x, y = (np.linspace(low[k] - margin[k], high[k] + margin[k], spec["grid"]) for k in range(2))
+    x, y = sides(coordinates, spec["margin"], (spec["grid"], spec["grid"]))
     network = member(spec, spec["seeds"], data_file)
+    plane = Plane(*(torch.from_numpy(part).to(network.train.device) for part in (origin, directions)))
     parts = {"train": network.train, "test": network.test}
-    found = {part: losses(landscape, origin, directions, x, y) for part, landscape in parts.items()}
+    found = {part: surface(landscape, plane, x, y) for part, landscape in parts.items()}
     with create(output, "triangle", provenance) as file:
         for name, values in (("x", x), ("y", y), *found.items(), ("coordinates", coordinates)):
             file.create_dataset(name, data=values)
