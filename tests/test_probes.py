@@ -30,7 +30,9 @@ from lossatlas.probes.catalogue import FUNCTIONS, PATH_FUNCTIONS
 from lossatlas.probes.networks import member
 from lossatlas.probes.principal import principal_axes
 from lossatlas.probes.surface import Plane
+from lossatlas.probes.traverse import traverse
 from lossatlas.store import open_hdf5, read_table
+from lossatlas.train.loop import Recorder
 from lossatlas.train.sweep import sweep
 
 TINY = study_tools.tiny("tiny_levelsets")
@@ -129,6 +131,40 @@ def test_killed_in_the_middle_and_resumed_gives_the_same_bits(job, made, tmp_pat
     assert any(epoch > 0 for _, epoch in filter(None, seen)), "no commit was made inside a training or a path"
     same(tmp_path / "whole.h5", tmp_path / "killed.h5")
     assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # a killed process does not close its files either
+def test_path_killed_at_its_end_counts_no_gradient_twice(made, tmp_path, monkeypatch):
+    """The last step of conjugate gradients evaluates trials and finds no way on; a kill there must not repeat them."""
+    folder, plan = made
+    chosen = next(p for p in plan.cloud("iris", "").inputs["points"] if p.kind == "levelsets")
+    spec = json.loads(json.dumps(chosen.spec))
+    spec["settings"] |= {"steps": 400, "traversal": "conjugate"}
+    spec["members"] = spec["members"][:1]
+    data, start = (folder / chosen.inputs[name][0].path for name in ("data", "starts"))
+    commits, commit = [], Recorder.commit
+
+    def walk(name, killed_at):
+        def committed(recorder):
+            commit(recorder)
+            commits.append(recorder.state.epoch)
+            if len(commits) == killed_at:
+                raise KeyboardInterrupt
+
+        commits.clear()
+        monkeypatch.setattr(Recorder, "commit", committed)
+        traverse(spec, data, [start], tmp_path / name, tmp_path / f"{name}.state", {})
+
+    monkeypatch.setattr(Recorder, "due", lambda recorder: True)
+    walk("whole.h5", None)
+    assert contents(tmp_path / "whole.h5")[1]["stopped"].iloc[-1] == "stationary", "the path must end by itself"
+    last = len(commits) - 2  # the end of the path and the end of the job commit too
+    for number in (last - 1, last):
+        with pytest.raises(KeyboardInterrupt):
+            walk("killed.h5", number)
+        walk("killed.h5", None)
+        same(tmp_path / "whole.h5", tmp_path / "killed.h5")
+        (tmp_path / "killed.h5").unlink()
 
 
 def test_grain_changes_no_bit(made, tmp_path):

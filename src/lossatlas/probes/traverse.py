@@ -115,7 +115,8 @@ def _walk(
             _record(row, path, network, buffers, recorder)
             bar.update(path.state.steps - max(progress.epoch, 0))
             progress.epoch = path.state.steps
-        if recorder.due():
+        # The step that found no way on is not committed: what it evaluated would be counted again by the one that resumes.
+        if path.finished is None and recorder.due():
             progress.epoch, progress.model = path.state.steps, _kept(path)
             recorder.commit()
     if progress.rows[-1]["steps"] != path.state.steps:
