@@ -1,4 +1,5 @@
 import inspect
+import math
 import subprocess
 import sys
 
@@ -234,6 +235,23 @@ def test_initialisation_is_the_seeds_and_leaves_the_global_generator_alone(spec,
     assert torch.equal(layout.flatten(a), layout.flatten(b))
     assert not torch.equal(layout.flatten(a), layout.flatten(c))
     build(spec, shape, 3, 2**63 - 1)  # the largest seed that lossatlas.seeds derives
+
+
+def test_radial_network_draws_its_circle_before_training(rng):
+    """Its logits are slope (|x| - radius) to the accuracy of 100 directions, whatever the other weights are."""
+    radius, slope = float(rng.uniform(0.2, 2)), float(10 ** rng.uniform(1, 4))
+    widths = [100, 100, 40, 7]
+    model = build(
+        {"name": "radial", "widths": widths, "radius": radius, "slope": slope}, (2,), 2, int(rng.integers(99))
+    )
+    assert Layout.of(model) == Layout.of(build({"name": "mlp", "widths": widths}, (2,), 2, 0))
+    x = torch.from_numpy(rng.normal(size=(500, 2)) * radius).float()
+    with torch.no_grad():
+        inside, outside = model(x).double().T
+    distance = x.double().norm(dim=1)
+    assert torch.equal(inside, -outside)
+    error = (outside / slope - (distance - radius)).abs()
+    assert float((error / (distance + radius)).max()) < (math.pi / 100) ** 2 / 4 + 1e-6
 
 
 def test_from_vector_loads_and_returns_the_model():

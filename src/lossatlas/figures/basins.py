@@ -144,13 +144,20 @@ def _scatters(
             s=11,
             zorder=3,
         )
-        rank, low, high, _ = rank_correlation(rows, "test_accuracy", "log10_volume")
-        axes.set_title(f"cutoff {cutoff:g}: rank correlation {rank:.2f}\n95% interval [{low:.2f}, {high:.2f}]")
+        axes.set_title(f"cutoff {cutoff:g}: {_in_words(*rank_correlation(rows, 'test_accuracy', 'log10_volume'))}")
         axes.set_xlabel("test accuracy (%)")
         axes.set_ylabel("log10 volume")
         if len(finite) < len(rows):
             notes.append(f"Cutoff {cutoff:g}: {len(rows) - len(finite)} of {len(rows)} minima lie above it: no volume.")
     return notes
+
+
+def _in_words(rank: float, low: float, high: float, count: int) -> str:
+    """Return a rank correlation and its interval as two lines of a title."""
+    if not np.isfinite(rank):
+        return f"{count} minima:\ntoo few for a rank correlation"
+    interval = f"95% interval [{low:.2f}, {high:.2f}]" if np.isfinite(low) else "one replica: no interval"
+    return f"rank correlation {rank:.2f}\n{interval}"
 
 
 def _colors(values: Sequence[float]) -> dict[float, Any]:

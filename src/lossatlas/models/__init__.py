@@ -14,7 +14,7 @@ __all__ = ["build", "from_vector"]
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from lossatlas.models import binary, builders, quadratic  # noqa: F401  (those beside builders register)
+        from lossatlas.models import binary, builders, quadratic, radial  # noqa: F401  (those beside builders register)
 
         return getattr(builders, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

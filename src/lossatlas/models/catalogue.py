@@ -99,6 +99,11 @@ MODELS: dict[str, dict[str, Argument]] = {
         "widths": Argument("ints", REQUIRED, "widths of the hidden layers; the output is one logit for two classes"),
         "activation": _ACTIVATION,
     },
+    "radial": {
+        "widths": Argument("ints", REQUIRED, "widths of the hidden layers, the first one even"),
+        "radius": Argument("number", REQUIRED, "radius of the circle that the initial weights draw"),
+        "slope": Argument("number", REQUIRED, "slope of the initial logits along the radius"),
+    },
     "quadratic": {},
     "cnn": {
         "channels": Argument("ints", [20, 20], "filters of each block"),

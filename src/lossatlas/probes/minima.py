@@ -54,11 +54,13 @@ class Minimum:
     theta: Tensor
     row: dict[str, Any]
 
-    @property
-    def landscape(self) -> Landscape:
-        """Return the training loss, batched over points where the network is fully connected."""
-        dense = isinstance(self.model, nn.Sequential) and not list(self.model.buffers()) and self.nets.train.x.ndim == 2
-        return StackedLandscape(self.nets.train, self.model) if dense else self.nets.train
+    def landscape(self, examples: int | None = None) -> Landscape:
+        """Return the training loss on all or the first examples, batched over points where the network is dense."""
+        train = self.nets.train
+        if examples is not None and examples < len(train.x):
+            train = train.at_examples(torch.arange(examples))
+        dense = isinstance(self.model, nn.Sequential) and not list(self.model.buffers()) and train.x.ndim == 2
+        return StackedLandscape(train, self.model) if dense else train
 
 
 def minima(spec: Mapping[str, Any], data_file: Path, files: Sequence[Path]) -> Iterator[Minimum]:
@@ -105,6 +107,8 @@ def volume(
     Args:
         spec: as :func:`minima` takes it, with ``cutoffs``, ``directions``, ``normalise`` (filter, layer: a radius is a
             multiple of a direction that has the weights' norms; none: unit directions, a radius is a distance),
+            ``pilot`` (:class:`lossatlas.probes.volume.Search`), ``examples`` (the first so many of the training set
+            bound the basin; None = all),
             ``match`` (training loss to which the outputs are scaled, or None; a minimum that classifies too many
             examples wrongly for it has no radii), ``profiles`` and ``reach``, ``master``.
         data_file: data.h5.
@@ -153,7 +157,8 @@ class _Basin:
         self.layout: Layout = minimum.nets.train.layout
         weights = [s for s, kind in zip(self.layout.sizes, self.layout.kinds, strict=True) if kind == WEIGHT]
         self.dimension = int(sum(weights))
-        self.radii_of = Radii(minimum.landscape, minimum.theta, Search())
+        landscape = minimum.landscape(spec["examples"])
+        self.radii_of = Radii(landscape, minimum.theta, Search(pilot=spec["pilot"]))
 
     def directions(self, block: int) -> Tensor:
         """Return a block of directions (BLOCK, D): the same Gaussian draws for every minimum, biases zero."""
@@ -256,7 +261,7 @@ def _plane(spec: Mapping, minimum: Minimum, x: Array) -> Array:
     drawn = gaussian_rows(layout, derive(spec["master"], "slice"), 2)
     u, v = normalise_rows(drawn, minimum.theta, layout, spec["normalise"])
     steps = torch.from_numpy(x).to(minimum.theta.device, minimum.theta.dtype)
-    landscape = minimum.landscape
+    landscape = minimum.landscape()
     return np.stack([landscape.losses(minimum.theta + steps[:, None] * u + step * v).cpu().numpy() for step in steps])
 
 

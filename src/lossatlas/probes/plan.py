@@ -111,8 +111,8 @@ def _check_lockstep(study: StudyPlan, spec: Mapping, where: str) -> None:
         raise study.error(f"{where}.lockstep", "needs no augmentation, criterion cross_entropy, precision float32")
     if spec.get("early") or spec["history"] is None:
         raise study.error(f"{where}.lockstep", "keeps no early-stopped points (`early`) and no row of every epoch")
-    if spec["model"].get("name") not in ("mlp", "binary_mlp"):
-        raise study.error(f"{where}.lockstep", "is for fully connected networks (mlp, binary_mlp)")
+    if spec["model"].get("name") not in ("mlp", "binary_mlp", "radial"):
+        raise study.error(f"{where}.lockstep", "is for fully connected networks (mlp, binary_mlp, radial)")
 
 
 def _started(

@@ -25,6 +25,8 @@ SOURCE: dict[str, Any] = {
 VOLUME: dict[str, Any] = {
     "cutoffs": [0.1],
     "directions": 3000,
+    "pilot": 64,
+    "examples": None,
     "normalise": "filter",
     "match": None,
     "profiles": 12,

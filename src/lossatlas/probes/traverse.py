@@ -115,7 +115,7 @@ def _walk(
             _record(row, path, network, buffers, recorder)
             bar.update(path.state.steps - max(progress.epoch, 0))
             progress.epoch = path.state.steps
-        # The step that found no way on is not committed: what it evaluated would be counted again by the one that resumes.
+        # The step that found no way on is not committed: what it evaluated would be counted again on resuming.
         if path.finished is None and recorder.due():
             progress.epoch, progress.model = path.state.steps, _kept(path)
             recorder.commit()
