@@ -61,6 +61,23 @@ def test_radii_are_where_the_loss_crosses_the_cutoff(made):
             assert norm == pytest.approx(read_table(folder / first.path, "volume")["weight_norm"][2 * i], rel=1e-5)
 
 
+def test_a_basin_may_be_bounded_by_some_of_the_examples(made):
+    folder, found = made
+    (file,) = found.volume("few", "")
+    with open_hdf5(folder / file.path, "volume") as opened:
+        radii = opened["radii"][:, 0]
+    files = [folder / path for path in file.paths("points")]
+    for r, minimum in zip(radii, minima.minima(file.spec, folder / file.paths("data")[0], files), strict=True):
+        directions = minima._Basin(file.spec, minimum, np.array([0.8]), folder / "none").directions(0)[:20]
+        some = minimum.nets.train.at_examples(torch.arange(15))
+        inside = np.isfinite(r) & (r > 0)
+        assert inside.any()
+        losses = some.losses(minimum.theta + torch.from_numpy(np.where(inside, r, 0.0)).float()[:, None] * directions)
+        np.testing.assert_allclose(losses.numpy()[inside], 0.8, rtol=5e-3)
+    few, all_of_them = cost.work(file), cost.work(found.volume("basins", "")[0])
+    assert few.flops / few.rows < 0.6 * all_of_them.flops / all_of_them.rows
+
+
 def test_an_interrupted_volume_gives_the_same_bits(made, tmp_path, monkeypatch):
     folder, found = made
     (first, *_) = found.volume("basins", "")
@@ -221,7 +238,7 @@ def test_another_cutoff_changes_the_basins_alone():
 def test_rules_plan_every_job_once_and_make_a_figure(tmp_path):
     config = (f"studies=[{TINY}]",)
     jobs = counts(plan(tmp_path, "results/figures/all", config=config))
-    expected = {"data": 2, "train": 5, "sweep": 3, "gather": 1, "volume": 4, "slices": 1, "boundaries": 3}
+    expected = {"data": 2, "train": 5, "sweep": 3, "gather": 1, "volume": 5, "slices": 1, "boundaries": 3}
     assert {rule: jobs[rule] for rule in expected} == expected
     target = "results/figures/tiny_generalization/boundaries.png"
     done = snakemake(tmp_path, target, config=config, options=("--cores", "2"))

@@ -60,6 +60,18 @@ def test_parameters_and_flops_are_those_torch_counts(rng, case):
     assert found.layers == sum(isinstance(part, torch.nn.Conv2d | torch.nn.Linear) for part in model.modules())
 
 
+def test_every_network_has_a_cost():
+    """What a preset costs is told before anything runs: a model without a count would stop every plan with it."""
+    asked = {"depth": 20, "width": 1, "widths": [4, 4], "radius": 1.0, "slope": 1.0}
+    sizes = {"wrn": {"depth": 16}, "vgg": {"depth": 9}, "radial": {}}
+    for name, arguments in catalogue.MODELS.items():
+        required = {key: asked[key] for key, one in arguments.items() if one.default is catalogue.REQUIRED}
+        spec = catalogue.resolve({"name": name, **required, **sizes.get(name, {})})
+        shape, outputs = ((2,), 2) if name in ("radial", "binary_mlp") else ((1, 28, 28), 10)
+        built = models.build(spec, shape, outputs, seed=0)
+        assert cost.network(spec, shape, outputs).parameters == sum(p.numel() for p in built.parameters()), name
+
+
 def test_the_papers_network():
     """WRN-28-2 on 32 x 32: 1,467,610 parameters (the authors' table rounds them to 1.5 M)."""
     found = cost.network(catalogue.resolve({"name": "wrn", "depth": 28, "width": 2}), (3, 32, 32), 10)

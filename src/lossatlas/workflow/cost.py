@@ -55,7 +55,7 @@ def network(model: Mapping, shape: Sequence[int], outputs: int) -> Network:
         model = UNKNOWN_MODEL if len(shape) == 3 else FLAT_BUILDER
     makers = {"wrn": _wrn, "resnet": _resnet, "vgg": _vgg, "densenet": _densenet, "mlp": _mlp, "cnn": _cnn}
     makers |= {"fcp": _fcp, "lenet": _lenet, "autoencoder": _autoencoder, "lstm": _lstm}
-    makers |= {"binary_mlp": _binary_mlp, "quadratic": _quadratic}
+    makers |= {"binary_mlp": _binary_mlp, "radial": _radial, "quadratic": _quadratic}
     layers = list(makers[str(model["name"])](model, tuple(shape), outputs))
     return Network(
         sum(layer.multiplications > 0 for layer in layers),
@@ -85,6 +85,10 @@ def _mlp(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer
 
 def _binary_mlp(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
     yield from _linear([prod(shape), *model["widths"], 1], bias=True)
+
+
+def _radial(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+    yield from _linear([prod(shape), *model["widths"], outputs], bias=True)
 
 
 def _quadratic(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
@@ -245,6 +249,9 @@ ON_NETWORKS = (
 CROSSING_EVALUATIONS = 13
 """Evaluations of the loss a direction of a volume probe takes on its way out; 9 more close each cutoff's bracket."""
 
+PILOT_EVALUATIONS = 30
+"""Evaluations along a pilot direction: factors of two from 1e-10 to a radius of about 0.1."""
+
 
 @cache
 def work(made: Artefact) -> Work:
@@ -274,6 +281,9 @@ def work(made: Artefact) -> Work:
         else:
             steps = 2 * made.spec["settings"]["steps"] * members if made.kind == "levelsets" else 0
             passes = 3.0 * steps
+        if made.kind == "volumes":  # crossings on some training examples; each minimum on all of both parts
+            seen = min(train, made.spec["examples"] or train)
+            return Work(net, train, test, size, 0, net.flops * (rows * seen + members * (train + test)), rows)
         return Work(net, train, test, size, steps, net.flops * (passes * train + rows * (train + test)), rows)
     recipe = made.spec["recipe"]
     jumps = len(made.spec.get("jumps", [None]))
@@ -334,7 +344,8 @@ def _points(made: Artefact) -> int:
         return len(made.spec["members"]) * int(made.spec["recipe"]["epochs"])
     members = len(made.spec.get("members", [None]))
     if made.kind == "volumes":
-        return members * int(made.spec["directions"]) * (CROSSING_EVALUATIONS + len(made.spec["cutoffs"]) * 9)
+        each = CROSSING_EVALUATIONS + len(made.spec["cutoffs"]) * 9
+        return members * (int(made.spec["directions"]) * each + int(made.spec["pilot"]) * PILOT_EVALUATIONS)
     if made.kind == "slices":
         return members * int(made.spec["grid"]) ** 2
     return members * int(made.spec.get("points") or made.spec.get("history") or 1)
