@@ -14,6 +14,7 @@ from typing import Any
 from lossatlas.errors import LossatlasError
 from lossatlas.provenance import Provenance, commit, versions
 from lossatlas.store import is_disk_full, read_provenance, write_record
+from lossatlas.workflow.allocator import keep_freed_memory
 from lossatlas.workflow.exclusive import exclusive
 
 ASKED = ("preset", "studies", "seed", "variants", "overrides")
@@ -106,6 +107,7 @@ def job(snakemake: Any) -> Iterator[Job]:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(snakemake.threads)
+        keep_freed_memory()
     os.environ.setdefault("MPLBACKEND", "Agg")
     try:
         this = Job(snakemake)
