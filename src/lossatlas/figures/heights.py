@@ -1,6 +1,6 @@
 """Figures of kinds ``path_heights`` and ``path_convergence``: how high the paths between minima are, set by set."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from string import ascii_lowercase
 from typing import Any
 
@@ -18,7 +18,7 @@ from lossatlas.figures.style import Drawn, Sidebar
 Array = NDArray[np.float64]
 
 SET_COLORS = ("#16336B", "#56B4E9", "#D55E00", "#E8A800")
-"""Colours of the sets in the order in which a figure names them; as in the paper navy, light blue, red and gold."""
+"""Colours of the sets in the order of a figure's ``labels``; as in the paper navy, light blue, red and gold."""
 
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), "-", (0, (5, 1.6)))
 BINS = 14
@@ -60,7 +60,7 @@ def compose_heights(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn
         }
         for sets in inputs["panels"]
     ]
-    names = list(dict.fromkeys(name for sets in tables for name in sets))
+    names = _ordered(spec, tables)
     sidebar = _legend(spec, names)
     figure, axes_of = _grid(count, spec["columns"], sidebar, 2.6, 1.85)
     for i, (panel, sets) in enumerate(zip(spec["panels"], tables, strict=True)):
@@ -79,7 +79,14 @@ def compose_heights(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn
     return Drawn(figure, numbers[["panel", "set", *(c for c in numbers if c not in ("panel", "set"))]])
 
 
-def _histograms(axes: Axes, sets: Mapping[str, pd.DataFrame], names: list[str]) -> None:
+def _ordered(spec: Mapping[str, Any], panels: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return the sets that some panel has, and the place of each among the labels: its colour in every figure."""
+    found = list(dict.fromkeys(name for sets in panels for name in sets))
+    places = list(dict.fromkeys([*spec["labels"], *found]))
+    return {name: places.index(name) for name in sorted(found, key=places.index)}
+
+
+def _histograms(axes: Axes, sets: Mapping[str, pd.DataFrame], names: Mapping[str, int]) -> None:
     heights = np.concatenate([rows["height"].to_numpy() for rows in sets.values()])
     low, high = heights[heights > 0].min(), heights.max()
     wide = high > 5 * low
@@ -87,7 +94,7 @@ def _histograms(axes: Axes, sets: Mapping[str, pd.DataFrame], names: list[str]) 
         low, high = 0.9 * low, 1.1 * high
     edges = [*(np.geomspace if wide else np.linspace)(low, high, BINS + 1)]
     for name, rows in sets.items():
-        k = names.index(name)
+        k = names[name]
         values = np.clip(rows["height"].to_numpy(), edges[0], edges[-1])
         axes.hist(values, edges, color=SET_COLORS[k], alpha=0.3, zorder=2 + k)
         axes.hist(values, edges, histtype="step", color=SET_COLORS[k], linewidth=1.3, linestyle=DASHES[k], zorder=6 + k)
@@ -100,14 +107,16 @@ def _histograms(axes: Axes, sets: Mapping[str, pd.DataFrame], names: list[str]) 
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high > 60 * low else (1.0, 2.0, 5.0)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(spec: Mapping[str, Any], names: list[str]) -> Sidebar:
+def _legend(spec: Mapping[str, Any], names: Mapping[str, int]) -> Sidebar:
     sidebar = Sidebar(width=1.75)
     sidebar.heading("Paths between")
-    for k, name in enumerate(names):
+    for name, k in names.items():
         sidebar.line(spec["labels"].get(name, name), color=SET_COLORS[k], linewidth=1.8, linestyle=DASHES[k])
     if spec["kind"] == "path_heights":
         sidebar.marker("median", marker="^", color=style.FAINT, markersize=6)
@@ -155,7 +164,7 @@ def compose_convergence(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> D
     tables = [
         {name: measured(pathfiles.read(files)[0], part) for name, files in sets.items()} for sets in inputs["panels"]
     ]
-    names = list(dict.fromkeys(name for sets in tables for name in sets))
+    names = _ordered(spec, tables)
     numbers = pd.concat(
         [_numbers(spec, panel["title"], sets) for panel, sets in zip(spec["panels"], tables, strict=True)],
         ignore_index=True,
@@ -210,13 +219,15 @@ def _numbers(spec: Mapping[str, Any], title: str, sets: Mapping[str, pd.DataFram
     ]
 
 
-def _draw_rows(axes: Axes, rows: pd.DataFrame, quantity: str, names: list[str], spec: Mapping[str, Any]) -> None:
+def _draw_rows(
+    axes: Axes, rows: pd.DataFrame, quantity: str, names: Mapping[str, int], spec: Mapping[str, Any]
+) -> None:
     if rows.empty:  # nothing to compare in this panel
         axes.set_axis_off()
         return
     for name, mine in rows.groupby("set", sort=False):
         mine = mine.sort_values("step")
-        k = names.index(str(name).split(" over ")[0])
+        k = names[str(name).split(" over ")[0]]
         look = {"color": SET_COLORS[k], "linestyle": DASHES[k], "marker": "o"}
         if quantity == "superiority":
             error = np.abs(mine[["low", "high"]].to_numpy().T - mine["value"].to_numpy())
@@ -236,7 +247,7 @@ def _draw_rows(axes: Axes, rows: pd.DataFrame, quantity: str, names: list[str], 
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _convergence_legend(spec: Mapping[str, Any], names: list[str]) -> Sidebar:
+def _convergence_legend(spec: Mapping[str, Any], names: Mapping[str, int]) -> Sidebar:
     sidebar = _legend(spec, names)
     sidebar.heading("Paths of a set")
     sidebar.line("line: median", color=style.FAINT, linewidth=1.4)
@@ -245,7 +256,7 @@ def _convergence_legend(spec: Mapping[str, Any], names: list[str]) -> Sidebar:
     if spec["compare"]:
         sidebar.heading("P(first higher)")
         for first, second in spec["compare"]:
-            k = names.index(first) if first in names else 0
+            k = names.get(first, 0)
             sidebar.line(f"{spec['labels'].get(first, first)}", color=SET_COLORS[k], linewidth=1.4, linestyle=DASHES[k])
             sidebar.text(f"        over {spec['labels'].get(second, second)}")
         sidebar.line("bar: 95%, minima", color=style.FAINT, linewidth=1.4)
