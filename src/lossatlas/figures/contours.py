@@ -22,7 +22,7 @@ LEAST, MOST = 1e-6, 1e6
 """Losses beyond are drawn as these: the scale of a figure is not one point's to decide."""
 
 SHADES, LINES = 100, 13
-"""Filled steps of the scale that all panels share, and lines of a panel between its own extremes."""
+"""Filled steps of the scale that all panels share, and lines of a panel, with equal areas between them."""
 
 MAP = mpl.colormaps[style.VALUE_MAP]
 
@@ -46,6 +46,7 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     sidebar = Sidebar(width=1.25)
     sidebar.colorbar(norm, MAP, "training loss" if spec["part"] == "train" else "test loss", plain=True)
     sidebar.marker("the minimum", marker="o", color="white", markeredgecolor=style.INK, markersize=4.5)
+    sidebar.text("lines: equal areas")
     notes = lost_notes(
         [(p["title"], grid.lost(quantity), grid.measured[quantity].size) for p, grid in _both(spec, grids)]
     )
@@ -84,7 +85,7 @@ def scale(losses: Sequence[NDArray[np.float64]]) -> LogNorm:
 
 
 def draw_plane(axes: Axes, grid: Grid, loss: NDArray[np.float64], norm: LogNorm) -> None:
-    """Draw losses as filled contours with lines; where a point has none, hatched ground shows."""
+    """Draw losses as filled contours and lines of equal areas; where a point has none, hatched ground shows."""
     axes.set_facecolor("#e6e6e6")
     axes.patch.set(hatch="////", edgecolor="#a6a6a6", linewidth=0.0)
     levels = np.geomspace(norm.vmin or LEAST, norm.vmax or MOST, SHADES)
@@ -93,8 +94,9 @@ def draw_plane(axes: Axes, grid: Grid, loss: NDArray[np.float64], norm: LogNorm)
     axes.set_ylim(grid.y[0], grid.y[-1])
     if shown.count() > 3:
         axes.contourf(grid.x, grid.y, shown, levels=levels, norm=norm, cmap=MAP)
-        own = np.geomspace(float(shown.min()), max(float(shown.max()), 1.0001 * float(shown.min())), LINES)
-        axes.contour(grid.x, grid.y, shown, levels=own[1:-1], colors="white", linewidths=0.4, alpha=0.85)
+        # Quantiles: beside cliffs of many orders of magnitude, lines at equal ratios would leave the rest bare.
+        own = np.unique(np.quantile(shown.compressed(), np.linspace(0, 1, LINES + 1)[1:-1]))
+        axes.contour(grid.x, grid.y, shown, levels=own, colors="white", linewidths=0.4, alpha=0.85)
 
 
 def lost_notes(found: Sequence[tuple[str, int, int]]) -> tuple[str, ...]:
