@@ -119,16 +119,14 @@ def _started(
     study: StudyPlan, members: list[dict], entry: Mapping, where: str
 ) -> tuple[list[dict], tuple[Artefact, ...]]:
     """Return the members once for each recorded epoch of a run that they are to start from, and that run."""
-    start = {"replica": None, "every": 1, "last": False, **entry["start"]}
+    start = {"replica": None, "every": 1, **entry["start"]}
     if not entry["lockstep"]:
         raise study.error(f"{where}.start", "needs lockstep: true")
     made = study.run(start["run"], start["replica"], f"{where}.start.run")
     record, epochs = made.spec["record"], made.spec["recipe"]["epochs"]
-    unrecorded = record["epochs"] != "all" or start["every"] % record.get("every", 1)
-    if unrecorded and not start["last"]:
+    if record["epochs"] != "all" or start["every"] % record.get("every", 1):
         raise study.error(f"{where}.start.every", f"run {start['run']!r} does not record every {start['every']} epochs")
-    chosen = [epochs] if start["last"] else range(0, epochs + 1, start["every"])
-    seed = study.config.seed
+    seed, chosen = study.config.seed, range(0, epochs + 1, start["every"])
     found = [{**m, "start": e, "seeds": {**m["seeds"], **_own_draws(seed, m, e)}} for m in members for e in chosen]
     return found, (made,)
 
