@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, LogNorm
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from lossatlas.errors import LossatlasError
@@ -183,6 +184,8 @@ def _slice(axes: Axes, x: NDArray, loss: NDArray, norm: LogNorm, cutoff: float) 
     axes.plot(0, 0, marker="+", color=style.INK, markersize=4, markeredgewidth=0.6)
     axes.set_xlabel("step, first direction")
     axes.set_ylabel("step, second direction", labelpad=3)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.set_aspect("equal")
 
 
