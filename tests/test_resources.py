@@ -63,7 +63,7 @@ def test_parameters_and_flops_are_those_torch_counts(rng, case):
 def test_every_network_has_a_cost():
     """What a preset costs is told before anything runs: a model without a count would stop every plan with it."""
     asked = {"depth": 20, "width": 1, "widths": [4, 4], "radius": 1.0, "slope": 1.0}
-    sizes = {"wrn": {"depth": 16}, "vgg": {"depth": 9}, "radial": {}}
+    sizes = {"wrn": {"depth": 16}, "vgg": {"depth": 9}}
     for name, arguments in catalogue.MODELS.items():
         required = {key: asked[key] for key, one in arguments.items() if one.default is catalogue.REQUIRED}
         spec = catalogue.resolve({"name": name, **required, **sizes.get(name, {})})

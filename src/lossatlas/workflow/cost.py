@@ -55,7 +55,7 @@ def network(model: Mapping, shape: Sequence[int], outputs: int) -> Network:
         model = UNKNOWN_MODEL if len(shape) == 3 else FLAT_BUILDER
     makers = {"wrn": _wrn, "resnet": _resnet, "vgg": _vgg, "densenet": _densenet, "mlp": _mlp, "cnn": _cnn}
     makers |= {"fcp": _fcp, "lenet": _lenet, "autoencoder": _autoencoder, "lstm": _lstm}
-    makers |= {"binary_mlp": _binary_mlp, "radial": _radial, "quadratic": _quadratic}
+    makers |= {"binary_mlp": _binary_mlp, "radial": _mlp, "quadratic": _quadratic}
     layers = list(makers[str(model["name"])](model, tuple(shape), outputs))
     return Network(
         sum(layer.multiplications > 0 for layer in layers),
@@ -80,15 +80,11 @@ def _linear(sizes: Sequence[int], bias: bool) -> Iterator[Layer]:
 
 
 def _mlp(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
-    yield from _linear([prod(shape), *model["widths"], outputs], model["bias"])
+    yield from _linear([prod(shape), *model["widths"], outputs], model.get("bias", True))
 
 
 def _binary_mlp(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
     yield from _linear([prod(shape), *model["widths"], 1], bias=True)
-
-
-def _radial(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
-    yield from _linear([prod(shape), *model["widths"], outputs], bias=True)
 
 
 def _quadratic(model: Mapping, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
