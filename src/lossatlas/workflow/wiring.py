@@ -1,10 +1,8 @@
 """The plan as the rules see it: input functions, parameters, resources, manifest. Nothing here imports torch."""
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +14,21 @@ from lossatlas.errors import LossatlasError
 from lossatlas.figures import catalogue as figures
 from lossatlas.plan import Plan, Product
 from lossatlas.specs import Artefact, Described
-from lossatlas.workflow import resources
+from lossatlas.workflow import closure, resources
 
-PACKAGE = Path(__file__).resolve().parent.parent
-CODE = {
-    "figures": ["figures"],
-    "tables": ["figures"],
-    "claims": ["claims", "figures"],
-    "gallery": ["gallery"],
+DRAWN_BY = {
+    "figures": ("lossatlas.figures.draw",),
+    "tables": ("lossatlas.figures.tables",),
+    "claims": ("lossatlas.claims.evaluate",),
+    "gallery": ("lossatlas.gallery.build",),
 }
-"""Which packages draw what: a digest of their sources is a parameter of the rule, so an edit redraws."""
+"""Which modules draw what: a digest of all they import is a parameter of the rule, so an edit anywhere redraws."""
 
 
-@cache
 def code_digest(section: str) -> str:
     """Return a short digest of the sources that draw a section's products."""
-    files = sorted(
-        path for part in CODE[section] for path in (PACKAGE / part).rglob("*") if path.suffix in (".py", ".j2")
-    )
-    total = hashlib.sha256()
-    for path in files:
-        total.update(path.read_bytes())
-    return total.hexdigest()[:10]
+    templates = sorted((closure.PACKAGE / "gallery").rglob("*.j2")) if section == "gallery" else ()
+    return closure.digest(DRAWN_BY[section], *templates)
 
 
 def load_plan(raw: Mapping, root: Path) -> "Wiring":
