@@ -12,7 +12,7 @@ import torch
 from timing import best
 
 from lossatlas import models
-from lossatlas.landscape import NetworkLandscape, channels_last
+from lossatlas.landscape.landscape import NetworkLandscape, channels_last
 from lossatlas.probes.interest import SquaredNorm
 from lossatlas.probes.levelset import Settings, traversal
 

@@ -16,7 +16,7 @@ from timing import best
 from torch.func import functional_call, grad_and_value, vmap
 
 from lossatlas import models
-from lossatlas.landscape import NetworkLandscape, channels_last, criterion_function
+from lossatlas.landscape.landscape import NetworkLandscape, channels_last, criterion_function
 from lossatlas.models import catalogue
 from lossatlas.probes.pathfinder import FourierPath, Settings
 from lossatlas.workflow import cost

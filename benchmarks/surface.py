@@ -13,7 +13,7 @@ import torch
 from timing import best, matrix_rate
 
 from lossatlas import models
-from lossatlas.landscape import NetworkLandscape, channels_last
+from lossatlas.landscape.landscape import NetworkLandscape, channels_last
 from lossatlas.models import catalogue
 from lossatlas.probes import curvature
 from lossatlas.workflow import cost

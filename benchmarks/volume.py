@@ -14,8 +14,8 @@ import torch
 from timing import best, matrix_rate
 
 from lossatlas import models
-from lossatlas.directions import gaussian_rows, normalise_rows
-from lossatlas.landscape import NetworkLandscape
+from lossatlas.landscape.directions import gaussian_rows, normalise_rows
+from lossatlas.landscape.landscape import NetworkLandscape
 from lossatlas.probes.volume import Radii, Search, StackedLandscape, matched_output_scale
 from lossatlas.train.lockstep import Lockstep
 from lossatlas.train.loop import Examples

@@ -9,8 +9,8 @@ from lossatlas.data.prepare import prepare
 from lossatlas.embed.gram import Gram, compute
 from lossatlas.embed.methods import embed, write
 from lossatlas.embed.separation import probe as separate
+from lossatlas.files.points import gather
 from lossatlas.plan import Plan
-from lossatlas.points import gather
 from lossatlas.probes import average, descent, grid, minima, path, surface, tile, triangle
 from lossatlas.probes.traverse import traverse
 from lossatlas.selection import chosen, with_history

@@ -15,7 +15,8 @@ from test_plan import ROOT, plan
 from workflow_tools import overrides, snakemake
 
 from lossatlas.errors import LossatlasError
-from lossatlas.figures import animation, catalogue, film, resolve
+from lossatlas.figures import animation, catalogue, film
+from lossatlas.figures.catalogue import resolve
 from lossatlas.figures.draw import draw
 from lossatlas.workflow import dvc_stages
 from lossatlas.workflow.wiring import Wiring

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lossatlas.claims import MEASURES, check, resolve
+from lossatlas.claims.catalogue import MEASURES, check, resolve
 from lossatlas.claims.evaluate import COLUMNS, evaluate, write
-from lossatlas.claims.measures import REGISTRY, Measurement, measure
+from lossatlas.claims.measurement import Measurement
+from lossatlas.claims.measures import REGISTRY, measure
 from lossatlas.embed.gram import Gram
 from lossatlas.errors import LossatlasError
 from lossatlas.figures.scores import Scores
-from lossatlas.store import write_table
+from lossatlas.files.hdf5 import write_table
 
 DIM = 40
 

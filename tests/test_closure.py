@@ -20,7 +20,7 @@ def names(modules):
 
 def test_numbers_that_figures_show_are_in_their_digest():
     drawn = names(["lossatlas.figures.draw"])
-    for part in ("embed/gram.py", "probes/grid.py", "probes/flatness.py", "store.py", "errors.py"):
+    for part in ("embed/gram.py", "probes/grid.py", "probes/flatness.py", "files/hdf5.py", "errors.py"):
         assert f"lossatlas/{part}" in drawn
     assert "lossatlas/workflow/wiring.py" not in drawn
 
@@ -37,7 +37,7 @@ def test_the_search_finds_what_a_parser_finds():
         assert files <= closure._imports(file), file
 
 
-@pytest.mark.parametrize("edited", ["probes/flatness.py", "embed/gram.py", "checksum.py"])
+@pytest.mark.parametrize("edited", ["probes/flatness.py", "embed/gram.py", "files/checksum.py"])
 def test_an_edit_below_changes_the_digest(tmp_path, edited):
     shutil.copytree(PACKAGE, tmp_path / "lossatlas", ignore=shutil.ignore_patterns("__pycache__"))
     ask = "from lossatlas.workflow import closure; print(closure.digest(('lossatlas.figures.draw',)))"

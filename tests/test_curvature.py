@@ -6,9 +6,9 @@ import torch
 from scipy.sparse.linalg import eigsh
 from torch import nn
 
-from lossatlas.analytic import quadratic, rosenbrock
 from lossatlas.errors import LossatlasError
-from lossatlas.landscape import NetworkLandscape
+from lossatlas.landscape.analytic import quadratic, rosenbrock
+from lossatlas.landscape.landscape import NetworkLandscape
 from lossatlas.models import build
 from lossatlas.probes import curvature
 

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lossatlas.directions import difference, gaussian, normalise, orthogonalise, random_filter_normalised
 from lossatlas.errors import LossatlasError
-from lossatlas.layout import Layout
+from lossatlas.landscape.directions import difference, gaussian, normalise, orthogonalise, random_filter_normalised
+from lossatlas.landscape.layout import Layout
 
 SEEDS = st.integers(0, 2**63 - 1)
 

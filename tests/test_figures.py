@@ -16,11 +16,12 @@ from PIL import Image
 
 from lossatlas.embed.gram import Gram
 from lossatlas.errors import LossatlasError
-from lossatlas.figures import check, inputs, resolve, style, tables
 from lossatlas.figures import curves as curves_kind
 from lossatlas.figures import embedding as embedding_kind
+from lossatlas.figures import style, tables
+from lossatlas.figures.catalogue import check, inputs, resolve
 from lossatlas.figures.draw import draw
-from lossatlas.store import write_table
+from lossatlas.files.hdf5 import write_table
 
 PROVENANCE = {"preset": "quick", "commit": "abc", "artefacts": [{"kind": "embeddings", "hash": "0123456789"}]}
 PHATE = {"name": "phate", "metric": "cosine", "parameters": {"knn": 5, "t": "auto"}, "notes": {"t": 25}}

@@ -10,8 +10,9 @@ from scipy.stats import spearmanr
 
 from lossatlas.claims.measures import measure
 from lossatlas.probes import flatness
-from lossatlas.probes.flatness import bends, on_plane, ratio, sharpness, spearman
+from lossatlas.probes.flatness import bends, on_plane, ratio, sharpness
 from lossatlas.probes.grid import Grid
+from lossatlas.statistics import spearman
 
 
 def grid_of(loss, x=None, y=None, directions=(), accuracy=0.5, **measured):

@@ -16,7 +16,7 @@ from scipy.spatial.distance import cdist
 from lossatlas.embed import gram as gram_module
 from lossatlas.embed.gram import Gram, compute, copy_table
 from lossatlas.errors import LossatlasError
-from lossatlas.store import table_in, write_table
+from lossatlas.files.hdf5 import table_in, write_table
 
 
 def write_points(path: Path, theta: np.ndarray, **columns: object) -> Path:

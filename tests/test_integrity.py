@@ -14,11 +14,12 @@ import pandas as pd
 import pytest
 from workflow_tools import copy
 
-from lossatlas import checksum
+from lossatlas.audit.integrity import BAD, UNSEALED, WHOLE, check
 from lossatlas.errors import LossatlasError
-from lossatlas.integrity import BAD, UNSEALED, WHOLE, check
-from lossatlas.points import Journal, gather, write_points
-from lossatlas.store import create, open_hdf5, provenance_file, write_record, write_table
+from lossatlas.files import checksum
+from lossatlas.files.hdf5 import create, open_hdf5, write_table
+from lossatlas.files.points import Journal, gather, write_points
+from lossatlas.files.record import provenance_file, write_record
 
 CASES = 240
 """Random corruptions tried; docs/reliability.md names this number."""

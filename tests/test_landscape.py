@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lossatlas.analytic import TWO_WELLS_MINIMA, quadratic, rosenbrock, two_wells
 from lossatlas.errors import LossatlasError
-from lossatlas.landscape import FunctionLandscape, NetworkLandscape, recompute_batch_norm
-from lossatlas.layout import Layout
+from lossatlas.landscape.analytic import TWO_WELLS_MINIMA, quadratic, rosenbrock, two_wells
+from lossatlas.landscape.landscape import FunctionLandscape, NetworkLandscape, recompute_batch_norm
+from lossatlas.landscape.layout import Layout
 from lossatlas.models import build
 
 SEEDS = st.integers(0, 2**32)

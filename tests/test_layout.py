@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lossatlas.errors import LossatlasError
-from lossatlas.layout import Layout
+from lossatlas.landscape.layout import Layout
 
 
 class Odd(nn.Module):

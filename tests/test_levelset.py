@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from lossatlas import models
-from lossatlas.analytic import circle, quadratic
 from lossatlas.errors import LossatlasError
-from lossatlas.landscape import FunctionLandscape, Landscape, NetworkLandscape
+from lossatlas.landscape.analytic import circle, quadratic
+from lossatlas.landscape.landscape import FunctionLandscape, Landscape, NetworkLandscape
 from lossatlas.probes.interest import Function, Linear, SquaredNorm, Walk, random_direction
 from lossatlas.probes.levelset import Settings, degrees_between, multipliers, tolerance, traversal
 

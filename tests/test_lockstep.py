@@ -11,11 +11,11 @@ from torch.nn import functional as F
 from lossatlas import models
 from lossatlas.data.prepare import prepare
 from lossatlas.errors import LossatlasError
-from lossatlas.layout import Layout
+from lossatlas.files.hdf5 import read_table
+from lossatlas.files.points import read_point
+from lossatlas.landscape.layout import Layout
 from lossatlas.models.quadratic import QuadraticFeatures
-from lossatlas.points import read_point
 from lossatlas.seeds import derive
-from lossatlas.store import read_table
 from lossatlas.train.loop import Training
 from lossatlas.train.poison import second_term
 from lossatlas.train.recipe import learning_rate, resolve

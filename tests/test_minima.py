@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 from study_tools import make_all, placed
 from workflow_tools import counts, plan, snakemake
 
+from lossatlas import statistics
 from lossatlas.claims.evaluate import evaluate
 from lossatlas.claims.generalization import Rings, circle_found, volume_gap
 from lossatlas.config import merge, read_yaml
@@ -18,9 +19,9 @@ from lossatlas.errors import LossatlasError
 from lossatlas.figures import basins
 from lossatlas.figures.draw import draw
 from lossatlas.figures.minefield import field
-from lossatlas.points import read_point
+from lossatlas.files.hdf5 import open_hdf5, read_table
+from lossatlas.files.points import read_point
 from lossatlas.probes import minima
-from lossatlas.store import open_hdf5, read_table
 from lossatlas.workflow import cost
 
 TINY = study_tools.tiny("tiny_generalization")
@@ -163,7 +164,7 @@ def test_claims_are_measured(made):
     volumes = basins.load([folder / made.path for made in found.volume("basins", "")])
     rows = basins.at_cutoff(volumes, 0.8)
     finite = rows[np.isfinite(rows["log10_volume"])]
-    rank, low, high, n = basins.rank_correlation(rows, "test_accuracy", "log10_volume")
+    rank, low, high, n = statistics.rank_correlation(rows, "test_accuracy", "log10_volume")
     assert rank == pytest.approx(spearmanr(finite["test_accuracy"], finite["log10_volume"]).statistic)
     assert n == len(finite)
     assert low <= high

@@ -9,7 +9,7 @@ from torch import nn
 
 from lossatlas import _torchvision
 from lossatlas.errors import LossatlasError
-from lossatlas.layout import Layout
+from lossatlas.landscape.layout import Layout
 from lossatlas.models import build, builders, catalogue, from_vector
 
 LENET = {

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from lossatlas.data.prepare import prepare
 from lossatlas.errors import LossatlasError
-from lossatlas.landscape import NetworkLandscape
-from lossatlas.layout import Layout
+from lossatlas.landscape.landscape import NetworkLandscape
+from lossatlas.landscape.layout import Layout
 from lossatlas.models import build, from_vector
 from lossatlas.models.catalogue import resolve
 from lossatlas.train.loop import Training

@@ -8,9 +8,9 @@ import torch
 from scipy import ndimage
 
 from lossatlas import models
-from lossatlas.analytic import TWO_WELLS_MINIMA, quadratic, two_wells
 from lossatlas.errors import LossatlasError
-from lossatlas.landscape import FunctionLandscape, NetworkLandscape
+from lossatlas.landscape.analytic import TWO_WELLS_MINIMA, quadratic, two_wells
+from lossatlas.landscape.landscape import FunctionLandscape, NetworkLandscape
 from lossatlas.probes.pathfinder import OBJECTIVES, FourierPath, Settings, minibatches
 
 torch.set_num_threads(1)

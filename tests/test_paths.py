@@ -19,9 +19,9 @@ from study_tools import make, make_all
 from lossatlas.claims.evaluate import evaluate
 from lossatlas.errors import LossatlasError
 from lossatlas.figures.draw import draw
+from lossatlas.files.hdf5 import open_hdf5, read_table
 from lossatlas.probes.networks import member
 from lossatlas.probes.path import draw_pairs
-from lossatlas.store import open_hdf5, read_table
 from lossatlas.workflow import cost
 
 TINY = study_tools.tiny("tiny_paths")

@@ -7,7 +7,7 @@ import pytest
 from lossatlas.config import load, merge
 from lossatlas.errors import LossatlasError
 from lossatlas.plan import Plan
-from lossatlas.specs import STEP_VERSIONS, canonical, digest
+from lossatlas.specs.artefact import STEP_VERSIONS, canonical, digest
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "tests" / "studies" / "tiny.yaml"

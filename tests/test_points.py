@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 
 from lossatlas.errors import LossatlasError
-from lossatlas.points import Journal, gather, read_point, write_points
-from lossatlas.store import atomic, is_disk_full, open_hdf5, read_provenance, read_table
+from lossatlas.files.hdf5 import atomic, is_disk_full, open_hdf5, read_table
+from lossatlas.files.points import Journal, gather, read_point, write_points
+from lossatlas.files.record import read_provenance
 
 
 def make(path, rows, dim, rng, layout="net", buffers=3):
@@ -134,7 +135,7 @@ def test_gather_killed_at_random_moments_leaves_nothing_or_the_whole(tmp_path, r
         make(tmp_path / name / "points.h5", 300, 40, rng)
     script = textwrap.dedent(
         """
-        import sys; from pathlib import Path; from lossatlas.points import gather
+        import sys; from pathlib import Path; from lossatlas.files.points import gather
         folder = Path(sys.argv[1]); print("ready", flush=True)
         gather(folder / "c.h5", [(folder / n / "points.h5", [i]) for n in "xy" for i in range(300)], {})
         """

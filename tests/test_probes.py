@@ -16,8 +16,6 @@ import torch
 from study_tools import assert_made_by_the_rules, make, make_all
 from workflow_tools import ALL, counts, plan
 
-from lossatlas import analytic
-from lossatlas.analytic import quadratic
 from lossatlas.claims.evaluate import evaluate
 from lossatlas.config import merge, read_yaml
 from lossatlas.embed.gram import Gram
@@ -25,13 +23,15 @@ from lossatlas.errors import LossatlasError
 from lossatlas.figures.decay import best
 from lossatlas.figures.draw import draw
 from lossatlas.figures.tables import write as write_table
+from lossatlas.files.hdf5 import open_hdf5, read_table
+from lossatlas.landscape import analytic
+from lossatlas.landscape.analytic import quadratic
 from lossatlas.probes import surface
 from lossatlas.probes.catalogue import FUNCTIONS, PATH_FUNCTIONS
 from lossatlas.probes.networks import member
 from lossatlas.probes.principal import principal_axes
 from lossatlas.probes.surface import Plane
 from lossatlas.probes.traverse import traverse
-from lossatlas.store import open_hdf5, read_table
 from lossatlas.train.loop import Recorder
 from lossatlas.train.sweep import sweep
 

@@ -13,10 +13,11 @@ import pytest
 import yaml
 from workflow_tools import ROOT, checksums, copy
 
-from lossatlas import checksum, origin
+from lossatlas.audit import origin
+from lossatlas.audit.recompute import differences, report, verify
 from lossatlas.errors import LossatlasError
-from lossatlas.recompute import differences, report, verify
-from lossatlas.specs import FILES
+from lossatlas.files import checksum
+from lossatlas.specs.artefact import FILES
 
 FIGURE = "results/figures/tiny/norms"
 

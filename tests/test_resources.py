@@ -12,9 +12,9 @@ from workflow_tools import ROOT, environment
 
 from lossatlas import models
 from lossatlas.errors import LossatlasError
-from lossatlas.landscape import NetworkLandscape
+from lossatlas.files.record import read_provenance
+from lossatlas.landscape.landscape import NetworkLandscape
 from lossatlas.models import catalogue
-from lossatlas.store import read_provenance
 from lossatlas.workflow import cost, gpu_hours, resources
 
 

@@ -11,12 +11,13 @@ import pytest
 from test_claims import claim, cloud, out_and_back, save_gram, straight
 from test_figures import PCA, PHATE, jump_cloud, points_of, save
 
-from lossatlas.claims import check as check_claim
+from lossatlas.claims.catalogue import check as check_claim
 from lossatlas.claims.evaluate import evaluate
 from lossatlas.claims.measures import measure
 from lossatlas.errors import LossatlasError
-from lossatlas.figures import check, inputs, resolve, style, tables
 from lossatlas.figures import returns as returns_kind
+from lossatlas.figures import style, tables
+from lossatlas.figures.catalogue import check, inputs, resolve
 from lossatlas.figures.draw import draw
 
 STEPS = (0.25, 0.5, 0.75, 1.0)

@@ -13,9 +13,10 @@ from sklearn.manifold import trustworthiness as sklearn_trustworthiness
 from lossatlas.embed import catalogue, gram, methods, scores
 from lossatlas.embed.gram import Gram
 from lossatlas.errors import LossatlasError
-from lossatlas.figures import resolve
+from lossatlas.figures.catalogue import resolve
 from lossatlas.figures.scores import COLUMNS, Scores, compare
-from lossatlas.store import read_provenance, read_table
+from lossatlas.files.hdf5 import read_table
+from lossatlas.files.record import read_provenance
 from lossatlas.synthetic import synthesise, tree
 
 

@@ -22,11 +22,11 @@ from lossatlas.embed.gram import Gram
 from lossatlas.errors import LossatlasError
 from lossatlas.figures import solutions, tables
 from lossatlas.figures.draw import draw
+from lossatlas.files.hdf5 import open_hdf5, read_table
 from lossatlas.models import build, from_vector
 from lossatlas.probes import triangle
 from lossatlas.probes.plan import sweep as sweep_parts
 from lossatlas.selection import best
-from lossatlas.store import open_hdf5, read_table
 from lossatlas.train.imported import read_vectors
 from lossatlas.train.sweep import sweep
 

@@ -12,18 +12,18 @@ from workflow_tools import ALL, counts, plan
 
 from lossatlas.claims.evaluate import evaluate
 from lossatlas.config import merge
-from lossatlas.directions import gaussian, normalise
 from lossatlas.embed.gram import Gram
 from lossatlas.errors import LossatlasError
 from lossatlas.figures.draw import draw
 from lossatlas.figures.tables import write as write_table
-from lossatlas.landscape import NetworkLandscape, recompute_batch_norm
-from lossatlas.layout import Layout
-from lossatlas.points import read_point
+from lossatlas.files.hdf5 import open_hdf5, read_table
+from lossatlas.files.points import read_point
+from lossatlas.landscape.directions import gaussian, normalise
+from lossatlas.landscape.landscape import NetworkLandscape, recompute_batch_norm
+from lossatlas.landscape.layout import Layout
 from lossatlas.probes import tile
 from lossatlas.probes.grid import Grid
 from lossatlas.probes.principal import principal_axes
-from lossatlas.store import open_hdf5, read_table
 from lossatlas.train.run import build_model, make_examples
 
 TINY = study_tools.tiny("tiny_surfaces")

@@ -14,9 +14,9 @@ import torch
 from lossatlas.config import load
 from lossatlas.data.prepare import prepare
 from lossatlas.errors import LossatlasError
+from lossatlas.files.hdf5 import open_hdf5, read_table
+from lossatlas.files.points import read_point
 from lossatlas.plan import Plan
-from lossatlas.points import read_point
-from lossatlas.store import open_hdf5, read_table
 from lossatlas.train.jump import retrain
 from lossatlas.train.loop import Training, autocast_type
 from lossatlas.train.recipe import DEFAULTS, learning_rate, resolve

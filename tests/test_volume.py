@@ -8,10 +8,10 @@ import torch
 from scipy.special import gammaln
 
 from lossatlas import models
-from lossatlas.directions import gaussian_rows, normalise, normalise_rows
 from lossatlas.errors import LossatlasError
-from lossatlas.landscape import FunctionLandscape, NetworkLandscape
-from lossatlas.layout import Layout
+from lossatlas.landscape.directions import gaussian_rows, normalise, normalise_rows
+from lossatlas.landscape.landscape import FunctionLandscape, NetworkLandscape
+from lossatlas.landscape.layout import Layout
 from lossatlas.probes.volume import (
     Radii,
     Search,

@@ -17,9 +17,10 @@ from PIL import Image
 from workflow_tools import ALL, ROOT, copy, counts, overrides, plan, planned, snakemake, start
 
 from lossatlas.config import load, read_yaml
+from lossatlas.files.hdf5 import open_hdf5, read_table
+from lossatlas.files.record import read_provenance
 from lossatlas.plan import Plan
-from lossatlas.specs import FILES
-from lossatlas.store import open_hdf5, read_provenance, read_table
+from lossatlas.specs.artefact import FILES
 from lossatlas.workflow.resources import gpu_seconds
 
 FIGURES = ("fig1", "fig2", "norms")

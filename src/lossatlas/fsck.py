@@ -12,8 +12,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from lossatlas.audit.integrity import BAD, UNSEALED, WHOLE, check
 from lossatlas.errors import LossatlasError
-from lossatlas.integrity import BAD, UNSEALED, WHOLE, check
 
 
 def main() -> int:

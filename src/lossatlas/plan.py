@@ -16,7 +16,7 @@ from lossatlas.models import catalogue as models
 from lossatlas.probes import plan as probes
 from lossatlas.probes import plan_minima, plan_path, plan_sets, plan_slices
 from lossatlas.seeds import derive
-from lossatlas.specs import Artefact
+from lossatlas.specs.artefact import Artefact
 from lossatlas.train.recipe import resolve, resolve_retraining
 from lossatlas.train.seeds import drawing_seeds, training_seeds
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lossatlas.errors import LossatlasError
-from lossatlas.store import read_table
+from lossatlas.files.hdf5 import read_table
 
 Rows = tuple[Path, list[int] | None]
 """A points file and the numbers of its rows, None = all."""

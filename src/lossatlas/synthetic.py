@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lossatlas.errors import LossatlasError
-from lossatlas.points import CHUNK_COLUMNS
-from lossatlas.store import create, write_table
+from lossatlas.files.hdf5 import create, write_table
+from lossatlas.files.points import CHUNK_COLUMNS
 
 LOSSES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 

@@ -12,7 +12,7 @@ import workflow_tools
 from slurm_tools import Running, ask, cluster, epoch, jobs, records, training_processes, until
 from workflow_tools import ROOT
 
-from lossatlas.store import open_hdf5, read_table
+from lossatlas.files.hdf5 import open_hdf5, read_table
 
 pytestmark = pytest.mark.usefixtures("slurm")
 

@@ -1,6 +1,6 @@
 """Rule gather."""
 
-from lossatlas.points import gather
+from lossatlas.files.points import gather
 from lossatlas.selection import chosen, with_history
 from lossatlas.workflow.job import job
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from lossatlas.store import atomic
+from lossatlas.files.hdf5 import atomic
 from lossatlas.workflow.job import job
 
 with job(snakemake) as this, atomic(this.output("csv")) as part:

@@ -12,13 +12,13 @@ import pandas as pd
 from lossatlas.claims import measures
 from lossatlas.claims.catalogue import MEASURES, NOT_MEASURABLE, PRESETS, resolve
 from lossatlas.claims.generalization import Rings
-from lossatlas.claims.measures import Measurement
+from lossatlas.claims.measurement import Measurement
 from lossatlas.embed.gram import Gram
 from lossatlas.errors import LossatlasError
 from lossatlas.figures.scores import Scores
 from lossatlas.figures.tables import last_epoch
+from lossatlas.files.hdf5 import atomic, read_table
 from lossatlas.probes.grid import Grid
-from lossatlas.store import atomic, read_table
 
 COLUMNS = [
     "study",

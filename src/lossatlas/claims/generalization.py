@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lossatlas.claims.measurement import Measurement, bootstrap
+from lossatlas.arrays import Array
+from lossatlas.claims.measurement import Measurement
 from lossatlas.embed.gram import Gram
-from lossatlas.figures.basins import at_cutoff, rank_correlation
+from lossatlas.figures.basins import at_cutoff
 from lossatlas.figures.minefield import field
-from lossatlas.store import open_hdf5, table_in
-
-Array = NDArray[np.float64]
+from lossatlas.files.hdf5 import open_hdf5, table_in
+from lossatlas.statistics import bootstrap, rank_correlation
 
 
 @dataclass(frozen=True)

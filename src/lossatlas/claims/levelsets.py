@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from lossatlas.claims.measurement import Measurement, bootstrap
+from lossatlas.arrays import Array
+from lossatlas.claims.measurement import Measurement
 from lossatlas.embed.gram import Gram
 from lossatlas.figures.decay import best, ends, metric, sweeps
 from lossatlas.probes.principal import principal_axes
-
-Array = NDArray[np.float64]
+from lossatlas.statistics import bootstrap
 
 
 def _label(gram: Gram) -> str:

@@ -18,14 +18,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lossatlas.arrays import Array
 from lossatlas.claims import generalization, levelsets, optimizers_paths, solutions, surfaces
 from lossatlas.claims.catalogue import MEASURES, PATH_MEASURES, TRAJECTORY_MEASURES
-from lossatlas.claims.measurement import Measurement, bootstrap
+from lossatlas.claims.measurement import Measurement
 from lossatlas.embed.gram import Gram
-from lossatlas.figures.catalogue import EXACT, TRAJECTORY
+from lossatlas.figures.catalogue import EXACT
 from lossatlas.figures.scores import Scores
-
-Array = NDArray[np.float64]
+from lossatlas.files.points import TRAJECTORY
+from lossatlas.statistics import STATISTICS, bootstrap
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,6 @@ _OF: dict[str, Callable[[Trajectory, Mapping[str, Any]], float]] = {
     "lateral": _lateral,
 }
 
-_STATISTICS: dict[str, Callable[..., Any]] = {"mean": np.mean, "median": np.median, "min": np.min, "max": np.max}
-
 
 def per_trajectory(name: str, clouds: Sequence[Gram], parameters: Mapping[str, Any]) -> pd.DataFrame:
     """Return a trajectory measure's values: columns direction, step, value; not finite where it is undefined."""
@@ -135,7 +134,7 @@ def per_trajectory(name: str, clouds: Sequence[Gram], parameters: Mapping[str, A
 
 def _directions(values: pd.DataFrame, statistic: str) -> pd.Series:
     """Return one value a direction."""
-    return values.groupby("direction", sort=True)["value"].agg(lambda v: float(_STATISTICS[statistic](v)))
+    return values.groupby("direction", sort=True)["value"].agg(lambda v: float(STATISTICS[statistic](v)))
 
 
 def _by_step(values: pd.DataFrame) -> str:
@@ -169,10 +168,10 @@ def _trajectory_measure(name: str) -> "MeasureFunction":
         directions = _directions(finite, statistic).to_numpy(float)
         spread = None
         if len(directions) > 1 and parameters["spread"] == "bootstrap":
-            spread = bootstrap([directions], lambda d: _STATISTICS[statistic](d, axis=-1))
+            spread = bootstrap([directions], lambda d: STATISTICS[statistic](d, axis=-1))
         elif len(directions) > 1:
             spread = (float(directions.min()), float(directions.max()))
-        value = float(_STATISTICS[statistic](directions))
+        value = float(STATISTICS[statistic](directions))
         return Measurement(value, spread, len(directions), _by_step(finite) + lost)
 
     return measure
@@ -189,7 +188,7 @@ def _contrast(inputs: Mapping[str, Sequence[Any]], parameters: Mapping[str, Any]
             empty = _nothing(chosen, values)
             return Measurement(None, None, 0, f"{side}: {empty.detail}")
         sides.append(_directions(finite, parameters["statistic"]))
-        details.append(f"{side}: {_STATISTICS[parameters['statistic']](sides[-1]):.4g} ({_by_step(finite)}{lost})")
+        details.append(f"{side}: {STATISTICS[parameters['statistic']](sides[-1]):.4g} ({_by_step(finite)}{lost})")
     same_clouds = len(inputs["first"]) == len(inputs["second"]) and all(
         a is b for a, b in zip(inputs["first"], inputs["second"], strict=True)
     )
@@ -287,7 +286,7 @@ def _compared(first: Array, second: Array, parameters: Mapping[str, Any], paired
         paired: whether values of equal index belong together.
         detail: the numbers behind.
     """
-    statistic, ratio = _STATISTICS[parameters["statistic"]], parameters["contrast"] == "ratio"
+    statistic, ratio = STATISTICS[parameters["statistic"]], parameters["contrast"] == "ratio"
     if ratio and (second <= 0).any():
         return Measurement(None, None, 0, f"no ratio: the second value is not positive; {detail}")
 
@@ -362,7 +361,7 @@ def _path_measure(name: str) -> "MeasureFunction":
                 reason = "no training recorded from epoch 0 on" if not values else "undefined: the weights did not move"
                 return Measurement(None, None, 0, f"{side}: {reason} for run {run!r}; the cloud has {', '.join(runs)}")
             lost = f", {len(values) - len(finite)} undefined left out" if len(finite) < len(values) else ""
-            middle = _STATISTICS[parameters["statistic"]](list(finite.values()))
+            middle = STATISTICS[parameters["statistic"]](list(finite.values()))
             details.append(f"{run}: {middle:.4g} (n {len(finite)}{lost})")
             sides.append(finite)
         first, second = (np.array(list(side.values())) for side in sides)
@@ -442,7 +441,7 @@ def _extreme(values: Array, statistic: str, absent: float, quantity: str) -> Mea
     if not finite.all():
         detail += f"; {int((~finite).sum())} of {len(values)} not finite, counted as {absent:g}"
     spread = (float(counted.min()), float(counted.max())) if len(counted) > 1 else None
-    return Measurement(float(_STATISTICS[statistic](counted)), spread, len(values), detail)
+    return Measurement(float(STATISTICS[statistic](counted)), spread, len(values), detail)
 
 
 def _last(runs: Sequence[pd.Series], quantity: str) -> Array:

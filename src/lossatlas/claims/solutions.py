@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from lossatlas.claims.measurement import Measurement, bootstrap
+from lossatlas.arrays import Array
+from lossatlas.claims.measurement import Measurement
 from lossatlas.embed.gram import Gram
 from lossatlas.figures.solutions import pooled
-
-Array = NDArray[np.float64]
+from lossatlas.statistics import bootstrap
 
 
 def _ratio(first: Array, second: Array, names: tuple[str, str], bound: str) -> Measurement:

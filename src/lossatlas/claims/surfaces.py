@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lossatlas.claims.measurement import BOOTSTRAP_SEED, Measurement, bootstrap
+from lossatlas.arrays import Array
+from lossatlas.claims.measurement import Measurement
 from lossatlas.embed.gram import Gram
-from lossatlas.probes.flatness import bends, on_plane, ratio, sharpness, spearman
+from lossatlas.probes.flatness import bends, on_plane, ratio, sharpness
 from lossatlas.probes.grid import Grid
 from lossatlas.probes.principal import principal_axes
-
-Array = NDArray[np.float64]
+from lossatlas.statistics import BOOTSTRAP_SEED, bootstrap, spearman
 
 RANK_SAMPLES = 2000
 """Resamples of networks behind the interval of a rank correlation."""

@@ -13,8 +13,8 @@ from lossatlas.data import catalogue
 from lossatlas.data.generated import GENERATORS
 from lossatlas.data.sources import Opened, Part, balanced_order, open_source
 from lossatlas.errors import LossatlasError
+from lossatlas.files.hdf5 import create, open_hdf5
 from lossatlas.seeds import derive
-from lossatlas.store import create, open_hdf5
 
 Arrays = tuple[np.ndarray, np.ndarray]
 PARTS = ("train", "test")

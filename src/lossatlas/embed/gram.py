@@ -31,12 +31,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.linalg import blas, eigh
 
+from lossatlas.arrays import Array
 from lossatlas.errors import LossatlasError
-from lossatlas.store import create, table_in
+from lossatlas.files.hdf5 import create, table_in
 
 logger = logging.getLogger(__name__)
 
-Array = NDArray[np.float64]
 
 DEFAULT_MEMORY_BYTES = 1 << 30
 """Memory for the buffers of one pass, matrices of size (n, n) included."""
@@ -60,7 +60,7 @@ def compute(
 
     The rows are read in blocks of columns, the reference row is subtracted in float64, and the products are
     accumulated in float64 by BLAS (dsyrk). No (n, D) array is ever held. Near pairs, if any, cost further reads of
-    their own rows. The result appears whole or not at all (:func:`lossatlas.store.create`). Bit-identical for a
+    their own rows. The result appears whole or not at all (:func:`lossatlas.files.hdf5.create`). Bit-identical for a
     given machine, number of BLAS threads and ``memory_bytes``.
 
     Args:

@@ -25,10 +25,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from lossatlas.arrays import Array
 from lossatlas.embed import catalogue
-from lossatlas.embed.gram import Array, Gram
+from lossatlas.embed.gram import Gram
 from lossatlas.errors import LossatlasError
-from lossatlas.store import create, table_in, write_table
+from lossatlas.files.hdf5 import create, table_in, write_table
 
 logger = logging.getLogger(__name__)
 

@@ -40,12 +40,15 @@ from scipy.sparse.csgraph import connected_components, dijkstra, minimum_spannin
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import rankdata
 
+from lossatlas.arrays import Array
 from lossatlas.embed import catalogue
-from lossatlas.embed.gram import Array, Gram
+from lossatlas.embed.gram import Gram
 from lossatlas.embed.methods import embed
 from lossatlas.errors import LossatlasError
-from lossatlas.figures.catalogue import EXACT, SCORES, TRAJECTORY
-from lossatlas.store import atomic, provenance_file, write_record
+from lossatlas.figures.catalogue import EXACT, SCORES
+from lossatlas.files.hdf5 import atomic
+from lossatlas.files.points import TRAJECTORY
+from lossatlas.files.record import provenance_file, write_record
 
 logger = logging.getLogger(__name__)
 

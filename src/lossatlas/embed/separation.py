@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from sklearn.metrics import silhouette_score
 
-from lossatlas.embed.gram import Array, Gram
+from lossatlas.arrays import Array
+from lossatlas.embed.gram import Gram
 from lossatlas.embed.methods import embed
 from lossatlas.errors import LossatlasError
-from lossatlas.store import create, write_table
+from lossatlas.files.hdf5 import create, write_table
 
 VARIANTS = ("trained", "equal_norms", "random_directions", "gaussian")
 SCORES = ("pc1", "plane")

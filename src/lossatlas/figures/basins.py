@@ -10,16 +10,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from lossatlas.arrays import Array
 from lossatlas.errors import LossatlasError
 from lossatlas.figures import style
 from lossatlas.figures.style import Drawn, Sidebar
-from lossatlas.probes.flatness import spearman
-from lossatlas.store import open_hdf5, read_table, table_in
-
-Array = NDArray[np.float64]
+from lossatlas.files.hdf5 import open_hdf5, read_table, table_in
+from lossatlas.statistics import rank_correlation
 
 TRAIN, TEST, MEDIAN, LARGEST = "#6B6B6B", "#0072B2", "#0072B2", "#D55E00"
-SAMPLES = 2000
 
 NAMES = {"beta": "β"}
 
@@ -49,24 +47,6 @@ def matching(table: pd.DataFrame, panel: Mapping[str, Any]) -> NDArray[np.intp]:
     if panel["replica"] is not None:
         wanted &= (table["replica"] == panel["replica"]).to_numpy()
     return np.flatnonzero(wanted)
-
-
-def rank_correlation(table: pd.DataFrame, x: str, y: str) -> tuple[float, float, float, int]:
-    """Return Spearman's rank correlation of two columns, its 95% interval, and how many rows it is over.
-
-    Rows without a finite value are left out. The interval is a bootstrap over replicas: networks of one replica share
-    their initialisation and data and are not independent.
-    """
-    rows = table[np.isfinite(table[x]) & np.isfinite(table[y])]
-    if len(rows) < 3:
-        return np.nan, np.nan, np.nan, len(rows)
-    groups = [part[[x, y]].to_numpy() for _, part in rows.groupby("replica", sort=True)]
-    generator, drawn = np.random.default_rng(0), []
-    for _ in range(SAMPLES if len(groups) > 1 else 0):
-        sample = np.concatenate([groups[i] for i in generator.integers(len(groups), size=len(groups))])
-        drawn.append(spearman(sample[:, 0], sample[:, 1]))
-    low, high = np.nanquantile(drawn, [0.025, 0.975]) if drawn else (np.nan, np.nan)
-    return spearman(rows[x].to_numpy(), rows[y].to_numpy()), float(low), float(high), len(rows)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from lossatlas.figures import style
 from lossatlas.figures.curves import AXIS_LABELS
 from lossatlas.figures.decay import best, metric
 from lossatlas.figures.style import Drawn, Sidebar
-from lossatlas.store import read_table
+from lossatlas.files.hdf5 import read_table
 
 OURS, THEIRS = "#0072B2", "#D55E00"
 

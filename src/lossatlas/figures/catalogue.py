@@ -617,8 +617,6 @@ KINDS: dict[str, Kind] = {
 }
 """Every kind of figure and table, by name."""
 
-TRAJECTORY = ("run", "replica", "seed", "step")
-"""Columns that tell trajectories apart, where a table has them."""
 
 PANELLED = {"embedding": _LOOK, "animation": _MOTION, "returns": _LOOK}
 """Kinds made of panels, and the keys that a panel takes from the whole figure unless it has its own."""

@@ -14,9 +14,10 @@ from lossatlas.config import nearest
 from lossatlas.embed.gram import Gram
 from lossatlas.errors import LossatlasError
 from lossatlas.figures import style
-from lossatlas.figures.catalogue import FROM_GRAM, TRAJECTORY
+from lossatlas.figures.catalogue import FROM_GRAM
 from lossatlas.figures.style import Drawn, Sidebar
-from lossatlas.store import read_table
+from lossatlas.files.hdf5 import read_table
+from lossatlas.files.points import TRAJECTORY
 
 AXIS_LABELS = {
     "norm": "L2 norm of the weights",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lossatlas.store import read_table
+from lossatlas.files.hdf5 import read_table
 
 
 def ends(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

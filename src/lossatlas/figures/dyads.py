@@ -15,7 +15,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from lossatlas.arrays import Array
 
 RESAMPLES = 4000
 PERMUTATIONS = 10_000

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from lossatlas.errors import LossatlasError
 from lossatlas.figures import style
-from lossatlas.figures.catalogue import TRAJECTORY
 from lossatlas.figures.style import Drawn, Sidebar
-from lossatlas.store import open_hdf5, table_in
+from lossatlas.files.hdf5 import open_hdf5, table_in
+from lossatlas.files.points import TRAJECTORY
 
 COLUMNS = ("run", "replica", "seed", "step", "epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
 """Columns of a table in the order of the CSV."""

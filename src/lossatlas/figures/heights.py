@@ -9,13 +9,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
-from numpy.typing import NDArray
 
 from lossatlas.figures import pathfiles, style
 from lossatlas.figures.dyads import Sample, compare
 from lossatlas.figures.style import Drawn, Sidebar
-
-Array = NDArray[np.float64]
 
 SET_COLORS = ("#16336B", "#56B4E9", "#D55E00", "#E8A800")
 """Colours of the sets in the order of a figure's ``labels``; as in the paper navy, light blue, red and gold."""

@@ -13,7 +13,7 @@ from lossatlas.embed.gram import Gram
 from lossatlas.errors import LossatlasError
 from lossatlas.figures import style
 from lossatlas.figures.style import Drawn, Sidebar
-from lossatlas.store import open_hdf5
+from lossatlas.files.hdf5 import open_hdf5
 
 ITERATE, BAD, END = "#D55E00", "#0072B2", "#F0B429"
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lossatlas.errors import LossatlasError
 from lossatlas.figures import style
 from lossatlas.figures.style import Drawn
-from lossatlas.store import open_hdf5, table_in
+from lossatlas.files.hdf5 import open_hdf5, table_in
 
 SHOWN = (9, 6, 6, 5)
 """Units drawn of the input layer, of hidden layers and of the output layer at most; dots stand for the rest."""

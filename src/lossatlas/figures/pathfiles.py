@@ -5,12 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from lossatlas.arrays import Array
 from lossatlas.errors import LossatlasError
-from lossatlas.store import open_hdf5, table_in
-
-Array = NDArray[np.float64]
+from lossatlas.files.hdf5 import open_hdf5, table_in
 
 PARTS = ("train", "test")
 

@@ -10,14 +10,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from lossatlas.arrays import Array
 from lossatlas.figures import pathfiles, style
 from lossatlas.figures.style import Drawn, Sidebar
 from lossatlas.figures.surface import GROUND
-from lossatlas.store import open_hdf5
-
-Array = NDArray[np.float64]
+from lossatlas.files.hdf5 import open_hdf5
 
 STRAIGHT = "straight"
 TITLES = {"squared": "first term squared", "identity": "first term as printed"}

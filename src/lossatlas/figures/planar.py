@@ -18,7 +18,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.figures import style
 from lossatlas.figures.basins import matching
 from lossatlas.figures.style import Drawn, Sidebar
-from lossatlas.store import open_hdf5, table_in
+from lossatlas.files.hdf5 import open_hdf5, table_in
 
 POINTS = ("#0072B2", "#D55E00", "#009E73", "#992E70", "#F0B429", "#56B4E9")
 GROUNDS = ("#bcd9ec", "#f6cdb0", "#b5dfd1", "#dcc2d3", "#fbe6b5", "#cfe8f6")

@@ -16,12 +16,11 @@ from matplotlib.colors import LogNorm
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
+from lossatlas.arrays import Array
 from lossatlas.figures import style
 from lossatlas.figures.contours import MAP, error, heading, lost_notes, numbers, scale
 from lossatlas.figures.style import Drawn, Sidebar
 from lossatlas.probes.grid import Grid
-
-Array = NDArray[Any]
 
 SPACING = 1.25
 """Distance between neighbouring surfaces of a VTK file, in widths of a surface."""
@@ -175,7 +174,7 @@ def write_vtp(path: Path, titles: Sequence[str], grids: Sequence[Grid], heights:
     _write_polydata(path, np.concatenate(points), np.concatenate(quads), pd.concat(columns, ignore_index=True), titles)
 
 
-def _quads(whole: NDArray[np.bool_]) -> Array:
+def _quads(whole: NDArray[np.bool_]) -> NDArray[Any]:
     """Return the corners (m, 4) of the cells of a grid whose four points are there."""
     number = np.arange(whole.size).reshape(whole.shape)
     corners = (np.s_[:-1, :-1], np.s_[:-1, 1:], np.s_[1:, 1:], np.s_[1:, :-1])
@@ -183,8 +182,10 @@ def _quads(whole: NDArray[np.bool_]) -> Array:
     return np.stack([number[corner][kept] for corner in corners], axis=-1)
 
 
-def _write_polydata(path: Path, points: Array, quads: Array, columns: pd.DataFrame, titles: Sequence[str]) -> None:
-    def array(values: Array, name: str, kind: str, components: int = 1) -> str:
+def _write_polydata(
+    path: Path, points: Array, quads: NDArray[Any], columns: pd.DataFrame, titles: Sequence[str]
+) -> None:
+    def array(values: NDArray[Any], name: str, kind: str, components: int = 1) -> str:
         data = np.ascontiguousarray(values).tobytes()
         text = base64.b64encode(len(data).to_bytes(8, "little") + data).decode()
         count = f' NumberOfComponents="{components}"' if components > 1 else ""

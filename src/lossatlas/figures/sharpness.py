@@ -11,8 +11,9 @@ from lossatlas.embed.gram import Gram
 from lossatlas.figures import style
 from lossatlas.figures.contours import error, layout, letter
 from lossatlas.figures.style import Drawn, Sidebar
-from lossatlas.probes.flatness import MEASURES, sharpness, spearman
+from lossatlas.probes.flatness import MEASURES, sharpness
 from lossatlas.probes.grid import Grid
+from lossatlas.statistics import spearman
 
 NORMALISATIONS = ("none", "layer", "filter")
 TITLES = {"none": "no normalisation", "layer": "layer normalisation", "filter": "filter normalisation"}

@@ -10,15 +10,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
+from lossatlas.arrays import Array
 from lossatlas.embed.gram import Gram
 from lossatlas.errors import LossatlasError
 from lossatlas.figures import style
 from lossatlas.figures.style import Drawn, Sidebar
-from lossatlas.store import open_hdf5, table_in
-
-Array = NDArray[np.float64]
+from lossatlas.files.hdf5 import open_hdf5, table_in
 
 FIRST, SECOND = "#0072B2", "#D55E00"
 MARKERS = ("o", "^")

@@ -15,7 +15,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.figures import style
 from lossatlas.figures.catalogue import SOLUTION_SETS
 from lossatlas.figures.style import Drawn, Sidebar
-from lossatlas.store import read_table
+from lossatlas.files.hdf5 import read_table
 
 LOOKS = {"lbfgs": ("L-BFGS-GSS", style.HUES[0]), "sgd": ("SGD", style.HUES[1])}
 """Shown name and colour of each optimiser."""

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from lossatlas import __version__
 from lossatlas.errors import LossatlasError
 from lossatlas.figures.film import Film, encode
-from lossatlas.provenance import dumps
-from lossatlas.store import atomic
+from lossatlas.files.hdf5 import atomic
+from lossatlas.files.provenance import dumps
 
 HUES = ("#0072B2", "#D55E00", "#009E73", "#992E70", "#F0B429", "#56B4E9", "#6B6B6B")
 """Okabe and Ito's palette without its yellow, which vanishes on white. Its purple is darker and its orange lighter, so

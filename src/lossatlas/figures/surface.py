@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lossatlas.errors import LossatlasError
 from lossatlas.figures import style
 from lossatlas.figures.style import Drawn, Sidebar
-from lossatlas.store import open_hdf5, table_in
+from lossatlas.files.hdf5 import open_hdf5, table_in
 
 GROUND = LinearSegmentedColormap.from_list("ground", ["#ffffff", "#d9d9d9", "#8c8c8c", "#4d4d4d"])
 """Losses in greys, low ones light: the colours belong to the paths."""

@@ -9,7 +9,7 @@ import pandas as pd
 
 from lossatlas.errors import LossatlasError
 from lossatlas.figures import catalogue, decay, pathplanes, returns, scores, sharpness, solutions
-from lossatlas.store import atomic, read_table
+from lossatlas.files.hdf5 import atomic, read_table
 
 COLUMNS = ["row", "quantity", "paper", "ours", "ours_std", "replicas", "note"]
 """Columns of every table of kind ``runs``."""

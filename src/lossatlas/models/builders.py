@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas.errors import LossatlasError
-from lossatlas.layout import Layout
+from lossatlas.landscape.layout import Layout
 from lossatlas.models import catalogue, densenet, lstm, resnet, vgg  # noqa: F401  (all but the first enter themselves)
 from lossatlas.models.registry import REGISTRY, Builder, he_initialise, image_shape, register
 

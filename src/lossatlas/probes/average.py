@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from lossatlas.files.hdf5 import create, open_hdf5, table_in, write_table
 from lossatlas.probes.networks import member
-from lossatlas.store import create, open_hdf5, table_in, write_table
 
 
 def probe(spec: Mapping, cloud_file: Path, data_file: Path, output: Path, provenance: Mapping) -> None:

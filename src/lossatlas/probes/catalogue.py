@@ -23,7 +23,7 @@ SETTINGS: dict[str, Any] = {
 first step; any between 1e-6 and 1e-2 leads to the same path."""
 
 FUNCTIONS = ("circle",)
-"""Landscapes with known answers that a study may name (``lossatlas.analytic``)."""
+"""Landscapes with known answers that a study may name (``lossatlas.landscape.analytic``)."""
 
 PATH_FUNCTIONS = ("two_wells",)
 """Those of two variables between whose points a study may look for paths."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lossatlas.errors import LossatlasError
-from lossatlas.landscape import Landscape
+from lossatlas.landscape.landscape import Landscape
 from lossatlas.probes.interest import Interest
 from lossatlas.probes.levelset import MOST_REJECTED, Settings, Traversal, without
 

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.linalg import eigh_tridiagonal
 from torch import Tensor
 
+from lossatlas.arrays import Array
 from lossatlas.errors import LossatlasError
-from lossatlas.landscape import Landscape
+from lossatlas.landscape.landscape import Landscape
 
-Array = NDArray[np.float64]
 Product = Callable[[Tensor], Tensor]
 
 _FIRST_CHECK = 4

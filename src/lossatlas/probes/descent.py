@@ -15,12 +15,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lossatlas.landscape import NetworkLandscape
-from lossatlas.points import remove_state
+from lossatlas.files.hdf5 import create, open_hdf5, read_table, write_table
+from lossatlas.files.points import remove_state
+from lossatlas.files.rows import Row, compute
+from lossatlas.landscape.landscape import NetworkLandscape
 from lossatlas.probes import slices
-from lossatlas.probes.rows import Row, compute
 from lossatlas.probes.tile import Site
-from lossatlas.store import create, open_hdf5, read_table, write_table
 
 SPACING = 2e-3
 """Half the distance of two points of a central difference, over the larger extent of the path in the plane."""

@@ -1,14 +1,12 @@
 """Numbers for how sharp a minimum is, from the losses along random lines through it or on a plane. Imports no torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from lossatlas.arrays import Array
 from lossatlas.probes.grid import Grid
-
-Array = NDArray[np.float64]
 
 REACH = 0.5
 """How far along a line the measures look, in units of its direction: half of every filter's norm, if normalised so."""
@@ -81,11 +79,3 @@ def ratio(grid: Grid) -> Array:
     low, high = grid.measured["lambda_min"], grid.measured["lambda_max"]
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(np.isfinite(low), np.maximum(-low, 0.0) / np.abs(high), np.nan)
-
-
-def spearman(first: Sequence[float] | Array, second: Sequence[float] | Array) -> float:
-    """Return Spearman's rank correlation; infinite values have the highest rank; NaN where one side is constant."""
-    ranks = [pd.Series(np.asarray(values, dtype=np.float64)).rank().to_numpy() for values in (first, second)]
-    if min(rank.std() for rank in ranks) == 0:
-        return float("nan")
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])

@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from lossatlas.arrays import Array
 from lossatlas.errors import LossatlasError
-from lossatlas.store import create, open_hdf5, table_in, write_table
-
-Array = NDArray[np.float64]
+from lossatlas.files.hdf5 import create, open_hdf5, table_in, write_table
 
 
 def gather(sources: Sequence[Path], output: Path, provenance: Mapping) -> None:

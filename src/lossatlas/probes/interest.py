@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from lossatlas.landscape import Landscape
+from lossatlas.landscape.landscape import Landscape
 from lossatlas.seeds import derive
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lossatlas.errors import LossatlasError
-from lossatlas.landscape import Landscape
+from lossatlas.landscape.landscape import Landscape
 from lossatlas.probes.catalogue import SETTINGS
 from lossatlas.probes.interest import Interest
 

@@ -16,21 +16,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lossatlas.arrays import Array
 from lossatlas.data.prepare import load
-from lossatlas.directions import gaussian_rows, normalise_rows
 from lossatlas.errors import LossatlasError
-from lossatlas.landscape import Landscape, NetworkLandscape
-from lossatlas.layout import WEIGHT, Layout
-from lossatlas.points import read_point, remove_state
+from lossatlas.files.hdf5 import atomic, create, read_table, write_table
+from lossatlas.files.points import read_point, remove_state
+from lossatlas.landscape.directions import gaussian_rows, normalise_rows
+from lossatlas.landscape.landscape import Landscape, NetworkLandscape
+from lossatlas.landscape.layout import WEIGHT, Layout
 from lossatlas.probes.networks import Member, member
 from lossatlas.probes.volume import Radii, Search, StackedLandscape, matched_output_scale, summarise
 from lossatlas.progress import Progress
 from lossatlas.seeds import derive
-from lossatlas.store import atomic, create, read_table, write_table
 from lossatlas.train.loop import pick_device
 from lossatlas.train.run import build_model
-
-Array = NDArray[np.float64]
 
 BLOCK = 64
 """Directions drawn together, and saved together by a job that may be interrupted."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lossatlas.landscape import NetworkLandscape
+from lossatlas.landscape.landscape import NetworkLandscape
 from lossatlas.train.loop import pick_device
 from lossatlas.train.run import build_model, drawing, make_examples
 

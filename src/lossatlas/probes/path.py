@@ -11,21 +11,20 @@ import h5py
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from lossatlas.analytic import NAMED
+from lossatlas.arrays import Array
 from lossatlas.errors import LossatlasError
-from lossatlas.landscape import Landscape, NetworkLandscape
-from lossatlas.points import remove_state
+from lossatlas.files.hdf5 import atomic, create, open_hdf5, table_in, write_table
+from lossatlas.files.points import remove_state
+from lossatlas.files.rows import COMMIT_SECONDS
+from lossatlas.landscape.analytic import NAMED
+from lossatlas.landscape.landscape import Landscape, NetworkLandscape
 from lossatlas.probes.networks import member
 from lossatlas.probes.pathfinder import FourierPath, Settings, State, minibatches
 from lossatlas.progress import Progress
 from lossatlas.seeds import derive
-from lossatlas.store import atomic, create, open_hdf5, table_in, write_table
-from lossatlas.train.loop import COMMIT_SECONDS
 
-Array = NDArray[np.float64]
 Pair = tuple[int, int]
 
 MARGIN = 0.2

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lossatlas.landscape import Landscape
+from lossatlas.landscape.landscape import Landscape
 
 OBJECTIVES = ("identity", "squared")
 BETAS, EPSILON = (0.9, 0.999), 1e-8

@@ -10,7 +10,7 @@ from lossatlas.data import catalogue as data_sets
 from lossatlas.errors import LossatlasError
 from lossatlas.probes.catalogue import FUNCTIONS, SETTINGS, resolve_interest
 from lossatlas.seeds import derive
-from lossatlas.specs import Artefact
+from lossatlas.specs.artefact import Artefact
 from lossatlas.train.recipe import DEFAULTS, OPTIONAL, change
 from lossatlas.train.seeds import drawing_seeds, training_seeds
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lossatlas.probes import plan
-from lossatlas.specs import Artefact
+from lossatlas.specs.artefact import Artefact
 
 if TYPE_CHECKING:
     from lossatlas.plan import StudyPlan

@@ -10,7 +10,7 @@ from lossatlas.config import nearest
 from lossatlas.probes.catalogue import PATH_FUNCTIONS
 from lossatlas.probes.plan import probe_entry
 from lossatlas.seeds import derive
-from lossatlas.specs import Artefact
+from lossatlas.specs.artefact import Artefact
 from lossatlas.train.seeds import training_seeds
 
 if TYPE_CHECKING:

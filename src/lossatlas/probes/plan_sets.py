@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lossatlas.probes.plan import label_of, network_spec, probe_entry, sweep
-from lossatlas.specs import Artefact
+from lossatlas.specs.artefact import Artefact
 from lossatlas.train.seeds import drawing_seeds, training_seeds
 
 if TYPE_CHECKING:

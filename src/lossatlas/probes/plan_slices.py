@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lossatlas.probes.plan import probe_entry
 from lossatlas.seeds import derive
-from lossatlas.specs import Artefact
+from lossatlas.specs.artefact import Artefact
 
 if TYPE_CHECKING:
     from lossatlas.plan import StudyPlan

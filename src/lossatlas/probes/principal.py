@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
+from lossatlas.arrays import Array
 from lossatlas.embed.gram import Gram
 from lossatlas.errors import LossatlasError
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from lossatlas.directions import gaussian, normalise, orthogonalise
+from lossatlas.arrays import Array
 from lossatlas.embed.gram import Gram
-from lossatlas.layout import Layout
+from lossatlas.files.hdf5 import open_hdf5, table_in
+from lossatlas.landscape.directions import gaussian, normalise, orthogonalise
+from lossatlas.landscape.layout import Layout
 from lossatlas.probes.principal import principal_axes, sides
-from lossatlas.store import open_hdf5, table_in
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

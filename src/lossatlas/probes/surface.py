@@ -12,17 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lossatlas.analytic import NAMED
+from lossatlas.arrays import Array
 from lossatlas.embed.gram import Gram
 from lossatlas.errors import LossatlasError
-from lossatlas.landscape import Landscape
-from lossatlas.points import remove_state
+from lossatlas.files.hdf5 import create, open_hdf5, table_in, write_table
+from lossatlas.files.points import remove_state
+from lossatlas.files.rows import compute
+from lossatlas.landscape.analytic import NAMED
+from lossatlas.landscape.landscape import Landscape
 from lossatlas.probes.networks import member
 from lossatlas.probes.principal import Axes, principal_axes, sides
-from lossatlas.probes.rows import compute
-from lossatlas.store import create, open_hdf5, table_in, write_table
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def surface(landscape: Landscape, plane: Plane, x: Array, y: Array, state: Path 
         plane: the plane in weight space.
         x: coordinates of the columns.
         y: coordinates of the rows.
-        state: folder of the unfinished job (:func:`lossatlas.probes.rows.compute`), or None.
+        state: folder of the unfinished job (:func:`lossatlas.files.rows.compute`), or None.
         name: what the progress bar calls the job.
     """
     rows = compute(lambda i: {"loss": _losses(landscape, plane.at(x, float(y[i])))}, len(y), state, name or "surface")

@@ -13,21 +13,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lossatlas.errors import LossatlasError
-from lossatlas.landscape import NetworkLandscape
-from lossatlas.layout import WEIGHT, Layout
-from lossatlas.points import read_point, remove_state
+from lossatlas.files.hdf5 import create, read_table, write_table
+from lossatlas.files.points import read_point, remove_state
+from lossatlas.files.rows import Row, compute
+from lossatlas.landscape.landscape import NetworkLandscape
+from lossatlas.landscape.layout import WEIGHT, Layout
 from lossatlas.probes import curvature, slices
 from lossatlas.probes.networks import metrics
-from lossatlas.probes.rows import Row, compute
-from lossatlas.store import create, read_table, write_table
 from lossatlas.train.loop import pick_device
 from lossatlas.train.run import build_model, drawing, make_examples
 
-Array = NDArray[np.float64]
 Measure = Callable[[Tensor, float], Mapping[str, Any]]
 
 BINS = 121

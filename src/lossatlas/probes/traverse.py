@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossatlas.analytic import NAMED
 from lossatlas.errors import LossatlasError
-from lossatlas.landscape import FunctionLandscape, Landscape
-from lossatlas.layout import WEIGHT, Layout
+from lossatlas.files.hdf5 import open_hdf5, table_in
+from lossatlas.landscape.analytic import NAMED
+from lossatlas.landscape.landscape import FunctionLandscape, Landscape
+from lossatlas.landscape.layout import WEIGHT, Layout
 from lossatlas.probes.interest import Function, Interest, Linear, SquaredNorm, Walk, random_direction
 from lossatlas.probes.levelset import Settings, State, Traversal, traversal
 from lossatlas.probes.networks import Member, member
 from lossatlas.progress import Progress
 from lossatlas.seeds import derive
-from lossatlas.store import open_hdf5, table_in
 from lossatlas.train.loop import Recorder
 from lossatlas.train.run import finish, row_of
 

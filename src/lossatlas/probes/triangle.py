@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lossatlas.arrays import Array
 from lossatlas.data.prepare import load
+from lossatlas.files.hdf5 import create, open_hdf5, table_in, write_table
 from lossatlas.probes.networks import member
 from lossatlas.probes.principal import sides
 from lossatlas.probes.surface import Plane, surface
-from lossatlas.store import create, open_hdf5, table_in, write_table
-
-Array = NDArray[np.float64]
 
 
 def through(corners: Array) -> tuple[Array, Array, Array]:

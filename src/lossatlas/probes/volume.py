@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 from torch import Tensor, nn
 
+from lossatlas.arrays import Array
 from lossatlas.errors import LossatlasError
-from lossatlas.landscape import Landscape, NetworkLandscape
+from lossatlas.landscape.landscape import Landscape, NetworkLandscape
 from lossatlas.train.stacked import stacked_forward
-
-Array = NDArray[np.float64]
 
 BOOTSTRAP_SAMPLES = 1000
 

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lossatlas.checksum import file_digest
 from lossatlas.errors import LossatlasError
-from lossatlas.layout import Layout
-from lossatlas.points import CHUNK_COLUMNS
+from lossatlas.files.checksum import file_digest
+from lossatlas.files.hdf5 import create, write_table
+from lossatlas.files.points import CHUNK_COLUMNS
+from lossatlas.landscape.layout import Layout
 from lossatlas.probes.networks import member
-from lossatlas.store import create, write_table
 from lossatlas.train.loop import EVALUATION_BATCH
 from lossatlas.train.run import row_of
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from lossatlas.directions import gaussian, normalise
 from lossatlas.errors import LossatlasError
-from lossatlas.landscape import recompute_batch_norm
-from lossatlas.layout import Layout
-from lossatlas.points import read_point
+from lossatlas.files.points import read_point
+from lossatlas.landscape.directions import gaussian, normalise
+from lossatlas.landscape.landscape import recompute_batch_norm
+from lossatlas.landscape.layout import Layout
 from lossatlas.progress import Progress
 from lossatlas.seeds import derive
 from lossatlas.train.loop import EVALUATION_BATCH, Recorder, Training, pick_device

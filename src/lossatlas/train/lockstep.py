@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from lossatlas.layout import Layout
+from lossatlas.landscape.layout import Layout
 from lossatlas.seeds import derive
 from lossatlas.train.loop import EVALUATION_BATCH, Examples
 from lossatlas.train.optimizers import make_optimizer

@@ -20,11 +20,12 @@ from torch.nn import functional as F
 
 from lossatlas.data.augment import Augment
 from lossatlas.errors import LossatlasError
-from lossatlas.landscape import channels_last
-from lossatlas.layout import Layout
-from lossatlas.points import Journal
+from lossatlas.files.hdf5 import atomic
+from lossatlas.files.points import Journal
+from lossatlas.files.rows import COMMIT_SECONDS
+from lossatlas.landscape.landscape import channels_last
+from lossatlas.landscape.layout import Layout
 from lossatlas.seeds import derive
-from lossatlas.store import atomic
 from lossatlas.train.optimizers import CHUNK, Objective, make_optimizer
 from lossatlas.train.poison import Extra, mixed, second_term
 from lossatlas.train.proxprop import ProxProp
@@ -34,10 +35,6 @@ log = logging.getLogger(__name__)
 
 EVALUATION_BATCH = CHUNK
 """Images of one evaluation batch."""
-
-
-COMMIT_SECONDS = 10.0
-"""Time between commits of jobs whose units of work are shorter than a commit."""
 
 
 class DivergedError(LossatlasError):

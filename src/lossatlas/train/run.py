@@ -14,8 +14,8 @@ from lossatlas.data import labels as label_policies
 from lossatlas.data.prepare import load
 from lossatlas.data.resample import hold_out, raw, resample, unit_scaled
 from lossatlas.errors import LossatlasError
-from lossatlas.layout import Layout
-from lossatlas.points import remove_state, write_points
+from lossatlas.files.points import remove_state, write_points
+from lossatlas.landscape.layout import Layout
 from lossatlas.progress import Progress
 from lossatlas.seeds import derive
 from lossatlas.train.loop import Examples, Recorder, Training, pick_device

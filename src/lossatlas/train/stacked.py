@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from lossatlas.layout import Layout
+from lossatlas.landscape.layout import Layout
 from lossatlas.models.binary import BinaryLogit
 
 ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.Softplus, nn.Sigmoid, nn.ELU, nn.GELU, nn.SiLU, BinaryLogit)

@@ -14,10 +14,10 @@ from typing import Any
 import pandas as pd
 import torch
 
-from lossatlas.layout import Layout
-from lossatlas.points import read_point
+from lossatlas.files.hdf5 import read_table
+from lossatlas.files.points import read_point
+from lossatlas.landscape.layout import Layout
 from lossatlas.progress import Progress
-from lossatlas.store import read_table
 from lossatlas.train.lockstep import Lockstep
 from lossatlas.train.loop import DivergedError, Examples, Recorder, Training, pick_device
 from lossatlas.train.run import build_model, drawing, finish, make_examples, row_of

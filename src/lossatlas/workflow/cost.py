@@ -12,7 +12,7 @@ from math import prod
 
 from lossatlas.data import catalogue as data_sets
 from lossatlas.models.catalogue import VGG_GROUPS, per_block, scaled, vgg_hidden
-from lossatlas.specs import Artefact
+from lossatlas.specs.artefact import Artefact
 
 UNKNOWN_MODEL: Mapping = {"name": "wrn", "depth": 28, "width": 2, "shortcut": True}
 """What a user's own builder is taken for on images: nothing is known of it before it is imported."""

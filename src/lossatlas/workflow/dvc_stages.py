@@ -19,7 +19,7 @@ import yaml
 from lossatlas.config import load, read_yaml
 from lossatlas.errors import LossatlasError
 from lossatlas.plan import Plan, StudyPlan
-from lossatlas.specs import FILES, Artefact
+from lossatlas.specs.artefact import FILES, Artefact
 
 PRESET = "quick"
 HEADER = "# Written by `python -m lossatlas.workflow.dvc_stages` from the quick preset; `make dvc` runs it.\n"

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from lossatlas.config import load, read_yaml
 from lossatlas.errors import LossatlasError
+from lossatlas.files.record import read_provenance
 from lossatlas.plan import Plan
-from lossatlas.specs import Artefact
-from lossatlas.store import read_provenance
+from lossatlas.specs.artefact import Artefact
 from lossatlas.workflow import cost, resources
 
 COLUMNS = ("study", "runs", "retrains", "other", "PFLOP", "GPU hours", "longest job, h", "asked for, h")

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from lossatlas.errors import LossatlasError
-from lossatlas.provenance import Provenance, commit, versions
-from lossatlas.store import is_disk_full, read_provenance, write_record
+from lossatlas.files.hdf5 import is_disk_full
+from lossatlas.files.provenance import Provenance, commit, versions
+from lossatlas.files.record import read_provenance, write_record
 from lossatlas.workflow.allocator import keep_freed_memory
 from lossatlas.workflow.exclusive import exclusive
 

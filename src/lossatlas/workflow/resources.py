@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable
 
 from lossatlas.errors import LossatlasError
-from lossatlas.specs import Artefact
+from lossatlas.specs.artefact import Artefact
 from lossatlas.workflow import cost
 
 NAMES = ("mem_mb", "runtime", "gpu")

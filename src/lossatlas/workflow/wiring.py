@@ -13,7 +13,7 @@ from lossatlas.data import catalogue
 from lossatlas.errors import LossatlasError
 from lossatlas.figures import catalogue as figures
 from lossatlas.plan import Plan, Product
-from lossatlas.specs import Artefact, Described
+from lossatlas.specs.artefact import Artefact, Described
 from lossatlas.workflow import closure, resources
 
 DRAWN_BY = {

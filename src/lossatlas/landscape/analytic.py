@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from lossatlas.errors import LossatlasError
-from lossatlas.landscape import FunctionLandscape
+from lossatlas.landscape.landscape import FunctionLandscape
 
 TWO_WELLS_OFFSET = 1.019
 TWO_WELLS_MINIMA = ((-0.62, -0.54), (0.49, -0.02))

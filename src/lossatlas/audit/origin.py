@@ -11,14 +11,14 @@ import h5py
 import yaml
 from PIL import Image, UnidentifiedImageError
 
-from lossatlas import checksum
+from lossatlas.audit.integrity import check
 from lossatlas.config import load, read_yaml
 from lossatlas.errors import LossatlasError
 from lossatlas.figures.catalogue import KINDS
-from lossatlas.integrity import check
+from lossatlas.files import checksum
+from lossatlas.files.record import provenance_file
 from lossatlas.plan import Plan
-from lossatlas.specs import FILES
-from lossatlas.store import provenance_file
+from lossatlas.specs.artefact import FILES
 
 OVERRIDING = ("seed", "variants", "overrides")
 """Keys of the configuration that a command names only where they differ from the repository's."""

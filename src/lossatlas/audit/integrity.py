@@ -10,10 +10,10 @@ from pathlib import Path
 
 import h5py
 
-from lossatlas import checksum
 from lossatlas.errors import LossatlasError
-from lossatlas.specs import FILES
-from lossatlas.store import provenance_file
+from lossatlas.files import checksum
+from lossatlas.files.record import provenance_file
+from lossatlas.specs.artefact import FILES
 
 WHOLE, UNSEALED, BAD = "whole", "no checksum", "BAD"
 PRODUCTS = ("csv", "json", "png", "pdf", "svg", "mp4", "gif", "html", "vtp")

@@ -12,12 +12,13 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from lossatlas import checksum, origin
+from lossatlas.audit import origin
+from lossatlas.audit.integrity import BAD, check
 from lossatlas.config import load
 from lossatlas.errors import LossatlasError
-from lossatlas.integrity import BAD, check
+from lossatlas.files import checksum
 from lossatlas.plan import Plan
-from lossatlas.specs import FILES, Artefact
+from lossatlas.specs.artefact import FILES, Artefact
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ def report(path: Path, found: list[Difference]) -> str:
 
 def repository() -> Path:
     """Return the repository: the working directory, or the one this package lies in."""
-    for root in (Path.cwd(), Path(__file__).resolve().parents[2]):
+    for root in (Path.cwd(), Path(__file__).resolve().parents[3]):
         if (root / "Snakefile").is_file() and (root / "config" / "config.yaml").is_file():
             return root
     raise LossatlasError("no Snakefile here; run this in the repository")

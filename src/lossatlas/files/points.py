@@ -15,9 +15,9 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from lossatlas.checksum import SOURCES, stored_content
 from lossatlas.errors import LossatlasError
-from lossatlas.store import create, open_hdf5, table_in, write_table
+from lossatlas.files.checksum import SOURCES, stored_content
+from lossatlas.files.hdf5 import create, open_hdf5, table_in, write_table
 
 CHUNK_COLUMNS = 32_768
 """Columns of one HDF5 chunk (128 kB of float32): a Gram pass over column blocks then reads each byte once."""
@@ -95,7 +95,7 @@ def write_points(
         output: the points.h5 to make; it appears whole or not at all.
         journal: its first ``len(table)`` rows are written.
         table: one line a row.
-        layout: JSON of the parameters' :class:`lossatlas.layout.Layout`.
+        layout: JSON of the parameters' :class:`lossatlas.landscape.layout.Layout`.
         buffer_layout: JSON of the buffers' layout.
         provenance: JSON-able description of what made the file.
         tables: further tables by the name of their group, such as ``history``.
@@ -200,3 +200,7 @@ def gather(
 def remove_state(folder: Path) -> None:
     """Remove the state folder of a finished job."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+TRAJECTORY = ("run", "replica", "seed", "step")
+"""Columns that tell trajectories apart, where a table has them."""

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lossatlas.files.hdf5 import atomic
 from lossatlas.progress import Progress
-from lossatlas.store import atomic
-from lossatlas.train.loop import COMMIT_SECONDS
 
 Row = Mapping[str, NDArray[np.float64]]
 Rows = dict[str, NDArray[np.float64]]
@@ -56,3 +55,7 @@ def _load(file: Path | None, count: int) -> list[Row]:
         stacked = {key: saved[key] for key in saved.files}
     kept = min(count, len(next(iter(stacked.values()))))
     return [{key: values[i] for key, values in stacked.items()} for i in range(kept)]
+
+
+COMMIT_SECONDS = 10.0
+"""Time between commits of jobs whose units of work are shorter than a commit."""

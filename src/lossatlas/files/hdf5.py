@@ -1,7 +1,6 @@
 """Artefact files: HDF5 that appears whole or not at all, tables inside it, and clear errors on reading."""
 
 import errno
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,9 +10,9 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from lossatlas import checksum
 from lossatlas.errors import LossatlasError
-from lossatlas.provenance import dumps
+from lossatlas.files import checksum
+from lossatlas.files.provenance import dumps
 
 
 @contextmanager
@@ -34,7 +33,7 @@ def atomic(path: Path) -> Iterator[Path]:
 def create(path: Path, kind: str, provenance: Mapping) -> Iterator[h5py.File]:
     """Open a new artefact file for writing; it appears under its name, whole, when the block is left without error.
 
-    It carries two checksums (:mod:`lossatlas.checksum`): of what it holds, and a seal over every byte.
+    It carries two checksums (:mod:`lossatlas.files.checksum`): of what it holds, and a seal over every byte.
 
     Args:
         path: the file to make.
@@ -155,26 +154,3 @@ def read_table(
     """Read ``/table`` of an artefact file, or another group of columns (``history``)."""
     with open_hdf5(path, kind) as file:
         return table_in(file, group)
-
-
-def provenance_file(path: Path) -> Path:
-    """Return the JSON file beside an artefact or product that keeps its provenance and checksum: its record."""
-    return path.with_name(path.name.split(".")[0] + ".json")
-
-
-def write_record(path: Path, provenance: Mapping, files: Sequence[Path]) -> None:
-    """Write the record of finished files in one folder: what made them, and their checksums."""
-    text = checksum.record_text(
-        json.loads(dumps(provenance)), {file.name: checksum.file_digest(file) for file in files}
-    )
-    with atomic(path) as part:
-        part.write_text(text, encoding="utf-8")
-
-
-def read_provenance(path: Path) -> dict:
-    """Read the provenance of any artefact: inside an HDF5 file, beside a CSV one."""
-    if path.suffix == ".csv":
-        record = json.loads(provenance_file(path).read_text(encoding="utf-8"))
-        return {key: value for key, value in record.items() if key not in (checksum.FILES, checksum.RECORD)}
-    with h5py.File(path, "r") as file:
-        return json.loads(file.attrs["provenance"])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lossatlas.errors import LossatlasError
-from lossatlas.layout import BIAS, NORM, WEIGHT, Layout
+from lossatlas.landscape.layout import BIAS, NORM, WEIGHT, Layout
 
 HOWS = ("filter", "layer", "none")
 ZEROED = (WEIGHT, BIAS, NORM)

@@ -1,8 +1,8 @@
 """The central idea: a function on R^D with its gradient and Hessian-vector product.
 
 A network with its data, criterion and batch-norm policy is one (``NetworkLandscape``); any scalar torch function of a
-vector is another (``FunctionLandscape``; ``lossatlas.analytic`` has some with closed-form answers). Probes take a
-``Landscape`` and know nothing of networks.
+vector is another (``FunctionLandscape``; :mod:`lossatlas.landscape.analytic` has some with closed-form answers). Probes
+take a ``Landscape`` and know nothing of networks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lossatlas.errors import LossatlasError
-from lossatlas.layout import Layout
+from lossatlas.landscape.layout import Layout
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 

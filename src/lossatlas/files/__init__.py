@@ -1,0 +1,1 @@
+"""Files: HDF5 that appears whole or not at all, tables, points, checksums, records, resumable rows."""

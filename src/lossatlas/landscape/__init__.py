@@ -1,0 +1,1 @@
+"""Landscapes: L(theta) and its derivatives, the layout of theta, directions, closed forms."""

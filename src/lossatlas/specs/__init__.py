@@ -1,0 +1,1 @@
+"""Specs: what an artefact is named by, and YAML. Light: imports no numerical library."""
