@@ -19,7 +19,7 @@ from pathlib import Path
 CHILD = """
 import json, resource, sys, time
 start = time.perf_counter()
-from lossatlas.embed.gram import compute
+from lossatlas.clouds.jobs.gram import compute
 imported = time.perf_counter()
 compute(sys.argv[1], sys.argv[2], {"benchmark": True}, memory_bytes=int(sys.argv[3]))
 end = time.perf_counter()

@@ -13,8 +13,9 @@ from timing import best
 
 from lossatlas import models
 from lossatlas.landscape.landscape import NetworkLandscape, channels_last
-from lossatlas.probes.interest import SquaredNorm
-from lossatlas.probes.levelset import Settings, traversal
+from lossatlas.levelsets.interest import SquaredNorm
+from lossatlas.levelsets.traversal import Settings
+from lossatlas.levelsets.walk import traversal
 
 FF = {"name": "mlp", "widths": [100, 100, 100], "activation": "tanh", "init": "glorot_normal"}
 MNIST_CNV = {"name": "cnn", "channels": [20, 20], "activation": "tanh", "init": "glorot_normal"}

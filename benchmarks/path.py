@@ -16,10 +16,10 @@ from timing import best
 from torch.func import functional_call, grad_and_value, vmap
 
 from lossatlas import models
+from lossatlas.barriers.pathfinder import FourierPath, Settings
 from lossatlas.landscape.landscape import NetworkLandscape, channels_last, criterion_function
-from lossatlas.models import catalogue
-from lossatlas.probes.pathfinder import FourierPath, Settings
-from lossatlas.workflow import cost
+from lossatlas.legacy import cost
+from lossatlas.legacy import models as catalogue
 
 NETWORKS = ("fcp", "lenet", "autoencoder", "lstm")
 SHAPE = (1, 28, 28)

@@ -2,7 +2,7 @@
 
     python benchmarks/surface.py [--pixels 16] [--examples 500] [--repeat 3] [networks ...]
 
-Arithmetic is counted from the specs (lossatlas.workflow.cost; forward 1, gradient 3, Hessian-vector product 9 forward
+Arithmetic is counted from the specs (lossatlas.legacy.cost; forward 1, gradient 3, Hessian-vector product 9 forward
 passes), the limit is the measured rate of a float32 matrix product. Bytes: weights and, layer by layer, inputs and
 outputs of convolutions read or written once. Process time of one thread, the best of several repetitions.
 """
@@ -14,9 +14,9 @@ from timing import best, matrix_rate
 
 from lossatlas import models
 from lossatlas.landscape.landscape import NetworkLandscape, channels_last
-from lossatlas.models import catalogue
-from lossatlas.probes import curvature
-from lossatlas.workflow import cost
+from lossatlas.legacy import cost
+from lossatlas.legacy import models as catalogue
+from lossatlas.planes import curvature
 
 NETWORKS = {
     "vgg-9": {"name": "vgg", "depth": 9},

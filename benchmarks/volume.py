@@ -14,12 +14,13 @@ import torch
 from timing import best, matrix_rate
 
 from lossatlas import models
+from lossatlas.basins.radii import Radii, Search, matched_output_scale
 from lossatlas.landscape.directions import gaussian_rows, normalise_rows
 from lossatlas.landscape.landscape import NetworkLandscape
-from lossatlas.probes.volume import Radii, Search, StackedLandscape, matched_output_scale
+from lossatlas.legacy.recipe import resolve
 from lossatlas.train.lockstep import Lockstep
 from lossatlas.train.loop import Examples
-from lossatlas.train.recipe import resolve
+from lossatlas.train.stacked import StackedLandscape
 
 NET = {"name": "binary_mlp", "widths": [23, 16, 26, 32, 28, 31], "activation": "relu"}
 POINTS = 200

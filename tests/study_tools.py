@@ -4,19 +4,24 @@ from functools import partial
 
 from workflow_tools import ROOT, plan, snakemake
 
-from lossatlas.config import load
-from lossatlas.data.prepare import prepare
-from lossatlas.embed.gram import Gram, compute
-from lossatlas.embed.methods import embed, write
-from lossatlas.embed.separation import probe as separate
+from lossatlas.barriers.jobs import path
+from lossatlas.barriers.jobs.separate import probe as separate
+from lossatlas.basins import jobs as minima
+from lossatlas.clouds.embeddings import embed
+from lossatlas.clouds.files import Gram, write_embedding
+from lossatlas.clouds.jobs.gather import chosen, with_history
+from lossatlas.clouds.jobs.gram import compute
+from lossatlas.clouds.jobs.import_points import import_points
+from lossatlas.data.jobs import prepare
 from lossatlas.files.points import gather
-from lossatlas.plan import Plan
-from lossatlas.probes import average, descent, grid, minima, path, surface, tile, triangle
-from lossatlas.probes.traverse import traverse
-from lossatlas.selection import chosen, with_history
-from lossatlas.train.imported import import_points
-from lossatlas.train.run import train_run
-from lossatlas.train.sweep import sweep
+from lossatlas.legacy.plan import Plan
+from lossatlas.levelsets.jobs import average, surface
+from lossatlas.levelsets.jobs.levelset import traverse
+from lossatlas.planes.jobs import assemble, descent, tile
+from lossatlas.solutions import jobs as triangle
+from lossatlas.study.config import load
+from lossatlas.train.jobs.sweep import sweep
+from lossatlas.train.jobs.train import train_run
 
 
 def tiny(name):
@@ -59,7 +64,7 @@ def make(made, folder):
         "slices": partial(minima.slices, made.spec, data, points, output, state, {}),
         "boundaries": partial(minima.boundaries, made.spec, data, points, output, {}),
         "tiles": partial(tile.probe, made.spec, data, run, first.get("to"), gram, output, state, {}),
-        "grids": partial(grid.gather, inputs.get("tiles", []), output, {}),
+        "grids": partial(assemble.gather, inputs.get("tiles", []), output, {}),
         "descents": partial(descent.probe, made.spec, data, run, gram, output, state, {}),
     }
     jobs[made.kind]()
@@ -75,7 +80,7 @@ def _gather(made, files, output):
 def _embed(made, gram_file, output):
     gram = Gram.load(gram_file)
     settings = {key: made.spec[key] for key in ("method", "metric", "seed")}
-    write(output, embed(gram, **settings, **made.spec["parameters"]), gram.table, {})
+    write_embedding(output, embed(gram, **settings, **made.spec["parameters"]), gram.table, {})
 
 
 def make_all(found, folder):

@@ -14,10 +14,12 @@ from test_figures import PROVENANCE, jump_cloud, save
 from test_plan import ROOT, plan
 from workflow_tools import overrides, snakemake
 
+from lossatlas.clouds.figures import animation
+from lossatlas.draw import film
+from lossatlas.draw.draw import draw
 from lossatlas.errors import LossatlasError
-from lossatlas.figures import animation, catalogue, film
-from lossatlas.figures.catalogue import resolve
-from lossatlas.figures.draw import draw
+from lossatlas.legacy import figures as catalogue
+from lossatlas.legacy.figures import resolve
 from lossatlas.workflow import dvc_stages
 from lossatlas.workflow.wiring import Wiring
 

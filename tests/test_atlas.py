@@ -9,8 +9,9 @@ import yaml
 from packaging.requirements import Requirement
 from workflow_tools import ROOT, TINY, planned
 
-from lossatlas.config import load, read_yaml
-from lossatlas.plan import Plan
+from lossatlas.legacy.plan import Plan
+from lossatlas.specs.yaml import read_yaml
+from lossatlas.study.config import load
 
 RULE_FILES = [ROOT / "Snakefile", *sorted((ROOT / "workflow/rules").glob("*.smk"))]
 SCRIPTS = sorted((ROOT / "workflow/scripts").glob("*.py"))

@@ -8,14 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lossatlas.claims.catalogue import MEASURES, check, resolve
-from lossatlas.claims.evaluate import COLUMNS, evaluate, write
+from lossatlas.claims.evaluate import COLUMNS, REGISTRY, evaluate, measure, write
 from lossatlas.claims.measurement import Measurement
-from lossatlas.claims.measures import REGISTRY, measure
-from lossatlas.embed.gram import Gram
+from lossatlas.clouds.files import Gram
+from lossatlas.clouds.numbers import Scores
 from lossatlas.errors import LossatlasError
-from lossatlas.figures.scores import Scores
 from lossatlas.files.hdf5 import write_table
+from lossatlas.legacy.claims import MEASURES, check, resolve
 
 DIM = 40
 
@@ -396,5 +395,5 @@ def test_missing_artefact_is_an_error_not_a_verdict(tmp_path):
 
 
 def test_catalogue_is_light():
-    code = "import lossatlas.claims, sys; sys.exit(any(m in sys.modules for m in ('numpy', 'h5py', 'torch', 'pandas')))"
+    code = "import lossatlas.legacy.claims, sys; sys.exit(any(m in sys.modules for m in ('numpy', 'h5py', 'torch', 'pandas')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -19,8 +19,8 @@ def names(modules):
 
 
 def test_numbers_that_figures_show_are_in_their_digest():
-    drawn = names(["lossatlas.figures.draw"])
-    for part in ("embed/gram.py", "probes/grid.py", "probes/flatness.py", "files/hdf5.py", "errors.py"):
+    drawn = names(["lossatlas.draw.draw"])
+    for part in ("clouds/files.py", "planes/files.py", "planes/numbers.py", "files/hdf5.py", "errors.py"):
         assert f"lossatlas/{part}" in drawn
     assert "lossatlas/workflow/wiring.py" not in drawn
 
@@ -37,10 +37,10 @@ def test_the_search_finds_what_a_parser_finds():
         assert files <= closure._imports(file), file
 
 
-@pytest.mark.parametrize("edited", ["probes/flatness.py", "embed/gram.py", "files/checksum.py"])
+@pytest.mark.parametrize("edited", ["planes/numbers.py", "clouds/files.py", "files/checksum.py"])
 def test_an_edit_below_changes_the_digest(tmp_path, edited):
     shutil.copytree(PACKAGE, tmp_path / "lossatlas", ignore=shutil.ignore_patterns("__pycache__"))
-    ask = "from lossatlas.workflow import closure; print(closure.digest(('lossatlas.figures.draw',)))"
+    ask = "from lossatlas.workflow import closure; print(closure.digest(('lossatlas.draw.draw',)))"
 
     def digest():
         command = [sys.executable, "-c", ask]

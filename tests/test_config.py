@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lossatlas.config import load, merge, read_yaml
 from lossatlas.errors import LossatlasError
-from lossatlas.plan import Plan
+from lossatlas.legacy.plan import Plan
+from lossatlas.specs.yaml import merge, read_yaml
+from lossatlas.study.config import load
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "tests" / "studies" / "tiny.yaml"

@@ -10,7 +10,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.landscape.analytic import quadratic, rosenbrock
 from lossatlas.landscape.landscape import NetworkLandscape
 from lossatlas.models import build
-from lossatlas.probes import curvature
+from lossatlas.planes import curvature
 
 CPU = torch.device("cpu")
 NETWORKS = {

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from lossatlas.data import catalogue
+from lossatlas.data import spec as catalogue
 from lossatlas.data.generated import GENERATORS
 from lossatlas.data.sources import READERS
 from lossatlas.errors import LossatlasError
@@ -23,7 +23,7 @@ def test_names_are_those_of_the_plan():
 
 def test_import_needs_neither_torch_nor_numpy():
     code = (
-        "import sys, lossatlas.data.catalogue as c; c.source_checksum('mnist'); "
+        "import sys, lossatlas.data.spec as c; c.source_checksum('mnist'); "
         "print([m for m in ('torch', 'numpy', 'h5py') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

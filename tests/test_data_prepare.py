@@ -10,10 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from lossatlas.data import catalogue
+from lossatlas.data import spec as catalogue
+from lossatlas.data.files import load, statistics
 from lossatlas.data.images import area_average
+from lossatlas.data.jobs import prepare
 from lossatlas.data.labels import randomise
-from lossatlas.data.prepare import load, prepare, statistics
 from lossatlas.errors import LossatlasError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -390,7 +391,7 @@ def test_generated_test_parts_change_with_the_seed(tmp_path):
 
 
 def test_svhn_extra_rows_follow_the_training_rows(tmp_path, monkeypatch):
-    from lossatlas.data import prepare as module
+    from lossatlas.data import jobs as module
     from lossatlas.data.sources import Opened, array_part
 
     generator = np.random.default_rng(0)

@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from lossatlas.data import catalogue, sources
+from lossatlas.data import sources
+from lossatlas.data import spec as catalogue
 from lossatlas.errors import LossatlasError
 
 

@@ -11,10 +11,11 @@ from scipy.spatial import procrustes
 from scipy.stats import ks_2samp
 from sklearn.decomposition import PCA, KernelPCA
 
-from lossatlas.embed import catalogue, methods
-from lossatlas.embed.gram import Gram
-from lossatlas.embed.methods import Embedding, embed, read, write
+from lossatlas.clouds import embeddings
+from lossatlas.clouds.embeddings import embed
+from lossatlas.clouds.files import Embedding, Gram, read_embedding, write_embedding
 from lossatlas.errors import LossatlasError
+from lossatlas.legacy import embed as catalogue
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +142,7 @@ def test_random_plane_has_the_distribution_of_a_plane_of_the_whole_space():
     draws = 1500
     for directions in ("orthonormal", "gaussian"):
         parameters = {"directions": directions}
-        ours = np.array([methods._random(gram, "euclidean", seed, parameters, {}) for seed in range(draws)])
+        ours = np.array([embeddings._random(gram, "euclidean", seed, parameters, {}) for seed in range(draws)])
         direct = []
         for _ in range(draws):
             plane = rng.standard_normal((12, 2))
@@ -204,7 +205,7 @@ def test_catalogue_fills_in_defaults():
     for name, method in catalogue.METHODS.items():
         assert all(parameter.accepts(parameter.default) for parameter in method.parameters.values()), name
         assert catalogue.defaults(name) == catalogue.check({"method": name})["parameters"]
-    assert set(catalogue.METHODS) == set(methods._METHODS)
+    assert set(catalogue.METHODS) == set(embeddings._METHODS)
 
 
 def test_values_that_do_not_fit_the_cloud(gram, rows):
@@ -228,8 +229,8 @@ def test_values_that_do_not_fit_the_cloud(gram, rows):
 
 def test_files_round_trip(tmp_path, gram):
     embedding = embed(gram, "pca")
-    write(tmp_path / "embedding.h5", embedding, gram.table, {"hash": "abc"})
-    back, table = read(tmp_path / "embedding.h5")
+    write_embedding(tmp_path / "embedding.h5", embedding, gram.table, {"hash": "abc"})
+    back, table = read_embedding(tmp_path / "embedding.h5")
     assert isinstance(back, Embedding)
     np.testing.assert_array_equal(back.coordinates, embedding.coordinates)
     assert (back.method, back.metric, back.notes, back.seed) == ("pca", "euclidean", embedding.notes, None)
@@ -239,9 +240,9 @@ def test_files_round_trip(tmp_path, gram):
         assert file.attrs["provenance"] == '{"hash": "abc"}'
     assert [path.name for path in tmp_path.iterdir()] == ["embedding.h5"]
     with pytest.raises(LossatlasError, match="60 points but 3 table rows"):
-        write(tmp_path / "embedding.h5", embedding, gram.table[:3], {})
+        write_embedding(tmp_path / "embedding.h5", embedding, gram.table[:3], {})
     (tmp_path / "cut.h5").write_bytes((tmp_path / "embedding.h5").read_bytes()[:900])
     with pytest.raises(LossatlasError, match="compute it again"):
-        read(tmp_path / "cut.h5")
+        read_embedding(tmp_path / "cut.h5")
     with pytest.raises(LossatlasError, match="no such embedding file"):
-        read(tmp_path / "none.h5")
+        read_embedding(tmp_path / "none.h5")

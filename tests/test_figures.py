@@ -14,14 +14,16 @@ import pytest
 from matplotlib.collections import LineCollection, PathCollection
 from PIL import Image
 
-from lossatlas.embed.gram import Gram
+from lossatlas.clouds.figures import embedding as embedding_kind
+from lossatlas.clouds.files import Gram
+from lossatlas.draw import style
+from lossatlas.draw.draw import draw
+from lossatlas.draw.draw import write_table as write_a_table
 from lossatlas.errors import LossatlasError
-from lossatlas.figures import curves as curves_kind
-from lossatlas.figures import embedding as embedding_kind
-from lossatlas.figures import style, tables
-from lossatlas.figures.catalogue import check, inputs, resolve
-from lossatlas.figures.draw import draw
 from lossatlas.files.hdf5 import write_table
+from lossatlas.legacy.figures import check, inputs, resolve
+from lossatlas.train.numbers import last_epoch
+from lossatlas.trajectories.figures import curves as curves_kind
 
 PROVENANCE = {"preset": "quick", "commit": "abc", "artefacts": [{"kind": "embeddings", "hash": "0123456789"}]}
 PHATE = {"name": "phate", "metric": "cosine", "parameters": {"knn": 5, "t": "auto"}, "notes": {"t": 25}}
@@ -342,7 +344,7 @@ def test_table_of_runs(tmp_path):
         "rows": [{"run": "good", "title": "Good", "paper": {"test_accuracy": 0.95}}, {"run": "bad"}],
     }
     found = {"Good": [path(0, 0.1, 0.9), path(1, np.nan, 0.7)], "bad": [path(2, 0.2, 0.5)]}
-    tables.write(entry, {"runs": found}, tmp_path / "t.csv", PROVENANCE)
+    write_a_table(entry, {"runs": found}, tmp_path / "t.csv", PROVENANCE)
     table = pd.read_csv(tmp_path / "t.csv")
     assert list(table.columns) == ["row", "quantity", "paper", "ours", "ours_std", "replicas", "note"]
     assert len(table) == 8
@@ -355,7 +357,7 @@ def test_table_of_runs(tmp_path):
     assert good.loc["train_loss", "note"] == "epoch 25; 1 of 2 replicas without a finite value left out"
     assert np.isnan(table[table["row"] == "bad"]["ours_std"]).all()
     assert np.isnan(good.loc["test_loss", "ours"])
-    early = tables.last_epoch(path(9, 0.3, 0.3))
+    early = last_epoch(path(9, 0.3, 0.3))
     assert early["epoch"] == 10.0, "the last epoch, not the last row"
 
 
@@ -433,11 +435,11 @@ def test_wrong_files_and_kinds(tmp_path, cloud_file):
     with pytest.raises(LossatlasError, match="is a kind of table"):
         draw({"kind": "runs", "rows": [{"run": "r"}]}, {}, {}, {})
     with pytest.raises(LossatlasError, match="is a kind of figure"):
-        tables.write(spec(), {}, tmp_path / "t.csv", {})
+        write_a_table(spec(), {}, tmp_path / "t.csv", {})
     assert not (tmp_path / "f.png").exists()
 
 
 def test_catalogue_is_light():
     heavy = "('numpy', 'h5py', 'torch', 'matplotlib')"
-    code = f"import lossatlas.figures, sys; sys.exit(any(m in sys.modules for m in {heavy}))"
+    code = f"import lossatlas.legacy.figures, sys; sys.exit(any(m in sys.modules for m in {heavy}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from lossatlas.claims.measures import measure
-from lossatlas.probes import flatness
-from lossatlas.probes.flatness import bends, on_plane, ratio, sharpness
-from lossatlas.probes.grid import Grid
+from lossatlas.claims.evaluate import measure
+from lossatlas.planes import numbers as flatness
+from lossatlas.planes.files import Grid
+from lossatlas.planes.numbers import bends, on_plane, ratio, sharpness
 from lossatlas.statistics import spearman
 
 
@@ -137,7 +137,7 @@ def test_angles_of_a_descent_are_averaged_by_thirds():
 
 
 def test_no_torch_is_needed_to_read_grids():
-    code = "import sys, lossatlas.probes.flatness, lossatlas.claims.surfaces; print('torch' in sys.modules)"
+    code = "import sys, lossatlas.planes.numbers, lossatlas.planes.measures; print('torch' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
         == "False"

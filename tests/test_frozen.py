@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from workflow_tools import ROOT
 
-from lossatlas.config import load, read_yaml
-from lossatlas.plan import Plan
+from lossatlas.legacy.plan import Plan
+from lossatlas.specs.yaml import read_yaml
+from lossatlas.study.config import load
 
 FROZEN = sorted((ROOT / "tests/frozen").glob("*.txt"))
 PRESETS = ("quick", "laptop", "paper")

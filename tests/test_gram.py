@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 from scipy.spatial.distance import cdist
 
-from lossatlas.embed import gram as gram_module
-from lossatlas.embed.gram import Gram, compute, copy_table
+from lossatlas.clouds.files import Gram, copy_table
+from lossatlas.clouds.jobs import gram as gram_module
+from lossatlas.clouds.jobs.gram import compute
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import table_in, write_table
 
@@ -208,7 +209,7 @@ def test_errors_are_one_line_with_the_remedy(tmp_path, rng):
 
 CHILD = """
 import sys, time
-import lossatlas.embed.gram as g
+import lossatlas.clouds.jobs.gram as g
 if sys.argv[3] == "rename":
     replace = g.os.replace
     g.os.replace = lambda a, b: (print("renaming", flush=True), time.sleep(60))
@@ -244,9 +245,9 @@ def test_killed_jobs_leave_no_output_and_a_rerun_is_bit_identical(tmp_path, rng)
 
 def test_imports_stay_light():
     code = (
-        "import sys, lossatlas.embed.catalogue\n"
+        "import sys, lossatlas.legacy.embed\n"
         "assert not {'numpy', 'h5py', 'torch'} & set(sys.modules)\n"
-        "import lossatlas.embed.methods\n"
+        "import lossatlas.clouds.embeddings\n"
         "assert not {'torch', 'phate', 'umap', 'sklearn', 'numba'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

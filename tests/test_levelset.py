@@ -10,8 +10,9 @@ from lossatlas import models
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.analytic import circle, quadratic
 from lossatlas.landscape.landscape import FunctionLandscape, Landscape, NetworkLandscape
-from lossatlas.probes.interest import Function, Linear, SquaredNorm, Walk, random_direction
-from lossatlas.probes.levelset import Settings, degrees_between, multipliers, tolerance, traversal
+from lossatlas.levelsets.interest import Function, Linear, SquaredNorm, Walk, random_direction
+from lossatlas.levelsets.traversal import Settings, degrees_between, multipliers, tolerance
+from lossatlas.levelsets.walk import traversal
 
 torch.set_num_threads(1)
 ONES = torch.ones(2, dtype=torch.float64)

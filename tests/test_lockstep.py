@@ -9,20 +9,20 @@ import torch
 from torch.nn import functional as F
 
 from lossatlas import models
-from lossatlas.data.prepare import prepare
+from lossatlas.data.jobs import prepare
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import read_table
 from lossatlas.files.points import read_point
 from lossatlas.landscape.layout import Layout
+from lossatlas.legacy.recipe import learning_rate, resolve
 from lossatlas.models.quadratic import QuadraticFeatures
 from lossatlas.seeds import derive
+from lossatlas.train.examples import build_model, drawing, make_examples
+from lossatlas.train.jobs.sweep import sweep
 from lossatlas.train.loop import Training
 from lossatlas.train.poison import second_term
-from lossatlas.train.recipe import learning_rate, resolve
-from lossatlas.train.run import build_model, drawing, make_examples
 from lossatlas.train.seeds import drawing_seeds, training_seeds
 from lossatlas.train.stacked import stacked_forward
-from lossatlas.train.sweep import sweep
 
 torch.set_num_threads(1)
 NET = {"name": "binary_mlp", "widths": [23, 16, 26, 32, 28, 31], "activation": "relu"}

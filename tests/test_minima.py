@@ -11,18 +11,18 @@ from study_tools import make_all, placed
 from workflow_tools import counts, plan, snakemake
 
 from lossatlas import statistics
+from lossatlas.basins import jobs as minima
+from lossatlas.basins.files import Rings, load
+from lossatlas.basins.measures import circle_found, volume_gap
+from lossatlas.basins.numbers import at_cutoff, field
 from lossatlas.claims.evaluate import evaluate
-from lossatlas.claims.generalization import Rings, circle_found, volume_gap
-from lossatlas.config import merge, read_yaml
-from lossatlas.embed.gram import Gram
+from lossatlas.clouds.files import Gram
+from lossatlas.draw.draw import draw
 from lossatlas.errors import LossatlasError
-from lossatlas.figures import basins
-from lossatlas.figures.draw import draw
-from lossatlas.figures.minefield import field
 from lossatlas.files.hdf5 import open_hdf5, read_table
 from lossatlas.files.points import read_point
-from lossatlas.probes import minima
-from lossatlas.workflow import cost
+from lossatlas.legacy import cost
+from lossatlas.specs.yaml import merge, read_yaml
 
 TINY = study_tools.tiny("tiny_generalization")
 torch.set_num_threads(1)
@@ -161,8 +161,8 @@ def test_claims_are_measured(made):
     assert len(table) == 9
     assert (table["verdict"] != "not measurable at this preset").all()
     assert np.isfinite(table["ours"].astype(float)).all()
-    volumes = basins.load([folder / made.path for made in found.volume("basins", "")])
-    rows = basins.at_cutoff(volumes, 0.8)
+    volumes = load([folder / made.path for made in found.volume("basins", "")])
+    rows = at_cutoff(volumes, 0.8)
     finite = rows[np.isfinite(rows["log10_volume"])]
     rank, low, high, n = statistics.rank_correlation(rows, "test_accuracy", "log10_volume")
     assert rank == pytest.approx(spearmanr(finite["test_accuracy"], finite["log10_volume"]).statistic)

@@ -10,7 +10,8 @@ from torch import nn
 from lossatlas import _torchvision
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.layout import Layout
-from lossatlas.models import build, builders, catalogue, from_vector
+from lossatlas.legacy import models as catalogue
+from lossatlas.models import build, builders, from_vector
 
 LENET = {
     "name": "cnn",
@@ -27,7 +28,7 @@ def dim(spec, shape, outputs=10):
 
 
 def test_catalogue_does_not_import_torch():
-    use = "import lossatlas.models.catalogue as c; c.check({'name': 'mlp', 'widths': [3]})"
+    use = "import lossatlas.legacy.models as c; c.check({'name': 'mlp', 'widths': [3]})"
     code = f"import sys; {use}; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"

@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from lossatlas import models
+from lossatlas.legacy.recipe import resolve
 from lossatlas.train.lbfgs_armijo import LBFGSArmijo
 from lossatlas.train.optimizers import make_optimizer
 from lossatlas.train.proxprop import ProxProp, gram_of, solve
-from lossatlas.train.recipe import resolve
 
 torch.set_num_threads(1)
 

@@ -6,10 +6,10 @@ import torch
 from torch.nn import functional as F
 
 from lossatlas.errors import LossatlasError
-from lossatlas.train import recipe as recipes
+from lossatlas.legacy import recipe as recipes
+from lossatlas.legacy.recipe import Optimizer, change, resolve
 from lossatlas.train.loop import Examples, Training
 from lossatlas.train.optimizers import Objective
-from lossatlas.train.recipe import Optimizer, change, resolve
 
 torch.set_num_threads(1)
 

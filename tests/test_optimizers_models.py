@@ -8,16 +8,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lossatlas.data.prepare import prepare
+from lossatlas.data.jobs import prepare
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.landscape import NetworkLandscape
 from lossatlas.landscape.layout import Layout
+from lossatlas.legacy import cost
+from lossatlas.legacy.models import resolve
+from lossatlas.legacy.recipe import resolve as recipe
 from lossatlas.models import build, from_vector
-from lossatlas.models.catalogue import resolve
+from lossatlas.train.examples import build_model, make_examples
 from lossatlas.train.loop import Training
-from lossatlas.train.recipe import resolve as recipe
-from lossatlas.train.run import build_model, make_examples
-from lossatlas.workflow import cost
 
 torch.set_num_threads(1)
 SIZES = {"fcp": 42_200, "lenet": 61_706, "autoencoder": 52_224, "lstm": 15_456}
@@ -102,8 +102,8 @@ def digits(tmp_path_factory):
     """Prepare scikit-learn's digits."""
     from workflow_tools import ROOT
 
-    from lossatlas.config import load
-    from lossatlas.plan import Plan
+    from lossatlas.legacy.plan import Plan
+    from lossatlas.study.config import load
 
     raw = {"preset": "quick", "studies": [str(ROOT / "tests/studies/tiny.yaml")], "seed": 0, "formats": ["png"]}
     data = Plan(load(raw, ROOT)).studies["tiny"].run("good", 0, "").inputs["data"][0]

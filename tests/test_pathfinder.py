@@ -8,10 +8,10 @@ import torch
 from scipy import ndimage
 
 from lossatlas import models
+from lossatlas.barriers.pathfinder import OBJECTIVES, FourierPath, Settings, minibatches
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.analytic import TWO_WELLS_MINIMA, quadratic, two_wells
 from lossatlas.landscape.landscape import FunctionLandscape, NetworkLandscape
-from lossatlas.probes.pathfinder import OBJECTIVES, FourierPath, Settings, minibatches
 
 torch.set_num_threads(1)
 PENALTIES = (10, 100, 1000)

@@ -16,13 +16,13 @@ import study_tools
 import torch
 from study_tools import make, make_all
 
+from lossatlas.barriers.jobs.path import draw_pairs
 from lossatlas.claims.evaluate import evaluate
+from lossatlas.draw.draw import draw
 from lossatlas.errors import LossatlasError
-from lossatlas.figures.draw import draw
 from lossatlas.files.hdf5 import open_hdf5, read_table
-from lossatlas.probes.networks import member
-from lossatlas.probes.path import draw_pairs
-from lossatlas.workflow import cost
+from lossatlas.legacy import cost
+from lossatlas.train.networks import member
 
 TINY = study_tools.tiny("tiny_paths")
 torch.set_num_threads(1)
@@ -100,7 +100,7 @@ CODE = """
 import json, sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
-from lossatlas.probes import path
+from lossatlas.planes import path
 path.COMMIT_SECONDS = 0.02
 spec, cloud, data, output, state = json.loads(sys.argv[1]), *map(Path, sys.argv[2:])
 path.probe(spec, cloud, data, output, state, {})

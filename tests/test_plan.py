@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from lossatlas.config import load, merge
 from lossatlas.errors import LossatlasError
-from lossatlas.plan import Plan
+from lossatlas.legacy.plan import Plan
 from lossatlas.specs.artefact import STEP_VERSIONS, canonical, digest
+from lossatlas.specs.yaml import merge
+from lossatlas.study.config import load
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "tests" / "studies" / "tiny.yaml"

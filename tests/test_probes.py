@@ -17,23 +17,21 @@ from study_tools import assert_made_by_the_rules, make, make_all
 from workflow_tools import ALL, counts, plan
 
 from lossatlas.claims.evaluate import evaluate
-from lossatlas.config import merge, read_yaml
-from lossatlas.embed.gram import Gram
+from lossatlas.clouds.files import Gram
+from lossatlas.clouds.principal import principal_axes
+from lossatlas.draw.draw import draw, write_table
 from lossatlas.errors import LossatlasError
-from lossatlas.figures.decay import best
-from lossatlas.figures.draw import draw
-from lossatlas.figures.tables import write as write_table
 from lossatlas.files.hdf5 import open_hdf5, read_table
 from lossatlas.landscape import analytic
 from lossatlas.landscape.analytic import quadratic
-from lossatlas.probes import surface
-from lossatlas.probes.catalogue import FUNCTIONS, PATH_FUNCTIONS
-from lossatlas.probes.networks import member
-from lossatlas.probes.principal import principal_axes
-from lossatlas.probes.surface import Plane
-from lossatlas.probes.traverse import traverse
+from lossatlas.legacy.interests import FUNCTIONS, PATH_FUNCTIONS
+from lossatlas.levelsets.jobs.levelset import traverse
+from lossatlas.levelsets.numbers import best
+from lossatlas.planes.plane import Plane, surface
+from lossatlas.specs.yaml import merge, read_yaml
+from lossatlas.train.jobs.sweep import sweep
 from lossatlas.train.loop import Recorder
-from lossatlas.train.sweep import sweep
+from lossatlas.train.networks import member
 
 TINY = study_tools.tiny("tiny_levelsets")
 torch.set_num_threads(1)
@@ -73,10 +71,10 @@ loop.COMMIT_SECONDS = 0.05
 job, spec, data, start, output, state = sys.argv[1], json.loads(sys.argv[2]), *map(Path, sys.argv[3:])
 print("ready", flush=True)
 if job == "sweep":
-    from lossatlas.train.sweep import sweep
+    from lossatlas.train.jobs.sweep import sweep
     sweep(spec, data, output, state, {})
 else:
-    from lossatlas.probes.traverse import traverse
+    from lossatlas.levelsets.jobs.levelset import traverse
     traverse(spec, data, [start], output, state, {})
 """
 
@@ -293,13 +291,13 @@ def test_surface_equals_a_naive_loop_and_survives_interruption(rng, tmp_path):
     landscape = quadratic(torch.from_numpy(root @ root.T + (root @ root.T).T), torch.from_numpy(rng.standard_normal(5)))
     plane = Plane(*(torch.from_numpy(rng.standard_normal(shape)) for shape in (5, (2, 5))))
     x, y = np.linspace(-1, 2, 4), np.linspace(0, 1, 3)
-    found = surface.surface(landscape, plane, x, y)
+    found = surface(landscape, plane, x, y)
     for i in range(3):
         for j in range(4):
             point = plane.origin + x[j] * plane.directions[0] + y[i] * plane.directions[1]
             assert found[i, j] == pytest.approx(float(landscape.loss(point)), rel=1e-12)
     np.savez(tmp_path / "rows.npz", loss=found[:2] + 1.0)  # what an interrupted job left: taken, not computed again
-    rest = surface.surface(landscape, plane, x, y, tmp_path)
+    rest = surface(landscape, plane, x, y, tmp_path)
     np.testing.assert_array_equal(rest[:2], found[:2] + 1.0)
     np.testing.assert_array_equal(rest[2], found[2])
 

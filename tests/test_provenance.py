@@ -104,8 +104,9 @@ def test_files_without_provenance(tmp_path):
 
 def test_old_file_is_found_among_presets_and_an_unknown_one_names_its_commit(built):
     raw = {"studies": ["trajectories"]}
-    from lossatlas.config import load, read_yaml
-    from lossatlas.plan import Plan
+    from lossatlas.legacy.plan import Plan
+    from lossatlas.specs.yaml import read_yaml
+    from lossatlas.study.config import load
 
     laptop = Plan(load({**read_yaml(ROOT / "config/config.yaml"), **raw, "preset": "laptop"}, ROOT))
     made = next(part for (kind, _), part in laptop.artefacts.items() if kind == "runs")

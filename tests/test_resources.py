@@ -14,8 +14,9 @@ from lossatlas import models
 from lossatlas.errors import LossatlasError
 from lossatlas.files.record import read_provenance
 from lossatlas.landscape.landscape import NetworkLandscape
-from lossatlas.models import catalogue
-from lossatlas.workflow import cost, gpu_hours, resources
+from lossatlas.legacy import cost
+from lossatlas.legacy import models as catalogue
+from lossatlas.workflow import gpu_hours, resources
 
 
 def random_model(rng):

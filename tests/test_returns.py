@@ -11,14 +11,13 @@ import pytest
 from test_claims import claim, cloud, out_and_back, save_gram, straight
 from test_figures import PCA, PHATE, jump_cloud, points_of, save
 
-from lossatlas.claims.catalogue import check as check_claim
-from lossatlas.claims.evaluate import evaluate
-from lossatlas.claims.measures import measure
+from lossatlas.claims.evaluate import evaluate, measure
+from lossatlas.draw import style
+from lossatlas.draw.draw import draw, write_table
 from lossatlas.errors import LossatlasError
-from lossatlas.figures import returns as returns_kind
-from lossatlas.figures import style, tables
-from lossatlas.figures.catalogue import check, inputs, resolve
-from lossatlas.figures.draw import draw
+from lossatlas.legacy.claims import check as check_claim
+from lossatlas.legacy.figures import check, inputs, resolve
+from lossatlas.trajectories.figures import returns as returns_kind
 
 STEPS = (0.25, 0.5, 0.75, 1.0)
 
@@ -158,7 +157,7 @@ def test_table_by_step_and_over_all(tmp_path):
         {"cloud": "a", "title": "A", "group": {"minimum": "good", "decay": True}, "paper": {1: "out", "all": 0.5}},
         {"cloud": "b", "group": {"minimum": "bad", "decay": False}, "paper": "returns"},
     ]
-    tables.write({"kind": "returns_table", "rows": rows}, {"grams": grams}, tmp_path / "t.csv", {})
+    write_table({"kind": "returns_table", "rows": rows}, {"grams": grams}, tmp_path / "t.csv", {})
     table = pd.read_csv(tmp_path / "t.csv")
     fixed = [f"{q}_{p}" for q in ("outwardness", "return_fraction", "direction_left", "cosine") for p in PARTS]
     assert list(table.columns) == ["row", "minimum", "decay", "step", *fixed, "paper"]

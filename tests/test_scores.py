@@ -10,14 +10,18 @@ from scipy.spatial.distance import pdist, squareform
 from scipy.stats import ortho_group, spearmanr
 from sklearn.manifold import trustworthiness as sklearn_trustworthiness
 
-from lossatlas.embed import catalogue, gram, methods, scores
-from lossatlas.embed.gram import Gram
+from lossatlas.clouds import embeddings, scores
+from lossatlas.clouds.figures.scores import COLUMNS, compare
+from lossatlas.clouds.files import Gram
+from lossatlas.clouds.jobs import gram
+from lossatlas.clouds.jobs import scores as job
+from lossatlas.clouds.jobs.synthesise import synthesise, tree
+from lossatlas.clouds.numbers import Scores
 from lossatlas.errors import LossatlasError
-from lossatlas.figures.catalogue import resolve
-from lossatlas.figures.scores import COLUMNS, Scores, compare
 from lossatlas.files.hdf5 import read_table
 from lossatlas.files.record import read_provenance
-from lossatlas.synthetic import synthesise, tree
+from lossatlas.legacy import embed as catalogue
+from lossatlas.legacy.figures import resolve
 
 
 def apart(points):
@@ -40,7 +44,7 @@ def test_unrolling_a_spiral_scores_one_projecting_it_less_shuffling_it_nothing(r
     geodesic = scores.geodesics(apart(points), 2)
     unrolled = scores.demap(geodesic, apart(arc))
     cloud = Gram.from_rows(points)
-    projected = scores.demap(geodesic, apart(methods.embed(cloud, "pca").coordinates))
+    projected = scores.demap(geodesic, apart(embeddings.embed(cloud, "pca").coordinates))
     shuffled = scores.demap(geodesic, apart(rng.permutation(arc)))
     assert unrolled > 0.9999
     assert 0.1 < projected < 0.8
@@ -48,7 +52,7 @@ def test_unrolling_a_spiral_scores_one_projecting_it_less_shuffling_it_nothing(r
     # With every point a neighbour of every other, the geodesics are the distances, and PCA of a plane is exact.
     straight = scores.geodesics(apart(points), len(points) - 1)
     np.testing.assert_allclose(straight, apart(points), atol=1e-9)
-    assert scores.demap(straight, apart(methods.embed(cloud, "pca").coordinates)) == pytest.approx(1.0)
+    assert scores.demap(straight, apart(embeddings.embed(cloud, "pca").coordinates)) == pytest.approx(1.0)
 
 
 def test_demap_is_the_reference_definition(rng):
@@ -142,7 +146,7 @@ def test_trustworthiness_is_that_of_scikit_learn(rng):
 def test_scores_see_no_rotation_shift_or_scale(rng):
     rows, table = tree(branches=4, points=12, dimension=20, noise=0.5, seed=1)
     scorer = scores.Scorer(Gram.from_rows(rows, table), demap_k=5, trust_k=5)
-    picture = methods.embed(Gram.from_rows(rows), "pca").coordinates
+    picture = embeddings.embed(Gram.from_rows(rows), "pca").coordinates
     angle = rng.uniform(0, 2 * np.pi)
     turn = np.array([[np.cos(angle), np.sin(angle)], [np.sin(angle), -np.cos(angle)]])
     moved = 1e-3 * picture @ turn + rng.normal(size=2)
@@ -156,8 +160,8 @@ def test_the_right_order_of_pictures_of_a_tree(rng):
     cloud = Gram.from_rows(rows, table)
     scorer = scores.Scorer(cloud, demap_k=10, trust_k=5, truth=Gram.from_rows(clean))
     own = scorer.of(cloud.distances())
-    linear = scorer.of(apart(methods.embed(cloud, "pca").coordinates))
-    plane = scorer.of(apart(methods.embed(cloud, "random", seed=0).coordinates))
+    linear = scorer.of(apart(embeddings.embed(cloud, "pca").coordinates))
+    plane = scorer.of(apart(embeddings.embed(cloud, "random", seed=0).coordinates))
     noise = scorer.of(apart(rng.normal(size=(150, 2))))
     for name in ("demap", "continuity", "trustworthiness"):
         assert own[name] > linear[name] > plane[name], name
@@ -231,8 +235,8 @@ def test_score_runs_every_setting_and_seed(tmp_path):
     cloud = Gram.from_rows(rows, table)
     settings = catalogue.settings({"tsne": {"perplexity": [3, 8]}, "pca": {}, "random": {}}, ["euclidean", "cosine"])
     spec = {"settings": settings, "seeds": [[0, 11], [4, 12]], "demap_k": 30, "trust_k": 5}
-    found = scores.score(cloud, spec)
-    assert list(found.columns) == scores.COLUMNS
+    found = job.score(cloud, spec)
+    assert list(found.columns) == job.COLUMNS
     counts = found.groupby(["method", "metric", "setting"], sort=False).size()
     assert counts[("exact", "euclidean", "{}")] == 1
     assert counts[("pca", "euclidean", "{}")] == 1
@@ -245,12 +249,12 @@ def test_score_runs_every_setting_and_seed(tmp_path):
     assert (exact["trustworthiness"], exact["demap"]) == (1.0, pytest.approx(1.0))
     assert pd.isna(exact["seed"])
     one = found[(found["method"] == "random") & (found["seed"] == 4)].iloc[0]
-    picture = methods.embed(cloud, "random", seed=12).coordinates
+    picture = embeddings.embed(cloud, "random", seed=12).coordinates
     assert one["demap"] == pytest.approx(scores.Scorer(cloud, 30, 5).of(apart(picture))["demap"])
-    scores.write(tmp_path / "scores.csv", found, {"hash": "x"})
+    job.write(tmp_path / "scores.csv", found, {"hash": "x"})
     assert read_provenance(tmp_path / "scores.csv") == {"hash": "x"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["scores.csv", "scores.json"]
-    pd.testing.assert_frame_equal(scores.score(cloud, spec), found)
+    pd.testing.assert_frame_equal(job.score(cloud, spec), found)
 
 
 @pytest.mark.parametrize(

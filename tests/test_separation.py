@@ -9,11 +9,11 @@ from scipy.stats import mannwhitneyu
 from sklearn.decomposition import KernelPCA
 from sklearn.metrics import roc_auc_score
 
-from lossatlas.embed.gram import Gram
-from lossatlas.embed.separation import areas, score, separate, subset, variant, wishart
+from lossatlas.barriers.dyads import Sample, compare
+from lossatlas.barriers.numbers import shells
+from lossatlas.barriers.separation import areas, score, separate, subset, variant, wishart
+from lossatlas.clouds.files import Gram
 from lossatlas.errors import LossatlasError
-from lossatlas.figures.dyads import Sample, compare
-from lossatlas.figures.shells import shells
 
 DIMENSION, COUNT = 600, 24
 

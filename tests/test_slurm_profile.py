@@ -14,7 +14,8 @@ import yaml
 from snakemake_executor_plugin_slurm import Executor, ExecutorSettings
 from workflow_tools import ALL, ROOT, planned
 
-from lossatlas.workflow import cost, resources
+from lossatlas.legacy import cost
+from lossatlas.workflow import resources
 from lossatlas.workflow.slurm import keep_jobs_in_sight
 
 PROFILE = yaml.safe_load((ROOT / "slurm/config.yaml").read_text())

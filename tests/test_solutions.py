@@ -15,20 +15,20 @@ from PIL import Image
 from study_tools import make, make_all, placed
 from torch.nn import functional as F
 
-from lossatlas.claims import solutions as measures
 from lossatlas.claims.evaluate import evaluate
-from lossatlas.data.prepare import load as load_data
-from lossatlas.embed.gram import Gram
+from lossatlas.clouds.files import Gram
+from lossatlas.clouds.jobs.gather import best
+from lossatlas.clouds.jobs.import_points import read_vectors
+from lossatlas.data.files import load as load_data
+from lossatlas.draw.draw import draw, write_table
 from lossatlas.errors import LossatlasError
-from lossatlas.figures import solutions, tables
-from lossatlas.figures.draw import draw
 from lossatlas.files.hdf5 import open_hdf5, read_table
+from lossatlas.legacy.probes import sweep as sweep_parts
 from lossatlas.models import build, from_vector
-from lossatlas.probes import triangle
-from lossatlas.probes.plan import sweep as sweep_parts
-from lossatlas.selection import best
-from lossatlas.train.imported import read_vectors
-from lossatlas.train.sweep import sweep
+from lossatlas.planes import plane
+from lossatlas.solutions import measures
+from lossatlas.solutions.numbers import pooled
+from lossatlas.train.jobs.sweep import sweep
 
 TINY = study_tools.tiny("tiny_solutions")
 torch.set_num_threads(1)
@@ -103,7 +103,7 @@ from pathlib import Path
 torch.set_num_threads(1)
 from lossatlas.train import loop
 loop.COMMIT_SECONDS = 0.02
-from lossatlas.train.sweep import sweep
+from lossatlas.train.jobs.sweep import sweep
 spec, data, output, state = json.loads(sys.argv[1]), *map(Path, sys.argv[2:])
 print("ready", flush=True)
 sweep(spec, data, output, state, {})
@@ -221,14 +221,14 @@ def test_mistakes_name_their_key(overrides, message):
 
 def test_plane_goes_through_its_three_points(rng):
     corners = rng.normal(size=(3, 20))
-    origin, directions, coordinates = triangle.through(corners)
+    origin, directions, coordinates = plane.through(corners)
     np.testing.assert_allclose(directions @ directions.T, np.eye(2), atol=1e-12)
     np.testing.assert_allclose(origin + coordinates @ directions, corners, atol=1e-12)
     assert coordinates[0, 1] == pytest.approx(0, abs=1e-12) == coordinates[1, 1]
     assert coordinates[2, 1] > 0
     corners[2] = 0.3 * corners[0] + 0.7 * corners[1]
     with pytest.raises(ValueError, match="three points on one line"):
-        triangle.through(corners)
+        plane.through(corners)
 
 
 def test_losses_on_the_plane_are_those_of_its_points(made, rng):
@@ -239,7 +239,7 @@ def test_losses_on_the_plane_are_those_of_its_points(made, rng):
         images, labels = file["images"][...], file["labels"][...]
     theta, table = contents(folder / part.inputs["cloud"][0].path)
     corners = theta[[1, 2, 0]].astype(float)
-    origin, directions, expected = triangle.through(corners)
+    origin, directions, expected = plane.through(corners)
     np.testing.assert_allclose(coordinates, expected)
     data = load_data(folder / part.inputs["data"][0].path)
     model = build(part.spec["model"], tuple(data.x_test.shape[1:]), 10, 0)
@@ -330,7 +330,7 @@ def test_figures_draw_what_their_numbers_say(made, tmp_path, name):
 def test_table_of_losses(made, tmp_path):
     folder, plan = made
     product = plan.tables["table1"]
-    tables.write(product.spec, placed(product.paths(), folder), tmp_path / "t.csv", {})
+    write_table(product.spec, placed(product.paths(), folder), tmp_path / "t.csv", {})
     (row,) = pd.read_csv(tmp_path / "t.csv").to_dict("records")
     for name in ("lbfgs", "sgd"):
         end, early = (read_table(folder / plan.cloud(f"{name}_{part}", "").path) for part in ("train", "test"))
@@ -344,7 +344,7 @@ def test_table_of_losses(made, tmp_path):
 def test_table_of_weights_is_that_of_all_components_together(made, tmp_path):
     folder, plan = made
     product = plan.tables["tableS1"]
-    tables.write(product.spec, placed(product.paths(), folder), tmp_path / "t.csv", {})
+    write_table(product.spec, placed(product.paths(), folder), tmp_path / "t.csv", {})
     table = pd.read_csv(tmp_path / "t.csv").set_index("set")
     for name in ("sgd_train", "lbfgs_train", "sgd_test", "lbfgs_test"):
         theta, _ = contents(folder / plan.cloud(name, "").path)
@@ -358,7 +358,7 @@ def test_table_of_weights_is_that_of_all_components_together(made, tmp_path):
 def test_table_of_rates(made, tmp_path):
     folder, plan = made
     product = plan.tables["rates"]
-    tables.write(product.spec, placed(product.paths(), folder), tmp_path / "t.csv", {})
+    write_table(product.spec, placed(product.paths(), folder), tmp_path / "t.csv", {})
     table = pd.read_csv(tmp_path / "t.csv")
     assert list(table["optimizer"]) == ["SGD", "SGD", "L-BFGS-GSS"]
     assert list(table["lr"][:2]) == [0.1, 1.0]
@@ -381,7 +381,7 @@ def test_claims(made):
     assert table.loc["high", "ours"] == table.loc["high", "high"]
     scan = tables_of["rates_test"].groupby("value")["test_loss"].mean()
     assert table.loc["rate", "ours"] == pytest.approx(tables_of["lbfgs_test"]["test_loss"].mean() / scan.min())
-    sigma = [solutions.pooled(tables_of[name])[1] for name in ("lbfgs_train", "sgd_train")]
+    sigma = [pooled(tables_of[name])[1] for name in ("lbfgs_train", "sgd_train")]
     assert table.loc["sigma", "ours"] == pytest.approx(sigma[0] / sigma[1])
     assert table.loc["sigma", "low"] <= table.loc["sigma", "ours"] <= table.loc["sigma", "high"]
 

@@ -11,20 +11,19 @@ from study_tools import assert_made_by_the_rules, make, make_all
 from workflow_tools import ALL, counts, plan
 
 from lossatlas.claims.evaluate import evaluate
-from lossatlas.config import merge
-from lossatlas.embed.gram import Gram
+from lossatlas.clouds.files import Gram
+from lossatlas.clouds.principal import principal_axes
+from lossatlas.draw.draw import draw, write_table
 from lossatlas.errors import LossatlasError
-from lossatlas.figures.draw import draw
-from lossatlas.figures.tables import write as write_table
 from lossatlas.files.hdf5 import open_hdf5, read_table
 from lossatlas.files.points import read_point
 from lossatlas.landscape.directions import gaussian, normalise
 from lossatlas.landscape.landscape import NetworkLandscape, recompute_batch_norm
 from lossatlas.landscape.layout import Layout
-from lossatlas.probes import tile
-from lossatlas.probes.grid import Grid
-from lossatlas.probes.principal import principal_axes
-from lossatlas.train.run import build_model, make_examples
+from lossatlas.planes.files import Grid
+from lossatlas.planes.jobs import tile
+from lossatlas.specs.yaml import merge
+from lossatlas.train.examples import build_model, make_examples
 
 TINY = study_tools.tiny("tiny_surfaces")
 torch.set_num_threads(1)

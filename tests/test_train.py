@@ -11,16 +11,17 @@ import pandas as pd
 import pytest
 import torch
 
-from lossatlas.config import load
-from lossatlas.data.prepare import prepare
+from lossatlas.data.jobs import prepare
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import open_hdf5, read_table
 from lossatlas.files.points import read_point
-from lossatlas.plan import Plan
-from lossatlas.train.jump import retrain
+from lossatlas.legacy.plan import Plan
+from lossatlas.legacy.recipe import DEFAULTS, learning_rate, resolve
+from lossatlas.study.config import load
+from lossatlas.train.examples import build_model, make_examples
+from lossatlas.train.jobs.train import train_run
 from lossatlas.train.loop import Training, autocast_type
-from lossatlas.train.recipe import DEFAULTS, learning_rate, resolve
-from lossatlas.train.run import build_model, make_examples, train_run
+from lossatlas.trajectories.jobs import retrain
 
 ROOT = Path(__file__).resolve().parent.parent
 torch.set_num_threads(1)

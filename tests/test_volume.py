@@ -8,20 +8,20 @@ import torch
 from scipy.special import gammaln
 
 from lossatlas import models
-from lossatlas.errors import LossatlasError
-from lossatlas.landscape.directions import gaussian_rows, normalise, normalise_rows
-from lossatlas.landscape.landscape import FunctionLandscape, NetworkLandscape
-from lossatlas.landscape.layout import Layout
-from lossatlas.probes.volume import (
+from lossatlas.basins.radii import (
     Radii,
     Search,
-    StackedLandscape,
     effective_number,
     log_ball,
     log_mean_power,
     matched_output_scale,
     summarise,
 )
+from lossatlas.errors import LossatlasError
+from lossatlas.landscape.directions import gaussian_rows, normalise, normalise_rows
+from lossatlas.landscape.landscape import FunctionLandscape, NetworkLandscape
+from lossatlas.landscape.layout import Layout
+from lossatlas.train.stacked import StackedLandscape
 
 torch.set_num_threads(1)
 

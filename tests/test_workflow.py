@@ -16,11 +16,12 @@ import pytest
 from PIL import Image
 from workflow_tools import ALL, ROOT, copy, counts, overrides, plan, planned, snakemake, start
 
-from lossatlas.config import load, read_yaml
 from lossatlas.files.hdf5 import open_hdf5, read_table
 from lossatlas.files.record import read_provenance
-from lossatlas.plan import Plan
+from lossatlas.legacy.plan import Plan
 from lossatlas.specs.artefact import FILES
+from lossatlas.specs.yaml import read_yaml
+from lossatlas.study.config import load
 from lossatlas.workflow.resources import gpu_seconds
 
 FIGURES = ("fig1", "fig2", "norms")

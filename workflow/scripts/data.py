@@ -3,6 +3,6 @@
 from lossatlas.workflow.job import job
 
 with job(snakemake) as this:
-    from lossatlas.data.prepare import prepare
+    from lossatlas.data.jobs import prepare
 
     prepare(this.spec, this.output("data"), this.root, this.provenance)

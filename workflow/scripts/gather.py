@@ -1,7 +1,7 @@
 """Rule gather."""
 
+from lossatlas.clouds.jobs.gather import chosen, with_history
 from lossatlas.files.points import gather
-from lossatlas.selection import chosen, with_history
 from lossatlas.workflow.job import job
 
 with job(snakemake) as this:

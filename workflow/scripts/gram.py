@@ -1,6 +1,6 @@
 """Rule gram."""
 
-from lossatlas.embed.gram import compute
+from lossatlas.clouds.jobs.gram import compute
 from lossatlas.workflow.job import job
 
 with job(snakemake) as this:

@@ -3,6 +3,6 @@
 from lossatlas.workflow.job import job
 
 with job(snakemake) as this:
-    from lossatlas.train.jump import retrain
+    from lossatlas.trajectories.jobs import retrain
 
     retrain(this.spec, this.input("data"), this.input("run"), this.output("points"), this.state, this.provenance)

@@ -3,8 +3,8 @@
 from lossatlas.workflow.job import job
 
 with job(snakemake) as this:
-    from lossatlas.embed.gram import Gram
-    from lossatlas.embed.scores import score, write
+    from lossatlas.clouds.files import Gram
+    from lossatlas.clouds.jobs.scores import score, write
 
     truth = [Gram.load(path) for path in this.inputs("truth")]
     table = score(Gram.load(this.input("gram")), this.spec, *truth)

@@ -1,6 +1,6 @@
 """Rule separate."""
 
-from lossatlas.embed.separation import probe
+from lossatlas.barriers.jobs.separate import probe
 from lossatlas.workflow.job import job
 
 with job(snakemake) as this:

@@ -3,7 +3,7 @@
 from lossatlas.workflow.job import job
 
 with job(snakemake) as this:
-    from lossatlas.probes.surface import probe
+    from lossatlas.levelsets.jobs.surface import probe
 
     gram, data = (next(iter(this.inputs(role)), None) for role in ("gram", "data"))
     probe(this.spec, this.input("cloud"), gram, data, this.output("surface"), this.state, this.provenance)

@@ -3,6 +3,6 @@
 from lossatlas.workflow.job import job
 
 with job(snakemake) as this:
-    from lossatlas.figures.tables import write
+    from lossatlas.draw.draw import write_table
 
-    write(this.spec, this.product_inputs, this.output("csv"), this.provenance)
+    write_table(this.spec, this.product_inputs, this.output("csv"), this.provenance)

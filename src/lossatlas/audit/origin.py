@@ -12,13 +12,14 @@ import yaml
 from PIL import Image, UnidentifiedImageError
 
 from lossatlas.audit.integrity import check
-from lossatlas.config import load, read_yaml
 from lossatlas.errors import LossatlasError
-from lossatlas.figures.catalogue import KINDS
 from lossatlas.files import checksum
 from lossatlas.files.record import provenance_file
-from lossatlas.plan import Plan
+from lossatlas.legacy.figures import KINDS
+from lossatlas.legacy.plan import Plan
 from lossatlas.specs.artefact import FILES
+from lossatlas.specs.yaml import read_yaml
+from lossatlas.study.config import load
 
 OVERRIDING = ("seed", "variants", "overrides")
 """Keys of the configuration that a command names only where they differ from the repository's."""

@@ -14,11 +14,11 @@ import pandas as pd
 
 from lossatlas.audit import origin
 from lossatlas.audit.integrity import BAD, check
-from lossatlas.config import load
 from lossatlas.errors import LossatlasError
 from lossatlas.files import checksum
-from lossatlas.plan import Plan
+from lossatlas.legacy.plan import Plan
 from lossatlas.specs.artefact import FILES, Artefact
+from lossatlas.study.config import load
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lossatlas.claims import measures
-from lossatlas.claims.catalogue import MEASURES, NOT_MEASURABLE, PRESETS, resolve
-from lossatlas.claims.generalization import Rings
-from lossatlas.claims.measurement import Measurement
-from lossatlas.embed.gram import Gram
+from lossatlas.barriers import measures as barriers
+from lossatlas.basins import measures as basins
+from lossatlas.basins.files import Rings
+from lossatlas.claims.measurement import MeasureFunction, Measurement
+from lossatlas.clouds import measures as clouds
+from lossatlas.clouds.files import Gram
+from lossatlas.clouds.numbers import Scores
 from lossatlas.errors import LossatlasError
-from lossatlas.figures.scores import Scores
-from lossatlas.figures.tables import last_epoch
 from lossatlas.files.hdf5 import atomic, read_table
-from lossatlas.probes.grid import Grid
+from lossatlas.legacy.claims import MEASURES, NOT_MEASURABLE, PRESETS, resolve
+from lossatlas.levelsets import measures as levelsets
+from lossatlas.planes import measures as planes
+from lossatlas.planes.files import Grid
+from lossatlas.solutions import measures as solutions
+from lossatlas.train import measures as train
+from lossatlas.train.numbers import last_epoch
+from lossatlas.trajectories import measures as trajectories
 
 COLUMNS = [
     "study",
@@ -37,6 +44,18 @@ COLUMNS = [
 """Columns of ``claims.csv``."""
 
 _HOLDS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+
+REGISTRY: dict[str, MeasureFunction] = {
+    **trajectories.REGISTRY,
+    **clouds.REGISTRY,
+    **train.REGISTRY,
+    **levelsets.REGISTRY,
+    **barriers.REGISTRY,
+    **solutions.REGISTRY,
+    **basins.REGISTRY,
+    **planes.REGISTRY,
+}
+"""The function of each measure: (role -> loaded artefacts, resolved parameters) -> measurement."""
 
 
 def evaluate(
@@ -121,7 +140,7 @@ def _one(name: str, part: Mapping[str, Any], paths: Mapping[str, Any], loaded: "
                 f"claim {name}: no file for input {role!r}; this is a fault of the workflow, not of the study"
             )
         inputs[role] = [Scores.load(entry) if kind == "scores" else loaded.get(kind, entry) for entry in entries]
-    return measures.measure(part["measure"], inputs, part["parameters"])
+    return measure(part["measure"], inputs, part["parameters"])
 
 
 def _flat(value: Any) -> Iterator[Path]:
@@ -186,3 +205,18 @@ def _doubt(found: Measurement, threshold: float) -> str:
     if found.value is None or found.spread is None or not found.spread[0] <= threshold <= found.spread[1]:
         return ""
     return "; the interval includes the threshold"
+
+
+def measure(name: str, inputs: Mapping[str, Sequence[Any]], parameters: Mapping[str, Any]) -> Measurement:
+    """Measure on loaded artefacts.
+
+    Args:
+        name: a measure of the catalogue.
+        inputs: role -> artefacts: :class:`Gram` for ``gram``, the last recorded row of each run for ``runs``,
+            :class:`~lossatlas.clouds.numbers.Scores` for ``scores``.
+        parameters: parameters that differ from the measure's defaults.
+
+    Returns:
+        The measurement; its value is None when the artefacts do not allow one.
+    """
+    return REGISTRY[name](inputs, {**MEASURES[name].parameters, **parameters})

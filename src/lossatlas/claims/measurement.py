@@ -1,6 +1,8 @@
-"""What a measure returns, and the interval it may put around it."""
+"""What a measure is, and what it returns."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -18,3 +20,6 @@ class Measurement:
     spread: tuple[float, float] | None
     n: int
     detail: str
+
+
+MeasureFunction = Callable[[Mapping[str, Sequence[Any]], Mapping[str, Any]], Measurement]

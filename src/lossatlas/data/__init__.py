@@ -1,4 +1,4 @@
-"""Data sets by name: catalogue, sources, preparation, augmentation and label randomisation.
+"""Data sets by name: declarations, sources, preparation, augmentation and label randomisation.
 
-The Snakefile imports :mod:`lossatlas.data.catalogue`, which needs neither torch nor numpy: nothing is imported here.
+The Snakefile imports :mod:`lossatlas.data.spec`, which needs neither torch nor numpy: nothing is imported here.
 """

@@ -2,7 +2,7 @@
 
 Every image gets its own draw from the generator that is handed in; no global random state is read. Everything works on
 whole batches (torchvision's transforms v2 draw once a batch; its functions are the tests' reference). Work on the uint8
-images, before :meth:`lossatlas.data.prepare.Data.normalised`: then padding is black, as in the usual recipes, and the
+images, before :meth:`lossatlas.data.files.Data.normalised`: then padding is black, as in the usual recipes, and the
 colour changes mean what they say (on float images they expect values in [0, 1]).
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.nn.functional import affine_grid, grid_sample, pad
 
-from lossatlas.data.catalogue import unknown
+from lossatlas.data.spec import unknown
 from lossatlas.errors import LossatlasError
 
 PARAMETERS: dict[str, dict[str, Any]] = {

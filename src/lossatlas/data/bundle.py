@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lossatlas.data import catalogue
+from lossatlas.data import spec as catalogue
 from lossatlas.data.sources import read_idx, verify
 
 MNIST_COUNTS = {"train": 300, "test": 100}

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from lossatlas.data import catalogue
+from lossatlas.data import spec as catalogue
 from lossatlas.data.images import area_average, decode_all
 from lossatlas.errors import LossatlasError
 
@@ -64,7 +64,7 @@ def open_source(name: str, variant: str | None, root: Path, options: Mapping[str
         name: the data set.
         variant: its variant, None for the first.
         root: the repository, whose ``data/`` DVC fills.
-        options: the data set's options, complete (:func:`lossatlas.data.catalogue.resolve_options`).
+        options: the data set's options, complete (:func:`lossatlas.data.spec.resolve_options`).
 
     Returns:
         The opened source; images are read when :meth:`Part.take` asks for them.

@@ -1,6 +1,6 @@
-"""Networks by name (``catalogue.MODELS``) or by a user's importable builder.
+"""Networks by name (``lossatlas.legacy.models.MODELS``) or by a user's importable builder.
 
-``lossatlas.models.catalogue`` checks a model's spec without importing torch; ``build`` and ``from_vector`` import it
+``lossatlas.legacy.models`` checks a model's spec without importing torch; ``build`` and ``from_vector`` import it
 when they are first used.
 """
 

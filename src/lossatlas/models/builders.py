@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.layout import Layout
-from lossatlas.models import catalogue, densenet, lstm, resnet, vgg  # noqa: F401  (all but the first enter themselves)
+from lossatlas.legacy import models as catalogue
+from lossatlas.models import densenet, lstm, resnet, vgg  # noqa: F401  (they enter themselves)
 from lossatlas.models.registry import REGISTRY, Builder, he_initialise, image_shape, register
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -39,8 +40,9 @@ def build(spec: Mapping[str, Any], input_shape: Sequence[int], outputs: int, see
     the caller's random numbers are the same with and without this call. A user's builder must draw from that generator.
 
     Args:
-        spec: see ``catalogue.resolve``. A user's builder is called with the spec's other keys as keywords, and with
-            ``input_shape`` and ``outputs`` where its signature accepts them and the spec does not set them.
+        spec: see ``lossatlas.legacy.models.resolve``. A user's builder is called with the spec's other keys as
+            keywords, and with ``input_shape`` and ``outputs`` where its signature accepts them and the spec does not
+            set them.
         input_shape: shape of one example: (C, H, W) for images, (d,) for features.
         outputs: number of classes or regressed values.
         seed: of the initialisation.

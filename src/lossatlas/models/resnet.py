@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from lossatlas.models import catalogue
+from lossatlas.legacy import models as catalogue
 from lossatlas.models.registry import he_initialise, image_shape, register
 
 

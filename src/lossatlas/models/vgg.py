@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from torch import nn
 
-from lossatlas.models import catalogue
+from lossatlas.legacy import models as catalogue
 from lossatlas.models.registry import he_initialise, image_shape, register
 
 

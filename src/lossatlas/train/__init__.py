@@ -1,1 +1,1 @@
-"""Training and jump-and-retrain."""
+"""Training: runs, sweeps, optimisers, and trained networks as landscapes."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,15 +22,15 @@ from torch.nn import functional as F
 from lossatlas.data.augment import Augment
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import atomic
-from lossatlas.files.points import Journal
+from lossatlas.files.points import Journal, remove_state, write_points
 from lossatlas.files.rows import COMMIT_SECONDS
 from lossatlas.landscape.landscape import channels_last
 from lossatlas.landscape.layout import Layout
+from lossatlas.legacy.recipe import OPTIMIZERS, learning_rate
 from lossatlas.seeds import derive
 from lossatlas.train.optimizers import CHUNK, Objective, make_optimizer
 from lossatlas.train.poison import Extra, mixed, second_term
 from lossatlas.train.proxprop import ProxProp
-from lossatlas.train.recipe import OPTIMIZERS, learning_rate
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +196,7 @@ class Training:
         Args:
             model: trained in place.
             examples: its data, on the model's device.
-            recipe: resolved recipe (:mod:`lossatlas.train.recipe`).
+            recipe: resolved recipe (:mod:`lossatlas.legacy.recipe`).
             seed: seed of the minibatch order and the augmentation.
             name: what errors call this training.
         """
@@ -303,3 +304,23 @@ class Training:
         closure.value = objective.value  # type: ignore[attr-defined]
         self.optimizer.step(closure)
         return float(before[0])
+
+
+def row_of(run: str, seed: int, step: float, epoch: float) -> dict:
+    """Return the identifying columns of a table row (``docs/design.md``)."""
+    return {"run": run, "seed": seed, "step": float(step), "epoch": float(epoch)}
+
+
+def finish(
+    recorder: Recorder,
+    output: Path,
+    state: Path,
+    provenance: Mapping,
+    tables: Mapping[str, pd.DataFrame] | None = None,
+) -> None:
+    """Write the recorded rows, and further tables by name, as a points file and remove the job's state."""
+    table = pd.DataFrame(recorder.state.rows)
+    layouts = recorder.layout.to_json(), recorder.buffer_layout.to_json()
+    write_points(output, recorder.journal, table, *layouts, provenance, tables)
+    recorder.journal.close()
+    remove_state(state)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from lossatlas.landscape.landscape import Landscape, NetworkLandscape
 from lossatlas.landscape.layout import Layout
 from lossatlas.models.binary import BinaryLogit
 
@@ -61,3 +62,38 @@ def unstack(layout: Layout, thetas: Tensor) -> dict[str, Tensor]:
 
 def _is_dense(layer: nn.Module) -> bool:
     return isinstance(layer, (nn.Linear, nn.Flatten, *ELEMENTWISE))
+
+
+class StackedLandscape(Landscape):
+    """A fully connected network's landscape whose ``losses`` are batched matrix products over the points.
+
+    Anything else is that of the landscape it wraps. Points are taken ``chunk`` at a time, so that activations stay in
+    the cache.
+    """
+
+    def __init__(self, inner: NetworkLandscape, model: nn.Module, chunk: int = 32) -> None:
+        self.inner, self.chunk = inner, chunk
+        self.dim, self.dtype, self.device = inner.dim, inner.dtype, inner.device
+        self._forward = stacked_forward(model, inner.layout)
+
+    def loss(self, theta: Tensor) -> Tensor:
+        """Return L(theta), a float64 scalar."""
+        return self.inner.loss(theta)
+
+    def loss_and_grad(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return L(theta), a float64 scalar, and its gradient (D,)."""
+        return self.inner.loss_and_grad(theta)
+
+    def hvp(self, theta: Tensor, v: Tensor) -> Tensor:
+        """Return the Hessian at theta (D,) times v (D,)."""
+        return self.inner.hvp(theta, v)
+
+    @torch.no_grad()
+    def losses(self, thetas: Tensor) -> Tensor:
+        """Return the losses (n,), float64, of the rows of (n, D)."""
+        x, y, found = self.inner.x, self.inner.y, []
+        for rows in self._points(thetas).split(self.chunk):
+            outputs = self._forward(rows, x.expand(len(rows), *x.shape))
+            losses = self.inner.criterion(outputs.flatten(0, 1), y.repeat(len(rows)))
+            found.append(losses.double().reshape(len(rows), -1).mean(1))
+        return torch.cat(found) if found else torch.empty(0, dtype=torch.float64, device=self.device)

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import yaml
 
-from lossatlas.config import load, read_yaml
 from lossatlas.errors import LossatlasError
-from lossatlas.plan import Plan, StudyPlan
+from lossatlas.legacy.plan import Plan, StudyPlan
 from lossatlas.specs.artefact import FILES, Artefact
+from lossatlas.specs.yaml import read_yaml
+from lossatlas.study.config import load
 
 PRESET = "quick"
 HEADER = "# Written by `python -m lossatlas.workflow.dvc_stages` from the quick preset; `make dvc` runs it.\n"

@@ -11,12 +11,14 @@ import statistics
 import sys
 from pathlib import Path
 
-from lossatlas.config import load, read_yaml
 from lossatlas.errors import LossatlasError
 from lossatlas.files.record import read_provenance
-from lossatlas.plan import Plan
+from lossatlas.legacy import cost
+from lossatlas.legacy.plan import Plan
 from lossatlas.specs.artefact import Artefact
-from lossatlas.workflow import cost, resources
+from lossatlas.specs.yaml import read_yaml
+from lossatlas.study.config import load
+from lossatlas.workflow import resources
 
 COLUMNS = ("study", "runs", "retrains", "other", "PFLOP", "GPU hours", "longest job, h", "asked for, h")
 

@@ -1,6 +1,6 @@
 """Memory, run time and GPUs a job asks a cluster for, from its spec. Local runs ignore all but memory.
 
-Run times are estimates of :mod:`lossatlas.workflow.cost`'s counts over a stated speed, asked for twice over; a second
+Run times are estimates of :mod:`lossatlas.legacy.cost`'s counts over a stated speed, asked for twice over; a second
 attempt asks for twice that. Nothing is lost by a job that runs into its limit: it resumes from its last whole epoch.
 """
 
@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterable
 
 from lossatlas.errors import LossatlasError
+from lossatlas.legacy import cost
 from lossatlas.specs.artefact import Artefact
-from lossatlas.workflow import cost
 
 NAMES = ("mem_mb", "runtime", "gpu")
 

@@ -8,17 +8,17 @@ from typing import Any
 
 from snakemake.exceptions import WorkflowError
 
-from lossatlas.config import load
-from lossatlas.data import catalogue
+from lossatlas.data import spec as catalogue
 from lossatlas.errors import LossatlasError
-from lossatlas.figures import catalogue as figures
-from lossatlas.plan import Plan, Product
+from lossatlas.legacy import figures
+from lossatlas.legacy.plan import Plan, Product
 from lossatlas.specs.artefact import Artefact, Described
+from lossatlas.study.config import load
 from lossatlas.workflow import closure, resources
 
 DRAWN_BY = {
-    "figures": ("lossatlas.figures.draw",),
-    "tables": ("lossatlas.figures.tables",),
+    "figures": ("lossatlas.draw.draw",),
+    "tables": ("lossatlas.draw.draw",),
     "claims": ("lossatlas.claims.evaluate",),
     "gallery": ("lossatlas.gallery.build",),
 }

@@ -1,0 +1,1 @@
+"""Figures of paths between minima and of sets of minima."""

@@ -1,0 +1,250 @@
+"""Figures of kinds ``path_heights`` and ``path_convergence``: how high the paths between minima are, set by set."""
+
+from collections.abc import Mapping, Sequence
+from string import ascii_lowercase
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from lossatlas.barriers import files as pathfiles
+from lossatlas.barriers.dyads import compare
+from lossatlas.barriers.numbers import measured, sample
+from lossatlas.draw import style
+from lossatlas.draw.style import Drawn, Sidebar
+
+SET_COLORS = ("#16336B", "#56B4E9", "#D55E00", "#E8A800")
+"""Colours of the sets in the order of a figure's ``labels``; as in the paper navy, light blue, red and gold."""
+
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), "-", (0, (5, 1.6)))
+BINS = 14
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# histograms
+
+
+def compose_heights(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+    """Draw a histogram of path heights for each set of every panel.
+
+    Args:
+        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
+        inputs: ``panels``: set -> path files, one mapping a panel.
+
+    Returns:
+        The figure and its numbers, one row a path: panel, set, pair, the replicas it joins, step, height, end (loss at
+        the higher end point), excess (height - end), argmax (t of the highest point), length.
+    """
+    part, count = spec["part"], len(spec["panels"])
+    tables = [
+        {
+            name: measured(pathfiles.at_step(pathfiles.read(files)[0], spec["step"]), part)
+            for name, files in sets.items()
+        }
+        for sets in inputs["panels"]
+    ]
+    names = _ordered(spec, tables)
+    sidebar = _legend(spec, names)
+    figure, axes_of = _grid(count, spec["columns"], sidebar, 2.6, 1.85)
+    for i, (panel, sets) in enumerate(zip(spec["panels"], tables, strict=True)):
+        axes = axes_of(i)
+        _histograms(axes, sets, names)
+        axes.set_title(panel["title"])
+        axes.set_xlabel(f"path height H, {spec['part']} loss")
+        axes.set_ylabel("paths")
+        axes.text(-0.13, 1.03, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5)
+    parts = [
+        rows.assign(panel=panel["title"], set=name)
+        for panel, sets in zip(spec["panels"], tables, strict=True)
+        for name, rows in sets.items()
+    ]
+    numbers = pd.concat(parts, ignore_index=True)
+    return Drawn(figure, numbers[["panel", "set", *(c for c in numbers if c not in ("panel", "set"))]])
+
+
+def _ordered(spec: Mapping[str, Any], panels: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return the sets that some panel has, and the place of each among the labels: its colour in every figure."""
+    found = list(dict.fromkeys(name for sets in panels for name in sets))
+    places = list(dict.fromkeys([*spec["labels"], *found]))
+    return {name: places.index(name) for name in sorted(found, key=places.index)}
+
+
+def _histograms(axes: Axes, sets: Mapping[str, pd.DataFrame], names: Mapping[str, int]) -> None:
+    heights = np.concatenate([rows["height"].to_numpy() for rows in sets.values()])
+    low, high = heights[heights > 0].min(), heights.max()
+    wide = high > 5 * low
+    if not high > low:
+        low, high = 0.9 * low, 1.1 * high
+    edges = [*(np.geomspace if wide else np.linspace)(low, high, BINS + 1)]
+    for name, rows in sets.items():
+        k = names[name]
+        values = np.clip(rows["height"].to_numpy(), edges[0], edges[-1])
+        axes.hist(values, edges, color=SET_COLORS[k], alpha=0.3, zorder=2 + k)
+        axes.hist(values, edges, histtype="step", color=SET_COLORS[k], linewidth=1.3, linestyle=DASHES[k], zorder=6 + k)
+        median = float(np.median(rows["height"]))
+        axes.plot(
+            median, 0, marker="^", color=SET_COLORS[k], markersize=6, markeredgecolor="white", clip_on=False, zorder=12
+        )
+    if wide:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high > 60 * low else (1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _legend(spec: Mapping[str, Any], names: Mapping[str, int]) -> Sidebar:
+    sidebar = Sidebar(width=1.75)
+    sidebar.heading("Paths between")
+    for name, k in names.items():
+        sidebar.line(spec["labels"].get(name, name), color=SET_COLORS[k], linewidth=1.8, linestyle=DASHES[k])
+    if spec["kind"] == "path_heights":
+        sidebar.marker("median", marker="^", color=style.FAINT, markersize=6)
+    return sidebar
+
+
+def _grid(count: int, columns: int | None, sidebar: Sidebar, width: float, height: float) -> tuple[Figure, Any]:
+    """Return a figure with room for panels and the sidebar, and what makes the axes of a panel."""
+    columns = min(columns or min(count, 2), count)
+    rows, left, below, above = -(-count // columns), 0.66, 0.46, 0.36
+    total = max(rows * (above + height + below), sidebar.height + above) + 0.05
+    figure = style.new_figure(columns * (left + width) + 0.25 + sidebar.width, total)
+    sidebar.draw(figure, columns * (left + width) + 0.25, above)
+
+    def axes_of(i: int) -> Axes:
+        row, column = divmod(i, columns)
+        top = above + row * (above + height + below)
+        return style.axes_at(figure, left + column * (left + width), top, width, height)
+
+    return figure, axes_of
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# convergence
+
+ROWS = {
+    "height": "path height H",
+    "excess": "H above the higher end",
+    "superiority": "P(first higher)",
+}
+
+
+def compose_convergence(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+    """Draw height and height above the higher end against optimisation steps, and what becomes of the comparison.
+
+    Args:
+        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
+        inputs: ``panels``: set -> path files, one mapping a panel (a column of axes).
+
+    Returns:
+        The figure and its numbers: panel, set, step, quantity (height, excess: median, low and high = quartiles;
+        superiority of one set over another: value, 95% interval, p and disjoint pairs), pairs.
+    """
+    part, count = spec["part"], len(spec["panels"])
+    tables = [
+        {name: measured(pathfiles.read(files)[0], part) for name, files in sets.items()} for sets in inputs["panels"]
+    ]
+    names = _ordered(spec, tables)
+    numbers = pd.concat(
+        [_numbers(spec, panel["title"], sets) for panel, sets in zip(spec["panels"], tables, strict=True)],
+        ignore_index=True,
+    )
+    sidebar = _convergence_legend(spec, names)
+    width, heights, left, gap, above, below = 2.15, (1.6, 1.6, 1.15), 0.75, 0.16, 0.36, 0.45
+    total = max(above + sum(heights) + 2 * gap + below, sidebar.height + above) + 0.05
+    figure = style.new_figure(count * (left + width) + 0.25 + sidebar.width, total)
+    for i, panel in enumerate(spec["panels"]):
+        mine, top = numbers[numbers["panel"] == panel["title"]], above
+        for k, quantity in enumerate(ROWS):
+            axes = style.axes_at(figure, left + i * (left + width), top, width, heights[k])
+            top += heights[k] + gap
+            _draw_rows(axes, mine[mine["quantity"] == quantity], quantity, names, spec)
+            if k < 2:
+                axes.tick_params(labelbottom=False)
+            else:
+                axes.set_xlabel("steps of Adam")
+            if i == 0:
+                axes.set_ylabel(ROWS[quantity])
+            if k == 0:
+                axes.set_title(panel["title"])
+                axes.text(-0.13, 1.04, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5)
+    sidebar.draw(figure, count * (left + width) + 0.25, above)
+    return Drawn(figure, numbers)
+
+
+def _numbers(spec: Mapping[str, Any], title: str, sets: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    found = []
+    for name, table in sets.items():
+        for step, rows in table.groupby("step"):
+            for quantity in ("height", "excess"):
+                low, middle, high = np.quantile(rows[quantity], [0.25, 0.5, 0.75])
+                found.append(
+                    {"set": name, "step": step, "quantity": quantity, "value": middle, "low": low, "high": high}
+                    | {"pairs": len(rows)}
+                )
+    for first, second in spec["compare"]:
+        if first not in sets or second not in sets:
+            continue
+        for step in sorted(set(sets[first]["step"]) & set(sets[second]["step"])):
+            chosen = [sets[name][sets[name]["step"] == step] for name in (first, second)]
+            result = compare(*(sample(rows, "height") for rows in chosen))
+            found.append(
+                {"set": f"{first} over {second}", "step": step, "quantity": "superiority", "value": result.superiority}
+                | {"low": result.low, "high": result.high, "pairs": min(map(len, chosen)), "p": result.p}
+                | {"least_p": result.least_p, "disjoint_pairs": min(result.disjoint)}
+            )
+    return pd.DataFrame(found).assign(panel=title)[
+        ["panel", "set", "step", "quantity", "value", "low", "high", "pairs"]
+        + [c for c in ("p", "least_p", "disjoint_pairs") if c in found[-1]]
+    ]
+
+
+def _draw_rows(
+    axes: Axes, rows: pd.DataFrame, quantity: str, names: Mapping[str, int], spec: Mapping[str, Any]
+) -> None:
+    if rows.empty:  # nothing to compare in this panel
+        axes.set_axis_off()
+        return
+    for name, mine in rows.groupby("set", sort=False):
+        mine = mine.sort_values("step")
+        k = names[str(name).split(" over ")[0]]
+        look = {"color": SET_COLORS[k], "linestyle": DASHES[k], "marker": "o"}
+        if quantity == "superiority":
+            error = np.abs(mine[["low", "high"]].to_numpy().T - mine["value"].to_numpy())
+            axes.errorbar(mine["step"], mine["value"], error, markersize=3, capsize=2, linewidth=1.2, **look)
+            continue
+        positive = mine["value"].clip(lower=spec["floor"])
+        axes.plot(mine["step"], positive, markersize=2.8, linewidth=1.4, zorder=3, **look)
+        low, high = (mine[side].clip(lower=spec["floor"]) for side in ("low", "high"))
+        axes.fill_between(mine["step"], low, high, color=SET_COLORS[k], alpha=0.15, linewidth=0)
+    if quantity == "superiority":
+        axes.axhline(0.5, color=style.FAINT, linewidth=0.8, linestyle=":")
+        axes.set_ylim(-0.06, 1.06)
+    else:
+        axes.set_yscale("log")
+    axes.set_xlim(left=-0.04 * float(rows["step"].max()))
+    axes.grid(True, color="#e4e4e4", linewidth=0.5, zorder=0)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _convergence_legend(spec: Mapping[str, Any], names: Mapping[str, int]) -> Sidebar:
+    sidebar = _legend(spec, names)
+    sidebar.heading("Paths of a set")
+    sidebar.line("line: median", color=style.FAINT, linewidth=1.4)
+    sidebar.line("band: quartiles", color=style.FAINT, linewidth=6, alpha=0.22)
+    sidebar.text(f"less than {spec['floor']:g}: drawn there")
+    if spec["compare"]:
+        sidebar.heading("P(first higher)")
+        for first, second in spec["compare"]:
+            k = names.get(first, 0)
+            sidebar.line(f"{spec['labels'].get(first, first)}", color=SET_COLORS[k], linewidth=1.4, linestyle=DASHES[k])
+            sidebar.text(f"        over {spec['labels'].get(second, second)}")
+        sidebar.line("bar: 95%, minima", color=style.FAINT, linewidth=1.4)
+        sidebar.line("1/2: no difference", color=style.FAINT, linewidth=0.8, linestyle=":")
+    return sidebar

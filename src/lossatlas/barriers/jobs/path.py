@@ -1,0 +1,224 @@
+"""FourierPathFinder as jobs: several pairs a job, heights at chosen steps, resumable in the middle of a path."""
+
+import io
+import time
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lossatlas.arrays import Array
+from lossatlas.barriers.pathfinder import FourierPath, Settings, State, minibatches
+from lossatlas.errors import LossatlasError
+from lossatlas.files.hdf5 import atomic, create, open_hdf5, table_in, write_table
+from lossatlas.files.points import remove_state
+from lossatlas.files.rows import COMMIT_SECONDS
+from lossatlas.landscape.analytic import NAMED
+from lossatlas.landscape.landscape import Landscape, NetworkLandscape
+from lossatlas.progress import Progress
+from lossatlas.seeds import derive
+from lossatlas.train.networks import member
+
+Pair = tuple[int, int]
+
+MARGIN = 0.2
+"""Share of the paths' larger range by which the square around them, for contours, exceeds it on each side."""
+
+
+def draw_pairs(count: int, seed: int) -> Iterator[Pair]:
+    """Yield all pairs of ``count`` points in random order, i < j, as successive random matchings.
+
+    Within a matching no two pairs share a point, so the first ``count // 2`` pairs are independent: what is claimed of
+    pairs is tested on those (:mod:`lossatlas.barriers.measures`). Every pair is as likely as any other.
+    """
+    rng = np.random.default_rng(seed)
+    seen: set[Pair] = set()
+    while len(seen) < count * (count - 1) // 2:
+        order = rng.permutation(count)
+        for a, b in zip(order[0 : count - 1 : 2], order[1::2], strict=True):
+            pair = (int(min(a, b)), int(max(a, b)))
+            if pair not in seen:
+                seen.add(pair)
+                yield pair
+
+
+def probe(
+    spec: Mapping, cloud_file: Path | None, data_file: Path | None, output: Path, state: Path, provenance: Mapping
+) -> None:
+    """Optimise the paths of one job and measure them on the training and the test landscape.
+
+    Args:
+        spec: resolved spec (:func:`lossatlas.legacy.path.path`): settings (terms, points, lr, steps), record
+            (steps at which paths are measured), members (pair, penalty, objective), and either a network with fit
+            (landscape on which paths are optimised), minibatch and seed, or a function with its ends.
+        cloud_file: points whose rows are paired; None for a function.
+        data_file: data.h5; None for a function.
+        output: path.h5 to make. ``/table``: one row a member and recorded step (:func:`_row`). ``/train_losses`` and
+            ``/test_losses`` (rows, M): losses along the path. For a function only ``/train_losses``, and ``/points``
+            (rows, M, 2) and its contours ``/plane``.
+        state: folder of the unfinished job; removed at the end.
+        provenance: written into the output.
+    """
+    ground = _Ground(spec, cloud_file, data_file)
+    kept = _Kept(state)
+    steps, members = spec["settings"]["steps"], spec["members"]
+    with Progress(f"paths {spec['label']}", len(members) * steps, kept.unit * steps + kept.steps) as bar:
+        for unit in range(kept.unit, len(members)):
+            _find(spec, members[unit], ground, kept, bar)
+            kept.unit, kept.path, kept.steps = unit + 1, None, 0
+            kept.commit_if_due()
+    with create(output, "path", provenance) as file:
+        write_table(file, pd.DataFrame(kept.rows))
+        for name in kept.profiles:
+            file.create_dataset(name, data=np.stack(kept.profiles[name]))
+        if ground.cloud_label is None:
+            _write_plane(file, ground.landscapes["train"])
+    remove_state(state)
+
+
+class _Ground:
+    """What the paths of a job lie on: landscapes by part, and the points they join."""
+
+    def __init__(self, spec: Mapping, cloud_file: Path | None, data_file: Path | None) -> None:
+        self.spec = spec
+        self.landscapes: dict[str, Landscape]
+        self.cloud_label: str | None = None
+        self.pairs: dict[int, Pair] = {}
+        if cloud_file is None or data_file is None:
+            self.landscapes = {"train": NAMED[spec["function"]]()}
+            return
+        network = member(spec, spec["seeds"], data_file)
+        self.landscapes = {"train": network.train, "test": network.test}
+        self.cloud_label, self.cloud_file = str(cloud_file), cloud_file
+        with open_hdf5(cloud_file, "points") as file:
+            if file["buffers"].shape[1]:
+                raise LossatlasError(
+                    f"{cloud_file}: its network has batch-norm statistics, which a path would have to recompute at "
+                    "every point; give a network without batch norm"
+                )
+            self.table = table_in(file)
+        wanted = [entry["pair"] for entry in spec["members"]]
+        drawn = list(islice(draw_pairs(len(self.table), spec["seeds"]["pairs"]), max(wanted) + 1))
+        if len(drawn) <= max(wanted):
+            raise LossatlasError(
+                f"{cloud_file}: {len(self.table)} points have {len(drawn)} pairs, pair {max(wanted)} is asked for; "
+                "lower `pairs` of the probe or give the cloud more points"
+            )
+        self.pairs = {number: drawn[number] for number in wanted}
+
+    def ends(self, number: int) -> tuple[Tensor, Tensor]:
+        """Return the two ends of a pair, (D,) float64 on the landscape's device."""
+        if self.cloud_label is None:
+            points = torch.tensor(self.spec["ends"], dtype=torch.float64)
+        else:
+            with open_hdf5(self.cloud_file, "points") as file:
+                points = torch.from_numpy(np.stack([file["theta"][row] for row in self.pairs[number]]))
+        first, last = points.to(self.landscapes["train"].device, torch.float64)
+        return first, last
+
+    def replica(self, number: int, side: int) -> int:
+        """Return the replica of one end of a pair; the number of the end for a function."""
+        if self.cloud_label is None or "replica" not in self.table:
+            return side
+        return int(self.table["replica"].iloc[self.pairs[number][side]])
+
+
+class _Kept:
+    """What a job has done so far: table rows, profiles, and the optimisation under way."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "state.pt"
+        self.unit, self.steps = 0, 0
+        self.rows: list[dict] = []
+        self.profiles: dict[str, list[Array]] = {}
+        self.path: dict[str, Any] | None = None
+        if self.file.exists():
+            kept = torch.load(self.file, map_location="cpu", weights_only=True)
+            self.profiles = {name: [p.numpy() for p in parts] for name, parts in kept.pop("profiles").items()}
+            vars(self).update(kept)
+        self.committed = time.monotonic()
+
+    def commit_if_due(self) -> None:
+        """Put everything on disk, from time to time."""
+        if time.monotonic() - self.committed < COMMIT_SECONDS:
+            return
+        profiles = {name: [torch.from_numpy(p) for p in parts] for name, parts in self.profiles.items()}
+        content = {"unit": self.unit, "steps": self.steps, "rows": self.rows, "path": self.path, "profiles": profiles}
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        with atomic(self.file) as part:
+            part.write_bytes(buffer.getbuffer())
+        self.committed = time.monotonic()
+
+
+def _find(spec: Mapping, about: Mapping, ground: _Ground, kept: _Kept, bar: Progress) -> None:
+    """Optimise one path from the straight line, or from the last commit, and measure it at every recorded step."""
+    settings = {key: spec["settings"][key] for key in ("terms", "points", "lr")}
+    path = FourierPath(
+        *ground.ends(about["pair"]), Settings(**settings, penalty=about["penalty"], objective=about["objective"])
+    )
+    fitted = ground.landscapes[spec.get("fit", "train")]
+    rows_of = _minibatches(spec, about, fitted)
+    if kept.path is None:
+        _measure(about, path, ground, kept)
+    else:
+        path.state = State(**{key: _placed(value, fitted.device) for key, value in kept.path.items()})
+    while path.state.steps < spec["settings"]["steps"]:
+        rows = rows_of(path.state.steps)
+        if rows is not None and isinstance(fitted, NetworkLandscape):
+            path.advance(fitted.at_examples(rows))
+        else:
+            path.advance(fitted)
+        bar.update()
+        if not torch.isfinite(path.state.mean).all():
+            raise LossatlasError(
+                f"paths {spec['label']}: pair {about['pair']} diverged at step {path.state.steps}; lower `lr`"
+            )
+        if path.state.steps in spec["record"]:
+            _measure(about, path, ground, kept)
+        kept.path, kept.steps = vars(path.state), path.state.steps
+        kept.commit_if_due()
+
+
+def _placed(value: Any, device: torch.device) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value
+
+
+def _minibatches(spec: Mapping, about: Mapping, fitted: Landscape) -> Any:
+    if not isinstance(fitted, NetworkLandscape):
+        return minibatches(1, None, 0)
+    return minibatches(len(fitted.x), spec["minibatch"], derive(spec["seeds"]["pairs"], "minibatches", about["pair"]))
+
+
+def _measure(about: Mapping, path: FourierPath, ground: _Ground, kept: _Kept) -> None:
+    """Record the losses along the path as it is now, and their summary."""
+    found = {part: path.profile(landscape) for part, landscape in ground.landscapes.items()}
+    row: dict[str, Any] = {"pair": about["pair"], "objective": about["objective"], "penalty": float(about["penalty"])}
+    for side, name in enumerate(("first", "second")):
+        row[name] = ground.pairs[about["pair"]][side] if ground.pairs else side
+        row[f"{name}_replica"] = ground.replica(about["pair"], side)
+    row |= {"step": path.state.steps, "length": path.length(), "value": path.value(found["train"].losses)}
+    for part, profile in found.items():
+        row |= {f"{part}_height": profile.height, f"{part}_argmax": profile.argmax, f"{part}_end": profile.end}
+        kept.profiles.setdefault(f"{part}_losses", []).append(profile.losses.cpu().numpy())
+    if not ground.pairs:
+        kept.profiles.setdefault("points", []).append(path.points().cpu().numpy())
+    kept.rows.append(row)
+
+
+def _write_plane(file: h5py.File, landscape: Landscape, grid: int = 121) -> None:
+    """Write a function's values on the plane around its paths: ``/plane/x``, ``/y`` and ``/loss`` (y, x)."""
+    points = file["points"][...].reshape(-1, landscape.dim)
+    low, high = points.min(0), points.max(0)
+    centre, reach = (low + high) / 2, (0.5 + MARGIN) * (high - low).max()
+    x, y = (np.linspace(centre[k] - reach, centre[k] + reach, grid) for k in range(2))
+    mesh = torch.from_numpy(np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2))
+    plane = file.create_group("plane")
+    for name, values in (("x", x), ("y", y), ("loss", landscape.losses(mesh).cpu().numpy().reshape(grid, grid))):
+        plane.create_dataset(name, data=values)

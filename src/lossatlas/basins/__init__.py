@@ -1,0 +1,1 @@
+"""Basins: radii and volumes around minima, slices, decision boundaries, minefields."""

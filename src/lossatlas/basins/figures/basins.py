@@ -1,0 +1,259 @@
+"""Figures of basins: accuracy, radius and log-volume against a swept value; the loss along random directions."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import ascii_lowercase
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from lossatlas.arrays import Array
+from lossatlas.basins.files import load
+from lossatlas.basins.numbers import at_cutoff, matching
+from lossatlas.draw import style
+from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.errors import LossatlasError
+from lossatlas.files.hdf5 import open_hdf5, table_in
+from lossatlas.statistics import rank_correlation
+
+TRAIN, TEST, MEDIAN, LARGEST = "#6B6B6B", "#0072B2", "#0072B2", "#D55E00"
+
+NAMES = {"beta": "β"}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# kind basins
+
+
+def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+    """Draw accuracy, radius and log-volume against the swept value, and volume against accuracy for every cutoff.
+
+    Args:
+        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
+        inputs: ``volumes``: volume files.
+
+    Returns:
+        The figure and its numbers: the table of the files.
+    """
+    table = load(inputs["volumes"])
+    chosen = at_cutoff(table, spec["cutoff"])
+    cutoffs = sorted(set(table["cutoff"]))
+    values = sorted(set(table["value"]))
+    width, height, left, below, above = 2.25, 1.85, 0.72, 0.46, 0.5
+    columns = max(3, len(cutoffs))
+    sidebar = _sidebar(values, int(table["directions"].iloc[0]))
+    figure = style.new_figure(columns * (left + width) + 0.25 + sidebar.width, 2 * (above + height + below) + 0.2)
+    places = [
+        style.axes_at(figure, left + c * (left + width), above + r * (above + height + below), width, height)
+        for r, count in ((0, 3), (1, len(cutoffs)))
+        for c in range(count)
+    ]
+    for i, axes in enumerate(places):
+        axes.grid(True, color="#e4e4e4", linewidth=0.5, zorder=0)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.text(-0.16, 1.06, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5)
+    name = NAMES.get(str(table["parameter"].iloc[0]), str(table["parameter"].iloc[0]))
+    _against(places[0], chosen, values, [("train_accuracy", TRAIN, "--"), ("test_accuracy", TEST, "-")])
+    places[0].set_title("Accuracy")
+    _against(places[1], chosen, values, [("radius_median", MEDIAN, "-"), ("radius_largest", LARGEST, "--")])
+    places[1].set_title(f"Radius at loss {spec['cutoff']:g} (steps)")
+    _against(places[2], chosen, values, [("log10_volume", TEST, "-")])
+    places[2].set_title(f"log10 volume at loss {spec['cutoff']:g}")
+    for axes in places[:3]:
+        axes.set_xlabel(f"{name} (not to scale)")
+    notes = _scatters(places[3:], table, cutoffs, values)
+    sidebar.draw(figure, columns * (left + width) + 0.2, above)
+    if notes:
+        figure.text(0.01, 0.005, " ".join(notes), fontsize=6.3, color=style.FAINT, va="bottom")
+    return Drawn(figure, table, tuple(notes))
+
+
+def _against(axes: Axes, table: pd.DataFrame, values: Sequence[float], columns: Sequence[tuple[str, str, Any]]) -> None:
+    """Draw mean and range over replicas of some columns, the values at equal distances."""
+    place = range(len(values))
+    for column, color, dash in columns:
+        groups = [table.loc[table["value"] == v, column] for v in values]
+        groups = [g[np.isfinite(g)] for g in groups]
+        mean, low, high = ([getattr(g, f)() if len(g) else np.nan for g in groups] for f in ("mean", "min", "max"))
+        axes.plot(place, mean, color=color, linestyle=dash, marker="o", markersize=3, linewidth=1.4, zorder=3)
+        axes.fill_between(place, low, high, color=color, alpha=0.18, linewidth=0)
+    axes.set_xticks(list(place), [f"{v:g}" for v in values])
+
+
+def _scatters(
+    places: Sequence[Axes], table: pd.DataFrame, cutoffs: Sequence[float], values: Sequence[float]
+) -> list[str]:
+    """Draw log-volume against test accuracy at each cutoff; return notes on minima without a volume."""
+    colors = _colors(values)
+    notes = []
+    for axes, cutoff in zip(places, cutoffs, strict=True):
+        rows = at_cutoff(table, cutoff)
+        finite = rows[np.isfinite(rows["log10_volume"])]
+        axes.scatter(
+            100 * finite["test_accuracy"],
+            finite["log10_volume"],
+            c=[colors[v] for v in finite["value"]],
+            s=11,
+            zorder=3,
+        )
+        axes.set_title(f"cutoff {cutoff:g}: {_in_words(*rank_correlation(rows, 'test_accuracy', 'log10_volume'))}")
+        axes.set_xlabel("test accuracy (%)")
+        axes.set_ylabel("log10 volume")
+        if len(finite) < len(rows):
+            notes.append(f"Cutoff {cutoff:g}: {len(rows) - len(finite)} of {len(rows)} minima lie above it: no volume.")
+    return notes
+
+
+def _in_words(rank: float, low: float, high: float, count: int) -> str:
+    """Return a rank correlation and its interval as two lines of a title."""
+    if not np.isfinite(rank):
+        return f"{count} minima:\ntoo few for a rank correlation"
+    interval = f"95% interval [{low:.2f}, {high:.2f}]" if np.isfinite(low) else "one replica: no interval"
+    return f"rank correlation {rank:.2f}\n{interval}"
+
+
+def _colors(values: Sequence[float]) -> dict[float, Any]:
+    import matplotlib as mpl
+
+    shades = np.linspace(0.0, 0.88, len(values)) if len(values) > 1 else [0.0]
+    return dict(zip(values, mpl.colormaps["viridis"](shades), strict=True))
+
+
+def _sidebar(values: Sequence[float], directions: int) -> Sidebar:
+    sidebar = Sidebar(width=1.7)
+    sidebar.heading("Accuracy")
+    sidebar.line("test", color=TEST, linewidth=1.4)
+    sidebar.line("train", color=TRAIN, linewidth=1.4, linestyle="--")
+    sidebar.heading("Radius")
+    sidebar.line("median direction", color=MEDIAN, linewidth=1.4)
+    sidebar.line("largest", color=LARGEST, linewidth=1.4, linestyle="--")
+    sidebar.heading("Replicas")
+    sidebar.line("line: mean", color=style.FAINT, linewidth=1.4)
+    sidebar.line("band: range", color=style.FAINT, linewidth=6, alpha=0.22)
+    sidebar.heading(f"{directions:,} directions")
+    sidebar.heading("β of each minimum")
+    for value, color in _colors(values).items():
+        sidebar.marker(f"{value:g}", marker="o", color=color, markersize=3.8)
+    return sidebar
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# kind groups
+
+
+def groups(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+    """Draw log-volume, radius and test accuracy of groups of minima beside each other, one dot a minimum.
+
+    Args:
+        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
+        inputs: ``volumes``: a list of volume files for each group.
+
+    Returns:
+        The figure and its numbers: the rows behind the dots, with ``group``.
+    """
+    parts = []
+    for entry, files in zip(spec["groups"], inputs["volumes"], strict=True):
+        rows = at_cutoff(load(files), spec["cutoff"])
+        if entry["value"] is not None:
+            rows = rows[np.isclose(rows["value"], entry["value"])]
+        if rows.empty:
+            raise LossatlasError(f"groups: {entry['volume']!r} has no minimum of value {entry['value']}")
+        parts.append(rows.assign(group=entry["title"], section=entry["section"]))
+    table = pd.concat(parts, ignore_index=True)
+    titles = [entry["title"] for entry in spec["groups"]]
+    panels = (
+        ("log10_volume", "log10 volume"),
+        ("radius_median", "median radius (steps)"),
+        ("test_accuracy", "test accuracy"),
+        ("train_loss", "training loss"),
+    )
+    wide, width, left, line = 1.75, 1.95, 0.2, 0.24
+    height = line * len(titles)
+    figure = style.new_figure(wide + len(panels) * (width + left) + 0.2, height + 0.95)
+    place = np.arange(len(titles))[::-1]
+    for k, (column, label) in enumerate(panels):
+        axes = style.axes_at(figure, wide + k * (width + left), 0.3, width, height)
+        for y, title in zip(place, titles, strict=True):
+            found = table.loc[table["group"] == title, column].to_numpy(float)
+            axes.plot(found, np.full(len(found), y), "o", color=TEST, markersize=3.2, alpha=0.7, zorder=3)
+            if np.isfinite(found).any():
+                axes.plot([np.nanmean(found)] * 2, [y - 0.32, y + 0.32], color=style.INK, linewidth=1.2, zorder=4)
+        axes.set_ylim(-0.6, len(titles) - 0.4)
+        axes.set_yticks(place, titles if k == 0 else [])
+        axes.set_xlabel(label)
+        if column == "train_loss":
+            axes.set_xscale("log")
+        axes.grid(True, axis="x", color="#e4e4e4", linewidth=0.5)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.text(0.0, 1.04, ascii_lowercase[k], transform=axes.transAxes, fontweight="bold", fontsize=9.5)
+    figure.text(
+        0.01, 0.02, f"Basin below loss {spec['cutoff']:g}. Dots: minima; bars: means.", fontsize=6.5, color=style.FAINT
+    )
+    return Drawn(figure, table)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# kind profiles
+
+
+def profiles(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+    """Draw the loss along random directions from one minimum a panel, with the cutoff and the basin beneath it.
+
+    Args:
+        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
+        inputs: ``volumes``: a list of volume files for each panel.
+
+    Returns:
+        The figure and its numbers (panel, direction, step, loss).
+    """
+    count = len(spec["panels"])
+    width, height, left, below, above = 2.6, 2.0, 0.62, 0.46, 0.4
+    sidebar = Sidebar(width=1.6)
+    sidebar.line("one random direction", color=TEST, linewidth=0.8)
+    sidebar.line("cutoff", color=LARGEST, linewidth=1.2, linestyle="--")
+    sidebar.line("median radius", color=LARGEST, linewidth=6, alpha=0.15)
+    figure = style.new_figure(count * (left + width) + 0.25 + sidebar.width, above + height + below + 0.05)
+    numbers = []
+    for i, (panel, files) in enumerate(zip(spec["panels"], inputs["volumes"], strict=True)):
+        steps, losses, row, radii = _profile(files, panel, spec["cutoff"])
+        axes = style.axes_at(figure, left + i * (left + width), above, width, height)
+        axes.plot(steps, losses.T, color=TEST, linewidth=0.7, alpha=0.75, zorder=3)
+        axes.axhline(spec["cutoff"], color=LARGEST, linewidth=1.1, linestyle="--", zorder=4)
+        axes.axvspan(0, float(np.median(radii)), color=LARGEST, alpha=0.12, linewidth=0)
+        axes.set_yscale("log")
+        axes.set_xlabel("step along the direction (|direction| = |weights|)")
+        axes.set_ylabel("training loss")
+        axes.set_title(
+            f"{panel['title']}: test accuracy {100 * row['test_accuracy']:.1f}%\n"
+            f"median radius {np.median(radii):.3g}, range {radii.min():.3g} to {radii.max():.3g}"
+        )
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.text(-0.14, 1.06, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5)
+        direction = np.repeat(np.arange(len(losses)), len(steps))
+        numbers.append(
+            pd.DataFrame({"direction": direction, "step": np.tile(steps, len(losses)), "loss": losses.ravel()}).assign(
+                panel=panel["title"]
+            )
+        )
+    for axes in figure.axes:
+        axes.sharey(figure.axes[0]) if axes is not figure.axes[0] else None
+    sidebar.draw(figure, count * (left + width) + 0.25, above)
+    return Drawn(figure, pd.concat(numbers)[["panel", "direction", "step", "loss"]].reset_index(drop=True))
+
+
+def _profile(files: Sequence[Path], panel: Mapping, cutoff: float) -> tuple[Array, Array, pd.Series, Array]:
+    """Return steps, losses (directions, steps), the table row and the radii of a panel's minimum."""
+    for path in files:
+        with open_hdf5(Path(path), "volume") as file:
+            table = table_in(file)
+            cutoffs = sorted(set(table["cutoff"]))
+            rows = table.iloc[:: len(cutoffs)].reset_index(drop=True)
+            mine = matching(rows, panel)
+            if len(mine):
+                at_cutoff(table, cutoff)
+                (k,) = np.flatnonzero(np.isclose(cutoffs, cutoff))
+                i = int(mine[0])
+                return file["steps"][...], file["profile"][i].astype(float), rows.iloc[i], file["radii"][i, k]
+    raise LossatlasError(f"panels: no minimum of value {panel['value']} and replica {panel['replica']}")

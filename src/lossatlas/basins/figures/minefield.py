@@ -1,0 +1,85 @@
+"""Figure of kind ``minefield``: the iterates of a training and the poisoned minima found from them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lossatlas.basins.numbers import Field, field
+from lossatlas.clouds.files import Gram
+from lossatlas.draw import style
+from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.files.hdf5 import open_hdf5
+
+ITERATE, BAD, END = "#D55E00", "#0072B2", "#F0B429"
+
+
+def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+    """Draw iterates and poisoned minima in the plane of an embedding, with their true distances beside it.
+
+    Args:
+        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
+        inputs: ``panels``: the embedding of the cloud; ``grams``: its Gram matrix.
+
+    Returns:
+        The figure and its numbers: coordinates, accuracies and distances of every point.
+    """
+    (embedding,), (gram_file,) = inputs["panels"], inputs["grams"]
+    gram = Gram.load(Path(gram_file))
+    found, table = field(gram), gram.table.reset_index(drop=True)
+    with open_hdf5(Path(embedding), "embedding") as file:
+        points = file["coordinates"][...]
+    side, left, above = 3.6, 0.3, 0.42
+    sidebar = _sidebar(found, table)
+    figure = style.new_figure(
+        left + side + 0.25 + sidebar.width + 0.1, max(above + side + 0.15, sidebar.height + above)
+    )
+    axes = style.axes_at(figure, left, above, side, side)
+    for bad, start in zip(found.bad, found.starts, strict=True):
+        axes.plot(*points[[start, bad]].T, color="#c8c8c8", linewidth=0.6, zorder=1)
+    axes.plot(*points[found.path].T, color=ITERATE, linewidth=0.5, alpha=0.4, zorder=2)
+    for row, shade in zip(found.path, np.linspace(0.2, 1.0, len(found.path)), strict=True):
+        axes.plot(*points[row], "o", color=ITERATE, alpha=shade, markersize=4.6, markeredgewidth=0, zorder=3)
+    axes.plot(*points[found.bad].T, "s", color=BAD, markersize=4.4, markeredgewidth=0, zorder=3)
+    axes.plot(*points[found.path[-1]], marker="*", color=END, markersize=13, markeredgecolor=style.INK, zorder=5)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_xlabel("t-SNE 1")
+    axes.set_ylabel("t-SNE 2")
+    last = table.iloc[found.path[-1]]
+    axes.set_title(
+        f"SGD ends at {100 * last['train_accuracy']:.1f}% train, {100 * last['test_accuracy']:.1f}% test accuracy"
+    )
+    sidebar.draw(figure, left + side + 0.25, above)
+    numbers = table[["epoch", "start", "train_accuracy", "test_accuracy"]].assign(x=points[:, 0], y=points[:, 1])
+    numbers.loc[found.bad, "distance_to_start"] = found.to_start
+    numbers.loc[found.bad, "distance_to_nearest_iterate"] = found.to_path
+    return Drawn(figure, numbers)
+
+
+def _sidebar(found: Field, table: pd.DataFrame) -> Sidebar:
+    bad = table.iloc[found.bad]
+    sidebar = Sidebar(width=2.75)
+    sidebar.heading("Points")
+    sidebar.marker("iterate of SGD, later ones darker", marker="o", color=ITERATE, markersize=4.5)
+    sidebar.marker("poisoned minimum found from it", marker="s", color=BAD, markersize=4.2)
+    sidebar.marker("where SGD ends", marker="*", color=END, markersize=9, markeredgecolor=style.INK)
+    sidebar.heading("Poisoned minima")
+    low, high = 100 * bad["train_accuracy"].min(), 100 * bad["test_accuracy"].agg(["min", "max"])
+    sidebar.marker(f"{len(bad)} starts", **_NOTHING)
+    sidebar.marker(f"train accuracy at least {low:.1f}%", **_NOTHING)
+    sidebar.marker(f"test accuracy {high['min']:.1f} to {high['max']:.1f}%", **_NOTHING)
+    sidebar.heading("Distances in weight space")
+    sidebar.marker("poisoned minimum to its start:", **_NOTHING)
+    sidebar.marker(f"    median {np.median(found.to_start):.2f}", **_NOTHING)
+    sidebar.marker(f"    range {found.to_start.min():.2f} to {found.to_start.max():.2f}", **_NOTHING)
+    sidebar.marker(f"to the nearest iterate: median {np.median(found.to_path):.2f}", **_NOTHING)
+    sidebar.marker(f"SGD, first to last iterate: {found.displacement:.2f}", **_NOTHING)
+    sidebar.marker(f"length of its path: {found.length:.2f}", **_NOTHING)
+    sidebar.marker("t-SNE does not keep distances.", **_NOTHING)
+    return sidebar
+
+
+_NOTHING: dict[str, Any] = {"marker": "None"}

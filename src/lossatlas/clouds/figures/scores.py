@@ -1,0 +1,59 @@
+"""Table of kind ``scores``: embedding methods on clouds, at library defaults and at settings chosen elsewhere."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lossatlas.clouds.numbers import Scores
+from lossatlas.legacy.figures import SCORES, SETTINGS
+
+COLUMNS = [
+    "row",
+    "method",
+    "metric",
+    "score",
+    "paper",
+    *(f"{name}_{part}" for name in SETTINGS for part in ("mean", "std", "low", "high")),
+    "seeds",
+    "setting",
+]
+"""Columns of every table of kind ``scores``."""
+
+
+def compare(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> pd.DataFrame:
+    """Compare embedding methods on clouds, at library defaults and after a sweep.
+
+    Args:
+        spec: resolved spec of kind ``scores``.
+        inputs: ``scores``: row title -> {``report``, ``select``}.
+
+    Returns:
+        One row for each cloud, method, metric and score, with :data:`COLUMNS`: mean, sample standard deviation and
+        range over the embeddings' seeds; ``setting`` is the one chosen, by this score, on the other clouds.
+    """
+    rows = []
+    for entry in spec["rows"]:
+        scores = Scores.load(inputs["scores"][entry["title"]])
+        for method, metric in scores.methods():
+            for score in SCORES:
+                row: dict[str, Any] = {"row": entry["title"], "method": method, "metric": metric, "score": score}
+                row["paper"] = spec["paper"].get(method, "")
+                row["seeds"] = len(scores.values(method, metric, score, "defaults"))
+                chosen = scores.chosen(method, metric, score)
+                row["setting"] = "" if chosen is None else _words(chosen)
+                for settings in SETTINGS:
+                    values = scores.values(method, metric, score, settings)
+                    row[f"{settings}_mean"] = values.mean() if len(values) else np.nan
+                    row[f"{settings}_std"] = values.std(ddof=1) if len(values) > 1 else np.nan
+                    row[f"{settings}_low"] = values.min() if len(values) else np.nan
+                    row[f"{settings}_high"] = values.max() if len(values) else np.nan
+                rows.append(row)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _words(setting: str) -> str:
+    """Return a setting in words: ``knn 10``; "defaults" for none."""
+    return ", ".join(f"{key} {value}" for key, value in json.loads(setting).items()) or "defaults"

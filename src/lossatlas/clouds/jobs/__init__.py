@@ -1,0 +1,1 @@
+"""Jobs that make clouds of points, their Gram matrices and scores."""

@@ -1,0 +1,68 @@
+"""Weight vectors from elsewhere, as points of a run's network: from a ``.npy`` file of shape (n, D)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lossatlas.errors import LossatlasError
+from lossatlas.files.checksum import file_digest
+from lossatlas.files.hdf5 import create, write_table
+from lossatlas.files.points import CHUNK_COLUMNS
+from lossatlas.landscape.layout import Layout
+from lossatlas.train.loop import EVALUATION_BATCH, row_of
+from lossatlas.train.networks import member
+
+
+def import_points(spec: Mapping, data_file: Path, output: Path, provenance: Mapping) -> None:
+    """Write the rows of a ``.npy`` file as a points file, each with its losses on the run's data.
+
+    Args:
+        spec: resolved spec (:func:`lossatlas.legacy.sets.imported`): file, sha256, and the run's model, labels,
+            criterion, resample, scale, seeds and label.
+        data_file: data.h5.
+        output: points.h5 to make. Columns: those of every points file, and ``replica``, the row's number.
+        provenance: written into the output.
+
+    Raises:
+        LossatlasError: the file is missing, is not the one of the checksum, or holds no vectors of this network.
+    """
+    theta = read_vectors(Path(spec["file"]), spec["sha256"])
+    found = member({**spec, "precision": "float32", "batch": EVALUATION_BATCH}, spec["seeds"], data_file)
+    layout: Layout = found.train.layout
+    if theta.shape[1] != layout.dim:
+        raise LossatlasError(
+            f"{spec['file']}: vectors of {theta.shape[1]} numbers, but the network of {spec['label']} has "
+            f"{layout.dim} weights"
+        )
+    if found.train.buffer_layout.dim:
+        raise LossatlasError(
+            f"{spec['file']}: the network of {spec['label']} has batch-norm statistics, which a vector does not hold"
+        )
+    rows = []
+    for i, vector in enumerate(theta):
+        rows.append({**row_of("imported", -1, 0.0, 0.0), "replica": i, **found.metrics(torch.from_numpy(vector))})
+    with create(output, "points", provenance) as file:
+        file.attrs["layout"] = layout.to_json()
+        file.attrs["buffer_layout"] = found.train.buffer_layout.to_json()
+        file.create_dataset("theta", data=theta, chunks=(1, min(layout.dim, CHUNK_COLUMNS)))
+        file.create_dataset("buffers", (len(theta), 0), np.float32)
+        write_table(file, pd.DataFrame(rows))
+
+
+def read_vectors(path: Path, sha256: str) -> np.ndarray:
+    """Return the rows (n, D), float32, of a ``.npy`` file after a check of its checksum."""
+    if not path.is_file():
+        raise LossatlasError(f"{path}: no such file; correct `file` of the imported cloud")
+    digest = file_digest(path)
+    if digest != sha256:
+        raise LossatlasError(f"{path}: its SHA-256 is {digest}, the study says {sha256}; correct one of them")
+    try:
+        theta = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise LossatlasError(f"{path}: not a readable .npy file ({error})") from error
+    if theta.ndim != 2 or theta.dtype.kind not in "iuf" or not len(theta):
+        raise LossatlasError(f"{path}: holds {theta.dtype} {theta.shape}; expected numbers of shape (n, D)")
+    return np.ascontiguousarray(theta, dtype=np.float32)

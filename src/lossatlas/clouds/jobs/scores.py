@@ -1,0 +1,62 @@
+"""The job that embeds a cloud under every setting and scores the pictures."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from scipy.spatial.distance import pdist, squareform
+
+from lossatlas.clouds.embeddings import embed
+from lossatlas.clouds.files import Gram
+from lossatlas.clouds.scores import Scorer
+from lossatlas.files.hdf5 import atomic
+from lossatlas.files.record import provenance_file, write_record
+from lossatlas.legacy import embed as catalogue
+from lossatlas.legacy.figures import EXACT, SCORES
+
+logger = logging.getLogger(__name__)
+
+
+COLUMNS = ["method", "metric", "setting", "seed", *SCORES]
+"""Columns of ``scores.csv``. ``setting`` is JSON of the parameters that differ from the library's defaults, ``seed``
+the study's number of the draw, empty for methods without randomness."""
+
+
+def score(gram: Gram, spec: Mapping[str, Any], truth: Gram | None = None) -> pd.DataFrame:
+    """Embed a cloud under every setting and seed and score the pictures.
+
+    Args:
+        gram: the cloud.
+        spec: ``settings`` (list of {method, metric, setting}), ``seeds`` (list of [number, derived seed]), ``demap_k``,
+            ``trust_k``, as :meth:`lossatlas.legacy.plan.StudyPlan.scores` resolves them.
+        truth: the same points without noise, for the geodesics.
+
+    Returns:
+        One row a setting and seed, with :data:`COLUMNS`; the first is the cloud itself (:data:`EXACT`).
+    """
+    scorer = Scorer(gram, int(spec["demap_k"]), int(spec["trust_k"]), truth)
+    rows: list[dict[str, Any]] = [
+        {"method": EXACT, "metric": "euclidean", "setting": "{}", "seed": None, **scorer.of(scorer.distances)}
+    ]
+    for entry in spec["settings"]:
+        method, metric, setting = entry["method"], entry["metric"], entry["setting"]
+        seeded = catalogue.METHODS[method].seeded
+        seeds: Sequence[Sequence[int | None]] = spec["seeds"] if seeded else [[None, None]]
+        for number, seed in seeds:
+            picture = embed(gram, method, metric, seed=seed, **setting)
+            values = scorer.of(squareform(pdist(picture.coordinates)))
+            text = json.dumps(setting, sort_keys=True)
+            rows.append({"method": method, "metric": metric, "setting": text, "seed": number, **values})
+            logger.info("%s %s %s seed %s: %s", method, metric, text, number, values)
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return table.astype({"seed": "Int64"})
+
+
+def write(csv: Path, table: pd.DataFrame, provenance: Mapping[str, Any]) -> None:
+    """Write scores as CSV and, beside them, what made them as JSON, each file whole or not at all."""
+    with atomic(csv) as part:
+        table.to_csv(part, index=False, lineterminator="\n")
+    write_record(provenance_file(csv), provenance, [csv])

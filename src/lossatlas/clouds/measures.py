@@ -1,0 +1,48 @@
+"""Measures on the scores of embedding methods."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lossatlas.claims.measurement import MeasureFunction, Measurement
+from lossatlas.clouds.numbers import Scores
+from lossatlas.legacy.figures import EXACT
+
+
+def best_method(inputs: Mapping[str, Sequence[Scores]], parameters: Mapping[str, Any]) -> Measurement:
+    """Measure how far a method is ahead of the best other one, with means over seeds on each cloud.
+
+    The value is the mean over clouds of (the method's mean - the largest mean of another method), the interval the
+    range of that difference over all pairs of seeds of all clouds. A method that does not take the metric asked for
+    counts under its own; the cloud itself (``exact``) does not compete.
+    """
+    method, score, settings = parameters["method"], parameters["score"], parameters["settings"]
+    gaps, low, high, details = [], np.inf, -np.inf, []
+    for scores in inputs["scores"]:
+        metrics: dict[str, list[str]] = {}
+        for name, metric in scores.methods():
+            metrics.setdefault(name, []).append(metric)
+        found = {}
+        for name, taken in metrics.items():
+            metric = parameters["metric"] if parameters["metric"] in taken else taken[0]
+            values = scores.values(name, metric, score, settings)
+            if name != EXACT and len(values):
+                found[name] = values
+        if method not in found or len(found) < 2:
+            absent = "no cloud to select settings on" if settings == "selected" and not scores.select else "not scored"
+            return Measurement(None, None, 0, f"{scores.name}: {absent}: {score} of {method} or of any other method")
+        mine = found.pop(method)
+        best = max(found, key=lambda name: found[name].mean())
+        gaps.append(float(mine.mean() - found[best].mean()))
+        pairs = mine[:, None] - found[best][None, :]
+        low, high = min(low, float(pairs.min())), max(high, float(pairs.max()))
+        others = ", ".join(f"{name} {values.mean():.3f}" for name, values in found.items())
+        details.append(f"{scores.name}: {method} {mine.mean():.3f}, {others}")
+    several = len(gaps) > 1 or low < high
+    detail = f"best on {sum(gap > 0 for gap in gaps)} of {len(gaps)} clouds; " + "; ".join(details)
+    return Measurement(float(np.mean(gaps)), (low, high) if several else None, len(gaps), detail)
+
+
+REGISTRY: dict[str, MeasureFunction] = {"best_method": best_method}
+"""The function of each measure."""

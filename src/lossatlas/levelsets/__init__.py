@@ -1,0 +1,1 @@
+"""Level sets: paths along a fixed loss."""

@@ -1,0 +1,110 @@
+"""Figures of kind ``paths3d``: traversals in their first six principal axes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import MaxNLocator
+
+from lossatlas.clouds.files import Gram
+from lossatlas.clouds.principal import principal_axes
+from lossatlas.draw import style
+from lossatlas.draw.style import PROGRESS, Drawn, Sidebar
+from lossatlas.levelsets.numbers import best, ends, sweeps
+
+AXES = 6
+MEAN_END, MEAN_DECAY = "#0072B2", "#D55E00"
+
+
+def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+    """Draw two three-dimensional panels for every cloud of a resolved spec.
+
+    Args:
+        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
+        inputs: ``grams``: one Gram file a panel.
+
+    Returns:
+        The figure, and its numbers (panel, what, replica, steps, pc1 ... pc6): every point of every path, the mean of
+        the end points and the mean of the weight-decay points at the best lambda.
+    """
+    found = [
+        _coordinates(panel, Gram.load(Path(path)), spec["choose"])
+        for panel, path in zip(spec["panels"], inputs["grams"], strict=True)
+    ]
+    width, height, above = 3.1, 2.75, 0.3
+    sidebar = Sidebar(width=1.7)
+    sidebar.heading("Paths")
+    sidebar.ramps([PROGRESS(np.linspace(0, 1, 64))[:, :3]], "first step", "last step")
+    sidebar.heading("Means")
+    sidebar.marker("end points", marker="P", color=MEAN_END, markersize=6)
+    sidebar.marker("weight decay", marker="*", color=MEAN_DECAY, markersize=8)
+    rows = len(found)
+    total = max(rows * (height + above), sidebar.height + above) + 0.1
+    figure = style.new_figure(2 * width + 0.3 + sidebar.width, total)
+    for row, (panel, (table, shares)) in enumerate(zip(spec["panels"], found, strict=True)):
+        for half in range(2):
+            left, top = half * width, above + row * (height + above)
+            box = (
+                left / figure.get_figwidth(),
+                1 - (top + height) / total,
+                width / figure.get_figwidth(),
+                height / total,
+            )
+            axes: Any = figure.add_axes(box, projection="3d")
+            _draw(axes, table, [3 * half + k for k in range(3)])
+            if half == 0:
+                share = f"{100 * shares.sum():.1f}% of the variance in {AXES} PCs"
+                figure.text(0.02, 1 - (top - 0.12) / total, f"{panel['title']}: {share}", fontsize=8.5, va="center")
+    sidebar.draw(figure, 2 * width + 0.25, above)
+    numbers = pd.concat([t.assign(panel=p["title"]) for p, (t, _) in zip(spec["panels"], found, strict=True)])
+    return Drawn(figure, numbers[["panel", "what", "replica", "steps", *(f"pc{k + 1}" for k in range(AXES))]])
+
+
+def _coordinates(panel: Mapping[str, Any], gram: Gram, choose: str) -> tuple[pd.DataFrame, Any]:
+    """Return the coordinates of a cloud's paths and means, one row a point, and the shares of variance."""
+    table = gram.table
+    paths = np.flatnonzero(table["source"] == "levelset")
+    axes = principal_axes(gram, paths, AXES)
+    names = [f"pc{k + 1}" for k in range(AXES)]
+    points = table.iloc[paths][["replica", "steps"]].assign(what="path")
+    points[names] = axes.coordinates[paths]
+    means = {"mean end point": ends(table)[1].index.to_numpy()}
+    value = best(table, choose)
+    if value is not None:
+        chosen = sweeps(table, "weight_decay")
+        means[f"mean decay point, lambda {value:g}"] = chosen.index[chosen["value"] == value].to_numpy()
+    for what, rows in means.items():
+        points.loc[len(table) + len(points)] = [-1, np.nan, what, *axes.of_mean(rows)]
+    return points, axes.explained
+
+
+def _draw(axes: Any, table: pd.DataFrame, components: list[int]) -> None:
+    names = [f"pc{k + 1}" for k in components]
+    for _, path in table[table["what"] == "path"].groupby("replica", sort=True):
+        path = path.sort_values("steps")
+        progress = (path["steps"] / max(path["steps"].max(), 1)).to_numpy(float)
+        points = path[names].to_numpy(float)
+        axes.plot(*points.T, color="#8c8c8c", linewidth=0.4)
+        axes.scatter(*points.T, c=PROGRESS(progress), s=5, linewidths=0, depthshade=False)
+    for what, marker, color, size in (("mean end", "P", MEAN_END, 60), ("mean decay", "*", MEAN_DECAY, 110)):
+        point = table.loc[table["what"].str.startswith(what), names].to_numpy(float)
+        if len(point):
+            axes.scatter(
+                *point.T,
+                marker=marker,
+                color=color,
+                s=size,
+                edgecolors="white",
+                linewidths=0.6,
+                zorder=10,
+                depthshade=False,
+            )
+    for axis, k in zip((axes.xaxis, axes.yaxis, axes.zaxis), components, strict=True):
+        axis.set_label_text(f"PC {k + 1}", fontsize=7.5)
+        axis.labelpad = -8
+        axis.set_major_locator(MaxNLocator(5))  # more labels run into one another on the slanted axes
+        axis.set_tick_params(pad=-4, labelsize=5.5)
+        axis.pane.set_facecolor("#f7f7f7")
+    axes.view_init(elev=22, azim=-58)

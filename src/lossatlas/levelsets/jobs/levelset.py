@@ -1,0 +1,190 @@
+"""Level-set traversals as jobs: several replicas a job, recorded as points, resumable in the middle of a path."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lossatlas.errors import LossatlasError
+from lossatlas.files.hdf5 import open_hdf5, table_in
+from lossatlas.landscape.analytic import NAMED
+from lossatlas.landscape.landscape import FunctionLandscape, Landscape
+from lossatlas.landscape.layout import WEIGHT, Layout
+from lossatlas.levelsets.interest import Function, Interest, Linear, SquaredNorm, Walk, random_direction
+from lossatlas.levelsets.traversal import Settings, State, Traversal
+from lossatlas.levelsets.walk import traversal
+from lossatlas.progress import Progress
+from lossatlas.seeds import derive
+from lossatlas.train.loop import Recorder, finish, row_of
+from lossatlas.train.networks import Member, member
+
+
+def traverse(
+    spec: Mapping, data_file: Path | None, start_files: Sequence[Path], output: Path, state: Path, provenance: Mapping
+) -> None:
+    """Walk the level sets of one job's replicas, recording each path at evenly spread steps and at its end.
+
+    Args:
+        spec: resolved spec (:mod:`lossatlas.legacy.probes`): label, settings, interest, level, points, members
+            (replica, seeds), and either model and the rest of :func:`lossatlas.train.networks.member`, or function.
+        data_file: data.h5; None for a function.
+        start_files: sweeps whose end points are the starts, found by replica; empty for a function, whose starts are
+            Gaussian draws moved onto the level.
+        output: points.h5 to make, one row a recorded point, replicas one after the other.
+        state: folder of the unfinished job; removed at the end.
+        provenance: written into the output.
+    """
+    starts = _Starts(spec, start_files)
+    recorder = Recorder(state, starts.layout, starts.buffer_layout)
+    progress = recorder.state
+    steps = spec["settings"]["steps"]
+    done = progress.unit * steps + max(progress.epoch, 0)
+    with Progress(f"level set {spec['label']}", len(spec["members"]) * steps, done) as bar:
+        for unit in range(progress.unit, len(spec["members"])):
+            _walk(spec, spec["members"][unit], data_file, starts, recorder, bar)
+            progress.unit, progress.epoch, progress.model = unit + 1, -1, None
+            if recorder.due():
+                recorder.commit()
+    recorder.commit()
+    finish(recorder, output, state, provenance)
+
+
+class _Starts:
+    """The starting points of a job's replicas, and the layout of theta."""
+
+    def __init__(self, spec: Mapping, files: Sequence[Path]) -> None:
+        self.spec = spec
+        self.points: dict[int, tuple[Tensor, Tensor]] = {}
+        self.gradients: dict[int, int] = {}
+        if not files:
+            dim = NAMED[spec["function"]]().dim
+            self.layout = Layout(("theta",), ((dim,),), (WEIGHT,))
+            self.buffer_layout = Layout((), (), ())
+            return
+        for path in files:
+            with open_hdf5(path, "points") as file:
+                table = table_in(file)
+                self.layout = Layout.from_json(file.attrs["layout"])
+                self.buffer_layout = Layout.from_json(file.attrs["buffer_layout"])
+                for row in table.index[table["held_out"] == 0]:
+                    point = torch.from_numpy(file["theta"][row]), torch.from_numpy(file["buffers"][row])
+                    replica = int(table["replica"][row])
+                    self.points.setdefault(replica, point)
+                    self.gradients.setdefault(replica, int(table["example_gradients"][row]))
+
+    def of(self, replica: int) -> tuple[Tensor, Tensor]:
+        """Return theta (D,) and buffers (B,) from which a replica starts."""
+        if self.points:
+            if replica not in self.points:
+                raise LossatlasError(f"level set {self.spec['label']}: its sweep has no replica {replica}")
+            return self.points[replica]
+        seed = next(m["seeds"]["start"] for m in self.spec["members"] if m["replica"] == replica)
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(self.layout.dim, generator=generator, dtype=torch.float64), torch.zeros(0)
+
+
+def _walk(
+    spec: Mapping, about: Mapping, data_file: Path | None, starts: _Starts, recorder: Recorder, bar: Progress
+) -> None:
+    """Walk one replica's path from its start, or from the last commit."""
+    theta, buffers = starts.of(about["replica"])
+    network: Member | None = None
+    landscape: Landscape
+    if data_file is None:
+        landscape = NAMED[spec["function"]]()
+    else:
+        network = member(spec, about["seeds"], data_file)
+        if len(buffers):
+            network = Member(network.train.at_buffers(buffers), network.test.at_buffers(buffers))
+        landscape = network.train
+    path = traversal(landscape, _interest(spec, starts, landscape), theta, Settings(**spec["settings"]), spec["level"])
+    row = {**row_of(spec["label"], -1, 0.0, 0.0), "source": "levelset", "replica": about["replica"]}
+    row["start_gradients"] = starts.gradients.get(about["replica"], 0)
+    progress = recorder.state
+    if progress.epoch >= 0 and progress.model is not None:
+        _restore(path, progress.model)
+    else:
+        _record(row, path, network, buffers, recorder)
+    marks = {round(path.settings.steps * k / (spec["points"] - 1)) for k in range(1, spec["points"])}
+    while path.finished is None:
+        path.advance()
+        if path.state.steps in marks and path.stopped is None:
+            _record(row, path, network, buffers, recorder)
+            bar.update(path.state.steps - max(progress.epoch, 0))
+            progress.epoch = path.state.steps
+        # The step that found no way on is not committed: what it evaluated would be counted again on resuming.
+        if path.finished is None and recorder.due():
+            progress.epoch, progress.model = path.state.steps, _kept(path)
+            recorder.commit()
+    if progress.rows[-1]["steps"] != path.state.steps:
+        _record(row, path, network, buffers, recorder)
+    progress.rows[-1]["stopped"] = path.finished
+
+
+def _record(row: Mapping, path: Traversal, network: Member | None, buffers: Tensor, recorder: Recorder) -> None:
+    """Record the present point and its line of the table; ``example_gradients`` are those of the path alone."""
+    s = path.state
+    absent = {f"{part}_{name}": math.nan for part in ("train", "test") for name in ("loss", "accuracy")}
+    measured = network.metrics(s.theta) if network is not None else absent
+    seen = path.observe()
+    examples = len(network.train.x) if network is not None else 1
+    found = {**row, "epoch": float(s.steps), **measured, **seen, "train_loss": s.loss}
+    found["example_gradients"] = seen["gradients"] * examples
+    recorder.append(s.theta, buffers, {**found, "stopped": ""})
+
+
+def _kept(path: Traversal) -> dict[str, Any]:
+    """Return all that a path needs to go on, as tensors and numbers."""
+    return {**vars(path.state), "level": path.level, "tolerance": path.tolerance}
+
+
+def _restore(path: Traversal, kept: Mapping[str, Any]) -> None:
+    """Put a path where an earlier process left it."""
+    device = path.landscape.device
+
+    def placed(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: value.to(device) if isinstance(value, Tensor) else value for key, value in values.items()}
+
+    rest = placed({key: value for key, value in kept.items() if key not in ("level", "tolerance")})
+    rest["memory"] = placed(rest["memory"])
+    path.state = State(**rest)
+    path.level, path.tolerance = kept["level"], kept["tolerance"]
+
+
+def _interest(spec: Mapping, starts: _Starts, landscape: Landscape) -> Interest:
+    """Return the direction of interest that a spec names, on the landscape's device."""
+    entry, dim, device = spec["interest"], landscape.dim, landscape.device
+    kind = entry["kind"]
+    if kind == "norm2":
+        return SquaredNorm()
+    if kind == "towards":
+        return SquaredNorm(starts.of(entry["replica"])[0].to(device))
+    if kind == "linear":
+        if len(entry["coefficients"]) != dim:
+            raise LossatlasError(
+                f"level set {spec['label']}: interest.coefficients has {len(entry['coefficients'])} numbers, the "
+                f"landscape has {dim} dimensions"
+            )
+        return Linear(torch.tensor(entry["coefficients"], dtype=torch.float64, device=device))
+    if kind == "random":
+        coefficients = random_direction(dim, derive(entry["master"], "interest", entry["seed"])).coefficients
+        return Linear(coefficients.to(device))
+    if kind == "walk":
+        return Walk(derive(entry["master"], "walk", entry["seed"]))
+    return Function(FunctionLandscape(_imported(entry["builder"]), dim, device=device))
+
+
+def _imported(builder: str) -> Any:
+    """Return a user's function of theta, ``package.module:function``."""
+    import importlib
+
+    from lossatlas.legacy.models import split_builder
+
+    module, name = split_builder(builder)
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise LossatlasError(f"interest.builder {builder!r}: {error}; give package.module:function") from error

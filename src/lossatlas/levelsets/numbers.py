@@ -1,0 +1,49 @@
+"""What a table of traversals and sweeps says: ends of the paths, and the best value of a sweep's parameter."""
+
+import numpy as np
+import pandas as pd
+
+
+def ends(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of the first and of the last point of every path, by replica; their index is the table's."""
+    paths = table[table["source"] == "levelset"]
+    steps = paths.groupby("replica", sort=True)["steps"]
+    return table.loc[steps.idxmin()], table.loc[steps.idxmax()]
+
+
+def sweeps(table: pd.DataFrame, parameter: str, held_out: bool = False) -> pd.DataFrame:
+    """Return the rows of sweeps over a parameter (``none``: of plain replicas), held-out members or the others."""
+    if "parameter" not in table:
+        return table.iloc[:0]
+    chosen = (table["source"] == "sweep") & (table["parameter"] == parameter) & (table["held_out"] == int(held_out))
+    return table[chosen]
+
+
+def metric(table: pd.DataFrame) -> str:
+    """Return what a task is judged by: test accuracy, or test loss where there is none (regression)."""
+    accuracy = table["test_accuracy"].to_numpy(float)
+    return "test_accuracy" if np.isfinite(accuracy).any() else "test_loss"
+
+
+def best(table: pd.DataFrame, choose: str, parameter: str = "weight_decay") -> float | None:
+    """Return the value of a parameter with the best mean over replicas; None where the table has none.
+
+    Args:
+        table: of a cloud of traversals with sweeps.
+        choose: ``validation`` (on the part held out of the training set) or ``test`` (as the paper did).
+        parameter: key of the recipe that was swept.
+
+    Returns:
+        The value of highest accuracy, or least loss for regression; of equal ones that of least loss. A value with a
+        run that diverged is out.
+    """
+    rows = sweeps(table, parameter, held_out=choose == "validation")
+    if rows.empty:
+        return None
+    diverged = rows.loc[~np.isfinite(rows[f"{choose}_loss"]), "value"]
+    rows = rows[~rows["value"].isin(diverged)]
+    means = rows.groupby("value")[[f"{choose}_accuracy", f"{choose}_loss"]].mean()
+    if means.empty:
+        return None
+    accuracy = means[f"{choose}_accuracy"].fillna(0.0)
+    return float(means.assign(order=-accuracy).sort_values(["order", f"{choose}_loss"]).index[0])

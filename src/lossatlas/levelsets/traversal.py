@@ -1,0 +1,254 @@
+"""A walk along a level set of a landscape: where it stands, and corrector steps (Tahir & Katz 2021, section III).
+
+A predictor step moves along the unit vector of grad R minus its component along grad L (Eq. 6), so the loss changes to
+second order only; corrector steps then bring it back to the level L0, orthogonally to the predictor (Eq. 8). Points are
+float64 whatever the landscape's own precision, so that a step of 1e-9 is not lost in rounding.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lossatlas.errors import LossatlasError
+from lossatlas.landscape.landscape import Landscape
+from lossatlas.legacy.interests import SETTINGS
+from lossatlas.levelsets.interest import Interest
+
+MOST_REJECTED = 60
+"""Step lengths tried at one point; each is a tenth of the one before."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a level set is walked (:data:`lossatlas.legacy.interests.SETTINGS` documents and defaults every key).
+
+    Attributes:
+        traversal: ``predictor`` (the paper's path) or ``conjugate`` (Riemannian conjugate gradients).
+        corrector: ``newton`` or ``printed`` (the paper's: a unit direction with a step length of its own).
+        step: first step length of predictor and printed corrector, in units of theta.
+        threshold: change of direction between two steps, in degrees, that counts as large.
+        grow, shrink: factors of the step length after a small and a large change.
+        tolerance: largest |L - L0|: a number, ``paper`` (1e-5) or ``scaled`` (min(1e-5, 5e-3 L0)).
+        corrections: most corrector steps in a row; a step that needs more is taken back and tried shorter.
+        steps: predictor steps after which to stop.
+        angle: stop when grad L and grad R are at least so many degrees apart; None = never.
+        gradients: stop when so many gradients of the loss have been evaluated; None = never.
+    """
+
+    traversal: str = SETTINGS["traversal"]
+    corrector: str = SETTINGS["corrector"]
+    step: float = SETTINGS["step"]
+    threshold: float = SETTINGS["threshold"]
+    grow: float = SETTINGS["grow"]
+    shrink: float = SETTINGS["shrink"]
+    tolerance: float | str = SETTINGS["tolerance"]
+    corrections: int = SETTINGS["corrections"]
+    steps: int = SETTINGS["steps"]
+    angle: float | None = SETTINGS["angle"]
+    gradients: int | None = SETTINGS["gradients"]
+
+
+@dataclass
+class State:
+    """Where a traversal stands; it continues from here to the same bits.
+
+    Attributes:
+        theta, gradient: the point and the gradient of the loss there, (D,) float64.
+        loss: the loss there.
+        steps, corrections, rejected: predictor steps, corrector steps, steps taken back, so far.
+        gradients: evaluations of the loss's gradient so far, the one at the start included.
+        predictor, corrector: step lengths.
+        worst: largest |L - L0| at the end of a step since it was last reported.
+        memory: tensors and numbers of the step rule (directions of the last step).
+    """
+
+    theta: Tensor
+    gradient: Tensor
+    loss: float
+    predictor: float
+    corrector: float
+    steps: int = 0
+    corrections: int = 0
+    rejected: int = 0
+    gradients: int = 1
+    worst: float = 0.0
+    memory: dict[str, Any] = field(default_factory=dict)
+
+
+def tolerance(kind: float | str, level: float) -> float:
+    """Return the largest |L - L0| allowed at a level (:class:`Settings`)."""
+    if kind == "paper":
+        return 1e-5
+    if kind == "scaled":
+        return min(1e-5, 5e-3 * abs(level))
+    return float(kind)
+
+
+def degrees_between(a: Tensor, b: Tensor) -> float:
+    """Return the angle of two unit vectors in degrees, by 2 asin(|a - b| / 2): exact where acos loses its digits.
+
+    Beyond a right angle the same is done with -b.
+    """
+    half = min(float((a - b).norm()), 2.0) / 2
+    if half > math.sqrt(0.5):
+        return 180.0 - math.degrees(2 * math.asin(min(float((a + b).norm()) / 2, 1.0)))
+    return math.degrees(2 * math.asin(half))
+
+
+def without(vector: Tensor, unit: Tensor) -> Tensor:
+    """Return a vector without its component along a unit vector (Eq. 7)."""
+    return torch.sub(vector, unit, alpha=float(vector @ unit))
+
+
+def multipliers(theta: Tensor, gradient: Tensor) -> tuple[float, float]:
+    """Return the weight decay a point stands for, and how far it is from a stationary point of it.
+
+    Where the squared norm is least on a level set, grad L + 2 lambda theta = 0 with lambda = |grad L| / (2 |theta|), as
+    at a minimum of L + lambda |theta|^2.
+
+    Returns:
+        lambda, and |grad L + 2 lambda theta| / |grad L|, which is zero there and at most 2.
+    """
+    norm, slope = float(theta.norm()), float(gradient.norm())
+    if norm == 0.0 or slope == 0.0:
+        return math.nan, math.nan
+    implied = slope / (2 * norm)
+    return implied, float((gradient + 2 * implied * theta).norm()) / slope
+
+
+class Traversal(ABC):
+    """A path on the level set {L = L0} of a landscape, one step at a time.
+
+    Args:
+        landscape: L; any dtype and device.
+        interest: where to go.
+        start: theta_0 (D,).
+        settings: how.
+        level: L0; the loss at the start by default. With another level the start is first moved onto it.
+
+    Attributes:
+        state: where it stands; settable, to resume.
+        level, tolerance: L0 and the largest |L - L0|.
+    """
+
+    def __init__(
+        self,
+        landscape: Landscape,
+        interest: Interest,
+        start: Tensor,
+        settings: Settings,
+        level: float | None = None,
+    ) -> None:
+        self.landscape, self.interest, self.settings = landscape, interest, settings
+        theta = start.detach().to(landscape.device, torch.float64)
+        loss, gradient = landscape.loss_and_grad(theta)
+        self.state = State(theta, gradient.to(torch.float64), float(loss), settings.step, settings.step)
+        self.level = self.state.loss if level is None else level
+        self.tolerance = tolerance(settings.tolerance, self.level)
+        if not math.isfinite(self.level) or self.tolerance <= 0:
+            raise LossatlasError(
+                f"level set: the level is {self.level:g} and the tolerance {self.tolerance:g}; a path needs a finite "
+                "level and a tolerance above zero: start where the loss is not zero, or set `tolerance`"
+            )
+        self.stopped: str | None = None
+        if level is not None:
+            self._move_onto_level()
+
+    def _move_onto_level(self) -> None:
+        s = self.state
+        moved = self._newton(s.theta, s.loss, s.gradient, None)
+        if moved is None:
+            raise LossatlasError(
+                f"level set: no point of level {self.level:g} found from a start of loss {s.loss:g}; start nearer to it"
+            )
+        s.theta, s.loss, s.gradient = moved
+
+    @abstractmethod
+    def advance(self) -> None:
+        """Take one step: a predictor and the corrections it needs. Sets ``stopped`` where there is no way on."""
+
+    @property
+    def finished(self) -> str | None:
+        """Why the traversal ends here (``steps``, ``gradients``, ``angle``, ``stationary``), or None."""
+        settings, s = self.settings, self.state
+        if self.stopped is not None:
+            return self.stopped
+        if s.steps >= settings.steps:
+            return "steps"
+        if settings.gradients is not None and s.gradients >= settings.gradients:
+            return "gradients"
+        if settings.angle is not None and self.angle() >= settings.angle:
+            return "angle"
+        return None
+
+    def angle(self) -> float:
+        """Return the angle of grad L and grad R in degrees; 180 at a minimum of R on the level set."""
+        toward = self.interest.gradient(self.state.theta, self.state.steps)
+        sizes = float(toward.norm()), float(self.state.gradient.norm())
+        if min(sizes) == 0.0:
+            return math.nan
+        return degrees_between(toward / sizes[0], self.state.gradient / sizes[1])
+
+    def observe(self) -> dict[str, float]:
+        """Return what a row of the table says of the present point, and start ``worst`` anew."""
+        s = self.state
+        implied, residual = multipliers(s.theta, s.gradient)
+        row = {
+            "steps": s.steps,
+            "angle": self.angle(),
+            "norm2": float(s.theta @ s.theta),
+            "objective": self.interest.value(s.theta),
+            "deviation": s.loss - self.level,
+            "worst_deviation": max(s.worst, abs(s.loss - self.level)),
+            "tolerance": self.tolerance,
+            "gradients": s.gradients,
+            "corrections": s.corrections,
+            "step_length": s.predictor,
+            "implied_decay": implied,
+            "lagrange_residual": residual,
+        }
+        s.worst = 0.0
+        return row
+
+    def _evaluate(self, theta: Tensor) -> tuple[float, Tensor]:
+        """Return loss and gradient (D,) float64, counted."""
+        self.state.gradients += 1
+        loss, gradient = self.landscape.loss_and_grad(theta)
+        return float(loss), gradient.to(torch.float64)
+
+    def _newton(
+        self, theta: Tensor, loss: float, gradient: Tensor, unit: Tensor | None
+    ) -> tuple[Tensor, float, Tensor] | None:
+        """Bring a point back to the level by steps (L - L0) / (c . grad L) along c, or return None where that fails.
+
+        c is grad L without its component along ``unit``. A loss that is linear along c is met in one step.
+        """
+        for _ in range(self.settings.corrections):
+            if abs(loss - self.level) <= self.tolerance:
+                return theta, loss, gradient
+            across = gradient if unit is None else without(gradient, unit)
+            slope = float(across @ gradient)
+            if not math.isfinite(slope) or slope <= 0.0:
+                return None
+            theta = torch.sub(theta, across, alpha=(loss - self.level) / slope)
+            loss, gradient = self._evaluate(theta)
+            self.state.corrections += 1
+        return (theta, loss, gradient) if abs(loss - self.level) <= self.tolerance else None
+
+    def _arrive(self, theta: Tensor, loss: float, gradient: Tensor) -> None:
+        """Make a point that lies on the level set the present one."""
+        s = self.state
+        s.theta, s.loss, s.gradient = theta, loss, gradient
+        s.steps += 1
+        s.worst = max(s.worst, abs(loss - self.level))
+
+    def _give_up(self, what: str) -> LossatlasError:
+        s = self.state
+        return LossatlasError(
+            f"level set: at step {s.steps} (loss {s.loss:.6g}, level {self.level:.6g}) {what}; raise `tolerance` "
+            f"(now {self.tolerance:g}) or `corrections`, or start from another level"
+        )

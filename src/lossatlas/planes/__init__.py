@@ -1,0 +1,1 @@
+"""Planes: lines and planes of weight space, the loss and its curvature on them, descent."""

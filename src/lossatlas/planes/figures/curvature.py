@@ -1,0 +1,94 @@
+"""Figures of kind ``curvature``: |lambda_min / lambda_max| of the Hessian over a plane, beside the plane's contours."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+
+from lossatlas.draw import style
+from lossatlas.draw.panels import layout, letter
+from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.planes.figures.contours import MAP, draw_plane, error, heading, lost_notes, scale
+from lossatlas.planes.files import Grid
+from lossatlas.planes.numbers import ratio
+
+RATIO_MAP = mpl.colormaps["cividis"]
+
+
+def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+    """Draw the panels of a resolved spec: contours above, curvature below.
+
+    Args:
+        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
+        inputs: ``planes``: one grid file of losses a panel; ``maps``: one of curvature over the same plane.
+
+    Returns:
+        The figure, its numbers (panel, x, y, loss, lambda_min, lambda_max, residuals, products, converged, ratio) and
+        notes on points without a spectrum or whose eigenvalues have not converged.
+    """
+    planes, maps = ([Grid.load(path) for path in inputs[role]] for role in ("planes", "maps"))
+    count, titles = len(planes), [panel["title"] for panel in spec["panels"]]
+    norm = scale([grid.measured["train_loss"] for grid in planes])
+    share = Normalize(0.0, 1.0)
+    sidebar = Sidebar(width=1.35)
+    sidebar.colorbar(norm, MAP, "training loss", plain=True)
+    sidebar.colorbar(share, RATIO_MAP, r"$|\lambda_{min}\,/\,\lambda_{max}|$", 1.5)
+    sidebar.heading("Eigenvalues")
+    sidebar.marker("not converged", marker="x", color="white", markeredgecolor=style.INK, markersize=4)
+    notes = [
+        *lost_notes(
+            [
+                (f"{t}, loss", g.lost("train_loss"), g.measured["train_loss"].size)
+                for t, g in zip(titles, planes, strict=True)
+            ]
+        ),
+        *lost_notes(
+            [
+                (f"{t}, spectrum", g.lost("lambda_max"), g.measured["lambda_max"].size)
+                for t, g in zip(titles, maps, strict=True)
+            ]
+        ),
+    ]
+    loose = sum(int((m.measured["converged"] == 0).sum()) - m.lost("lambda_max") for m in maps)
+    if loose:
+        notes.append(f"Crossed: points where an eigenvalue has not reached the tolerance ({loose}).")
+    figure, panels = layout(2 * count, count, (2.05, 2.05), sidebar, notes)
+    for i, (title, plane, found) in enumerate(zip(titles, planes, maps, strict=True)):
+        draw_plane(panels[i], plane, plane.measured["train_loss"], norm)
+        panels[i].set_title(heading(title, f"test error {error(plane):.1f}%"))
+        _draw_map(panels[count + i], found, share)
+        for axes in (panels[i], panels[count + i]):
+            axes.set_xlabel("first direction")
+            axes.set_ylabel("second direction")
+            axes.set_xlim(plane.x[0], plane.x[-1])
+            axes.set_ylim(plane.y[0], plane.y[-1])
+        letter(panels[i], i, 2 * count)
+        letter(panels[count + i], count + i, 2 * count)
+    return Drawn(figure, _numbers(titles, maps), tuple(notes))
+
+
+def _draw_map(axes: Axes, found: Grid, norm: Normalize) -> None:
+    axes.set_facecolor("#e6e6e6")
+    axes.patch.set(hatch="////", edgecolor="#a6a6a6", linewidth=0.0)
+    values = np.ma.masked_invalid(ratio(found))
+    axes.pcolormesh(found.x, found.y, np.ma.clip(values, 0, 1), cmap=RATIO_MAP, norm=norm, shading="nearest")
+    x, y = np.meshgrid(found.x, found.y)
+    loose = (found.measured["converged"] == 0) & np.isfinite(found.measured["lambda_max"])
+    axes.plot(x[loose], y[loose], linestyle="none", marker="x", color="white", markersize=2.5, markeredgewidth=0.6)
+    axes.set_title("curvature")
+
+
+def _numbers(titles: list[str], maps: list[Grid]) -> pd.DataFrame:
+    parts = []
+    for title, grid in zip(titles, maps, strict=True):
+        x, y = np.meshgrid(grid.x, grid.y)
+        names = ("train_loss", "lambda_min", "lambda_max", "residual_min", "residual_max", "products", "converged")
+        columns = {name: grid.measured[name].ravel() for name in names}
+        parts.append(
+            pd.DataFrame({"panel": title, "x": x.ravel(), "y": y.ravel(), **columns, "ratio": ratio(grid).ravel()})
+        )
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,127 @@
+"""Figures of kind ``pathplanes``: a recorded training projected on a plane, over the contours of the loss there.
+
+And the table of kind ``variance``: how much of each path's variation two principal axes and random planes hold.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+
+from lossatlas.clouds.files import Gram
+from lossatlas.clouds.principal import principal_axes
+from lossatlas.draw.panels import layout, letter
+from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.planes.figures.contours import MAP, draw_plane, heading, lost_notes, scale
+from lossatlas.planes.files import Grid
+
+PATH, DROP = "#1a1a1a", "#D62728"
+"""Epochs, and those at which the learning rate was lowered: red as in the paper, and of another shape."""
+
+AXES = {
+    "pca": ("PC 1", "PC 2"),
+    "random": ("random direction 1", "random direction 2"),
+    "start": ("to the start", "random direction"),
+}
+
+
+def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+    """Draw the panels of a resolved spec.
+
+    Args:
+        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
+        inputs: ``grids``: one grid file of a path's plane a panel.
+
+    Returns:
+        The figure, its numbers (panel, what, epoch, x, y, loss) and notes on points without a loss.
+    """
+    grids = [Grid.load(path) for path in inputs["grids"]]
+    titles = [panel["title"] for panel in spec["panels"]]
+    norm = scale([grid.measured["train_loss"] for grid in grids])
+    sidebar = Sidebar(width=1.6)
+    sidebar.heading("Path")
+    sidebar.marker("epoch", marker="o", color=PATH, markersize=2.8)
+    sidebar.marker("learning rate lowered", marker="D", color=DROP, markeredgecolor="white", markersize=5)
+    sidebar.marker("initialisation", marker="s", color="white", markeredgecolor=PATH, markersize=4.5)
+    sidebar.marker("end", marker="*", color="white", markeredgecolor=PATH, markersize=8)
+    sidebar.heading("Plane")
+    sidebar.colorbar(norm, MAP, "training loss", 1.4, plain=True)
+    notes = lost_notes(
+        [(t, g.lost("train_loss"), g.measured["train_loss"].size) for t, g in zip(titles, grids, strict=True)]
+    )
+    figure, panels = layout(len(grids), spec["columns"], (2.1, 2.1), sidebar, notes)
+    for i, (axes, title, grid) in enumerate(zip(panels, titles, grids, strict=True)):
+        _draw(axes, title, grid, norm)
+        letter(axes, i, len(grids))
+    return Drawn(figure, _numbers(titles, grids), notes)
+
+
+def _draw(axes: Axes, title: str, grid: Grid, norm: LogNorm) -> None:
+    draw_plane(axes, grid, grid.measured["train_loss"], norm)
+    path = grid.path.sort_values("epoch", kind="stable")
+    x, y = path["x"].to_numpy(), path["y"].to_numpy()
+    axes.plot(x, y, color="white", linewidth=1.6, zorder=2)
+    axes.plot(x, y, color=PATH, linewidth=0.7, marker="o", markersize=2.2, zorder=3)
+    drops = path["epoch"].isin(grid.slice["drops"]).to_numpy()
+    axes.plot(
+        x[drops], y[drops], linestyle="none", marker="D", color=DROP, markeredgecolor="white", markersize=5, zorder=4
+    )
+    axes.plot(x[0], y[0], marker="s", color="white", markeredgecolor=PATH, markersize=4.5, zorder=5)
+    axes.plot(x[-1], y[-1], marker="*", color="white", markeredgecolor=PATH, markersize=8, zorder=5)
+    names = [
+        f"{name} ({percent(float(share))})"
+        for name, share in zip(AXES[grid.slice["axes"]], grid.explained, strict=True)
+    ]
+    axes.set_xlabel(names[0])
+    axes.set_ylabel(names[1])
+    axes.set_title(heading(title, f"{percent(float(grid.explained.sum()))} of the variance"))
+
+
+def percent(share: float) -> str:
+    """Return a share in per cent, small ones with two significant digits."""
+    return f"{100 * share:.1f}%" if share >= 0.001 else f"{100 * share:.2g}%"
+
+
+def _numbers(titles: list[str], grids: list[Grid]) -> pd.DataFrame:
+    parts = []
+    for title, grid in zip(titles, grids, strict=True):
+        x, y = np.meshgrid(grid.x, grid.y)
+        plane = pd.DataFrame({"x": x.ravel(), "y": y.ravel(), "loss": grid.measured["train_loss"].ravel()})
+        path = grid.path[["epoch", "x", "y"]].assign(loss=grid.path["train_loss"])
+        parts += [plane.assign(what="plane", panel=title), path.assign(what="path", panel=title)]
+    return pd.concat(parts, ignore_index=True)[["panel", "what", "epoch", "x", "y", "loss"]]
+
+
+def tabulate(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> pd.DataFrame:
+    """Return how much of a path's variation planes hold.
+
+    Args:
+        spec: resolved spec of kind ``variance_table``.
+        inputs: ``grams``: row -> Gram matrix of the recorded path; ``grids``: row -> grid files of other planes of it.
+
+    Returns:
+        Columns row, points, dimension, pc1, pc2, two_pcs, three_pcs (shares of the variance), and for each other plane
+        ``<its axes>_plane`` (both its directions) and expected_random (2 / D, a random plane's share on average for a
+        path without a preferred direction).
+    """
+    rows = []
+    for i, entry in enumerate(spec["rows"]):
+        gram = Gram.load(inputs["grams"][i])
+        count = min(3, gram.n - 1)
+        shares = principal_axes(gram, np.arange(gram.n), count).explained
+        row: dict[str, Any] = {
+            "row": entry["title"],
+            "paper": "40% to 90%",
+            "points": gram.n,
+            "dimension": gram.dimension,
+        }
+        row |= {"pc1": shares[0], "pc2": shares[1], "two_pcs": shares[:2].sum(), "three_pcs": shares.sum()}
+        for path in inputs["grids"][i]:
+            grid = Grid.load(path)
+            row[f"{grid.slice['axes']}_plane"] = float(grid.explained.sum())
+        row["expected_random"] = 2 / gram.dimension
+        rows.append(row)
+    return pd.DataFrame(rows)

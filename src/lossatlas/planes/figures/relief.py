@@ -1,0 +1,210 @@
+"""Figures of kind ``relief``: loss surfaces in three dimensions, as a picture, an interactive page and a VTK file.
+
+The height is log10 of the loss, clipped to the range of a figure's scale. The page (plotly) carries its own script, so
+it works offline; the VTK file is PolyData in XML, which ParaView opens. Points without a finite loss are holes.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import LogNorm
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from lossatlas.arrays import Array
+from lossatlas.draw import style
+from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.planes.figures.contours import MAP, error, heading, lost_notes, numbers, scale
+from lossatlas.planes.files import Grid
+
+SPACING = 1.25
+"""Distance between neighbouring surfaces of a VTK file, in widths of a surface."""
+
+
+def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+    """Draw the panels of a resolved spec.
+
+    Args:
+        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
+        inputs: ``grids``: one grid file of a plane a panel.
+
+    Returns:
+        The figure, its numbers and notes, and writers of its page (``html``) and its VTK file (``vtp``).
+    """
+    grids = [Grid.load(path) for path in inputs["grids"]]
+    titles = [panel["title"] for panel in spec["panels"]]
+    norm = scale([grid.measured["train_loss"] for grid in grids])
+    heights = [_height(grid, norm) for grid in grids]
+    notes = lost_notes(
+        [(t, g.lost("train_loss"), g.measured["train_loss"].size) for t, g in zip(titles, grids, strict=True)]
+    )
+    notes = tuple(note.replace("are hatched", "are holes") for note in notes)
+    writers = {
+        "html": lambda path: write_page(path, titles, grids, heights),
+        "vtp": lambda path: write_vtp(path, titles, grids, heights),
+    }
+    figure = _picture(spec, titles, grids, heights, norm, notes)
+    return Drawn(figure, numbers(spec, grids, "train"), notes, writers=writers)
+
+
+def _height(grid: Grid, norm: LogNorm) -> Array:
+    """Return log10 of the clipped loss (ny, nx), NaN where there is no finite one."""
+    loss = grid.measured["train_loss"]
+    return np.log10(np.clip(np.where(np.isfinite(loss), loss, np.nan), norm.vmin, norm.vmax))
+
+
+def _picture(
+    spec: Mapping[str, Any],
+    titles: Sequence[str],
+    grids: Sequence[Grid],
+    heights: Sequence[Array],
+    norm: LogNorm,
+    notes: Sequence[str],
+) -> Any:
+    count = len(grids)
+    columns = min(spec["columns"] or min(count, 3), count)
+    rows = -(-count // columns)
+    width, height = 2.7, 2.95
+    sidebar = Sidebar(width=1.25)
+    sidebar.colorbar(norm, MAP, "training loss", plain=True)
+    total = rows * height + 0.35
+    figure = style.new_figure(columns * width + 0.2 + sidebar.width, total)
+    inches = figure.get_size_inches()
+    low, high = np.log10([norm.vmin or 1.0, norm.vmax or 1.0])
+    for i, (title, grid, z) in enumerate(zip(titles, grids, heights, strict=True)):
+        row, column = divmod(i, columns)
+        box = (
+            column * width / inches[0],
+            1 - (row + 1) * height / inches[1],
+            width / inches[0],
+            height * 0.84 / inches[1],
+        )
+        axes: Any = figure.add_axes(box, projection="3d")
+        x, y = np.meshgrid(grid.x, grid.y)
+        colors = MAP((np.nan_to_num(z, nan=low) - low) / (high - low))
+        axes.plot_surface(x, y, z, facecolors=colors, rstride=1, cstride=1, linewidth=0, antialiased=False, shade=True)
+        axes.set_zlim(low, high)
+        axes.view_init(30, -60)
+        axes.set_title(heading(title, f"test error {error(grid):.1f}%"), y=0.97)
+        axes.tick_params(pad=-3, labelsize=5.5)
+        axes.zaxis.set_major_formatter(FuncFormatter(lambda value, _: f"$10^{{{value:g}}}$"))
+        axes.zaxis.set_major_locator(MaxNLocator(5))
+        for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+            axis._axinfo["grid"].update(linewidth=0.4, color="#d0d0d0")
+            axis.get_offset_text().set_visible(False)
+        for name in ("x", "y"):
+            getattr(axes, f"set_{name}ticks")(np.linspace(getattr(grid, name)[0], getattr(grid, name)[-1], 3))
+    sidebar.draw(figure, columns * width + 0.2, 0.5)
+    if notes:
+        figure.text(0.02, 0.02, " ".join(notes), fontsize=6.3, color=style.FAINT)
+    return figure
+
+
+def write_page(path: Path, titles: Sequence[str], grids: Sequence[Grid], heights: Sequence[Array]) -> None:
+    """Write a page with one surface at a time, chosen from a list; plotly's script is inside."""
+    import plotly.graph_objects as go
+
+    low = min(float(np.nanmin(z)) for z in heights)
+    high = max(float(np.nanmax(z)) for z in heights)
+    figure = go.Figure()
+    for i, (grid, z) in enumerate(zip(grids, heights, strict=True)):
+        figure.add_trace(
+            go.Surface(
+                x=grid.x,
+                y=grid.y,
+                z=np.round(z, 4),
+                customdata=grid.measured["train_loss"],
+                visible=i == 0,
+                colorscale="Viridis",
+                cmin=low,
+                cmax=high,
+                colorbar={"title": {"text": "log10 loss"}},
+                contours={"z": {"show": True, "usecolormap": True, "project_z": True}},
+                hovertemplate="(%{x:.3g}, %{y:.3g}): loss %{customdata:.4g}<extra></extra>",
+            )
+        )
+    names = [f"{title}, test error {error(grid):.1f}%" for title, grid in zip(titles, grids, strict=True)]
+    buttons = [
+        {
+            "label": name,
+            "method": "update",
+            "args": [{"visible": [j == i for j in range(len(names))]}, {"title.text": name}],
+        }
+        for i, name in enumerate(names)
+    ]
+    ends = {"zaxis": {"title": {"text": "log10 training loss"}, "range": [low, high]}}
+    for axis, text in (("xaxis", "first direction"), ("yaxis", "second direction")):
+        ends[axis] = {"title": {"text": text}}
+    figure.update_layout(
+        title={"text": names[0]},
+        scene=ends,
+        margin={"l": 0, "r": 0, "t": 90, "b": 0},
+        updatemenus=[{"buttons": buttons, "x": 0.0, "xanchor": "left", "y": 1.0, "yanchor": "bottom"}],
+    )
+    text = figure.to_html(include_plotlyjs=True, full_html=True, div_id="surfaces", config={"displaylogo": False})
+    path.write_text(text, encoding="utf-8")
+
+
+def write_vtp(path: Path, titles: Sequence[str], grids: Sequence[Grid], heights: Sequence[Array]) -> None:
+    """Write all surfaces as one VTK PolyData file, side by side along x.
+
+    Heights are scaled so that the highest is half a surface's width above the lowest. Point data: ``loss``,
+    ``log10_loss``, ``surface`` (its number; the field data ``titles`` names them in order). A quadrilateral with a
+    corner without a finite loss is left out.
+    """
+    low = min(float(np.nanmin(z)) for z in heights)
+    high = max(float(np.nanmax(z)) for z in heights)
+    points, quads, columns, offset, shift = [], [], [], 0, 0.0
+    for i, (grid, z) in enumerate(zip(grids, heights, strict=True)):
+        width = float(grid.x[-1] - grid.x[0])
+        x, y = np.meshgrid(grid.x, grid.y)
+        flat = np.where(np.isfinite(z), z, low)
+        scaled = (flat - low) / max(high - low, 1e-9) * width / 2
+        points.append(np.stack([x + shift, y, scaled], axis=-1).reshape(-1, 3))
+        loss = np.where(np.isfinite(z), grid.measured["train_loss"], np.nan)
+        columns.append(pd.DataFrame({"loss": loss.ravel(), "log10_loss": z.ravel(), "surface": float(i)}))
+        quads.append(offset + _quads(np.isfinite(z)))
+        offset += z.size
+        shift += SPACING * width
+    _write_polydata(path, np.concatenate(points), np.concatenate(quads), pd.concat(columns, ignore_index=True), titles)
+
+
+def _quads(whole: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return the corners (m, 4) of the cells of a grid whose four points are there."""
+    number = np.arange(whole.size).reshape(whole.shape)
+    corners = (np.s_[:-1, :-1], np.s_[:-1, 1:], np.s_[1:, 1:], np.s_[1:, :-1])
+    kept = np.logical_and.reduce([whole[corner] for corner in corners])
+    return np.stack([number[corner][kept] for corner in corners], axis=-1)
+
+
+def _write_polydata(
+    path: Path, points: Array, quads: NDArray[Any], columns: pd.DataFrame, titles: Sequence[str]
+) -> None:
+    def array(values: NDArray[Any], name: str, kind: str, components: int = 1) -> str:
+        data = np.ascontiguousarray(values).tobytes()
+        text = base64.b64encode(len(data).to_bytes(8, "little") + data).decode()
+        count = f' NumberOfComponents="{components}"' if components > 1 else ""
+        return f'<DataArray type="{kind}" Name="{name}"{count} format="binary">{text}</DataArray>'
+
+    values = "".join(array(columns[name].to_numpy(np.float64), str(name), "Float64") for name in columns)
+    ends = 4 * np.arange(1, len(quads) + 1)
+    names = "\0".join(titles) + "\0"
+    codes = " ".join(str(byte) for byte in names.encode())
+    path.write_text(
+        '<?xml version="1.0"?>\n'
+        f"<!-- {escape(', '.join(titles)).replace('--', '- -')} -->\n"
+        '<VTKFile type="PolyData" version="1.0" byte_order="LittleEndian" header_type="UInt64"><PolyData>'
+        f'<FieldData><Array type="String" Name="titles" NumberOfTuples="{len(titles)}" format="ascii">{codes}</Array>'
+        "</FieldData>"
+        f'<Piece NumberOfPoints="{len(points)}" NumberOfVerts="0" NumberOfLines="0" NumberOfStrips="0" '
+        f'NumberOfPolys="{len(quads)}"><PointData Scalars="log10_loss">{values}</PointData>'
+        f"<Points>{array(points.astype(np.float64), 'Points', 'Float64', 3)}</Points>"
+        f"<Polys>{array(quads.astype(np.int64).ravel(), 'connectivity', 'Int64')}"
+        f"{array(ends.astype(np.int64), 'offsets', 'Int64')}</Polys></Piece></PolyData></VTKFile>\n",
+        encoding="utf-8",
+    )

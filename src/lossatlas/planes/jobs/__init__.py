@@ -1,0 +1,1 @@
+"""Jobs that evaluate landscapes on lines and planes."""

@@ -1,0 +1,81 @@
+"""Numbers for how sharp a minimum is, from the losses along random lines through it or on a plane. Imports no torch."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lossatlas.arrays import Array
+from lossatlas.planes.files import Grid
+
+REACH = 0.5
+"""How far along a line the measures look, in units of its direction: half of every filter's norm, if normalised so."""
+
+
+def rise(x: Array, loss: Array, reach: float = REACH) -> float:
+    """Return the mean rise of the loss at the two points of a line at distance ``reach``."""
+    there = [float(np.interp(s * reach, x, loss)) for s in (-1, 1)]
+    return float(np.mean(there) - np.interp(0.0, x, loss))
+
+
+def worst(x: Array, loss: Array, reach: float = REACH) -> float:
+    """Return the largest rise within ``reach`` over 1 + the loss at the minimum (sharpness of Keskar et al. 2017)."""
+    centre = float(np.interp(0.0, x, loss))
+    return float((loss[np.abs(x) <= reach * (1 + 1e-9)].max() - centre) / (1 + centre))
+
+
+def curvature(x: Array, loss: Array, reach: float = REACH) -> float:
+    """Return the second difference of the loss at the minimum, over the spacing of the points squared."""
+    middle = int(np.abs(x).argmin())
+    return float((loss[middle + 1] - 2 * loss[middle] + loss[middle - 1]) / (x[middle + 1] - x[middle]) ** 2)
+
+
+MEASURES: dict[str, Callable[..., float]] = {"rise": rise, "worst": worst, "curvature": curvature}
+"""Sharpness of a line by name."""
+
+
+def sharpness(grid: Grid, normalise: str, measure: str, reach: float = REACH) -> Array:
+    """Return a measure (directions,) along every line of a grid under one normalisation.
+
+    A loss that is not finite counts as infinite: there the network is as sharp as it gets.
+    """
+    found = []
+    for entry, loss in zip(grid.slice["directions"], grid.measured["train_loss"], strict=True):
+        if entry["normalise"] == normalise:
+            value = MEASURES[measure](grid.x, np.where(np.isfinite(loss), loss, np.inf), reach)
+            found.append(np.inf if np.isnan(value) else value)
+    return np.array(found)
+
+
+def on_plane(grid: Grid, reach: float = REACH) -> float:
+    """Return the median rise of the loss over the points of a plane within ``reach`` of the minimum."""
+    x, y = np.meshgrid(grid.x, grid.y)
+    radius, loss = np.hypot(x, y), grid.measured["train_loss"]
+    inside = radius <= reach * (1 + 1e-9)
+    return float(np.median(np.where(np.isfinite(loss), loss, np.inf)[inside]) - loss.flat[radius.argmin()])
+
+
+def bends(grid: Grid, quantity: str = "train_loss") -> NDArray[np.bool_]:
+    """Return at which inner points (ny - 2, nx - 2) of a plane its surface is not convex.
+
+    The 2 x 2 Hessian of the surface by central differences has a negative eigenvalue there; points beside a loss that
+    is not finite count as not convex.
+    """
+    loss = np.where(np.isfinite(grid.measured[quantity]), grid.measured[quantity], np.nan)
+    h, k = np.diff(grid.x).mean(), np.diff(grid.y).mean()
+    middle = loss[1:-1, 1:-1]
+    xx = (loss[1:-1, 2:] - 2 * middle + loss[1:-1, :-2]) / h**2
+    yy = (loss[2:, 1:-1] - 2 * middle + loss[:-2, 1:-1]) / k**2
+    xy = (loss[2:, 2:] - loss[2:, :-2] - loss[:-2, 2:] + loss[:-2, :-2]) / (4 * h * k)
+    least = (xx + yy) / 2 - np.hypot((xx - yy) / 2, xy)
+    return ~(least >= 0)
+
+
+def ratio(grid: Grid) -> Array:
+    """Return |lambda_min / lambda_max| (ny, nx) of a curvature map, lambda_min counted where it is negative.
+
+    A Hessian without negative eigenvalues has ratio 0; NaN where the spectrum could not be had.
+    """
+    low, high = grid.measured["lambda_min"], grid.measured["lambda_max"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(np.isfinite(low), np.maximum(-low, 0.0) / np.abs(high), np.nan)

@@ -1,0 +1,1 @@
+"""Solutions: what optimisers found, and the plane through three of them."""

@@ -1,0 +1,55 @@
+"""Losses on the plane through three points of a cloud."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lossatlas.data.files import load
+from lossatlas.files.hdf5 import create, open_hdf5, table_in, write_table
+from lossatlas.planes.plane import Plane, sides, surface, through
+from lossatlas.train.networks import member
+
+
+def probe(spec: Mapping[str, Any], cloud_file: Path, data_file: Path, output: Path, provenance: Mapping) -> None:
+    """Compute the losses of one artefact.
+
+    Args:
+        spec: resolved spec (:func:`lossatlas.legacy.sets.triangle`): corners (three rows of the cloud), grid
+            (points a side), margin (share of the corners' range added on each side), and a network.
+        cloud_file: points of the cloud.
+        data_file: data.h5.
+        output: triangle.h5 to make: ``/x`` (n,), ``/y`` (n,), ``/train`` and ``/test`` (n, n): the losses at origin + x
+            u + y v; ``/coordinates`` (3, 2) of the corners and their ``/table``; attribute ``layout``; of images with
+            labels also ``/images`` (k, H, W), the first training example of each class, and their ``/labels`` (k,).
+        provenance: written into the output.
+    """
+    with open_hdf5(cloud_file, "points") as file:
+        rows = list(spec["corners"])
+        corners = np.stack([file["theta"][row] for row in rows]).astype(np.float64)
+        table = table_in(file).iloc[rows].reset_index(drop=True)
+    origin, directions, coordinates = through(corners)
+    x, y = sides(coordinates, spec["margin"], (spec["grid"], spec["grid"]))
+    network = member(spec, spec["seeds"], data_file)
+    plane = Plane(*(torch.from_numpy(part).to(network.train.device) for part in (origin, directions)))
+    parts = {"train": network.train, "test": network.test}
+    found = {part: surface(landscape, plane, x, y) for part, landscape in parts.items()}
+    with create(output, "triangle", provenance) as file:
+        for name, values in (("x", x), ("y", y), *found.items(), ("coordinates", coordinates)):
+            file.create_dataset(name, data=values)
+        file.attrs["layout"] = network.train.layout.to_json()
+        for name, values in samples(data_file).items():
+            file.create_dataset(name, data=values)
+        write_table(file, table)
+
+
+def samples(data_file: Path) -> dict[str, NDArray[Any]]:
+    """Return the first training image of each class (k, H, W), uint8, and the classes (k,); nothing of other data."""
+    data = load(data_file)
+    if data.task != "classification" or data.x_train.ndim != 4 or data.x_train.shape[1] != 1:
+        return {}
+    classes, first = np.unique(data.y_train.numpy(), return_index=True)
+    return {"images": data.x_train.numpy()[first, 0], "labels": classes.astype(np.int64)}

@@ -1,0 +1,1 @@
+"""Studies: YAML, validated and merged with presets and overrides."""

@@ -1,0 +1,60 @@
+"""Figure of kind ``accuracies``: train and test accuracy of runs beside each other, and the paper's."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lossatlas.draw import style
+from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.train.numbers import last_epoch
+
+TRAIN, TEST, PAPER = "#6B6B6B", "#0072B2", "#D55E00"
+
+
+def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+    """Draw one row a run: train and test accuracy of its replicas, and what the paper reports.
+
+    Args:
+        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
+        inputs: ``runs``: row title -> points files, one a replica.
+
+    Returns:
+        The figure and its numbers (row, part, replica, accuracy, paper).
+    """
+    rows = []
+    for entry in spec["rows"]:
+        ends = [last_epoch(path) for path in inputs["runs"][entry["title"]]]
+        for part in ("train", "test"):
+            paper = entry["paper"].get(f"{part}_accuracy", np.nan)
+            for replica, end in enumerate(ends):
+                value = float(end[f"{part}_accuracy"])
+                rows.append(
+                    {"row": entry["title"], "part": part, "replica": replica, "accuracy": value, "paper": paper}
+                )
+    table = pd.DataFrame(rows)
+    titles = list(dict.fromkeys(table["row"]))
+    sidebar = Sidebar(width=1.35)
+    sidebar.marker("train", marker="s", color=TRAIN, markersize=4)
+    sidebar.marker("test", marker="o", color=TEST, markersize=4.5)
+    sidebar.marker("test, paper", marker="|", color=PAPER, markersize=8, markeredgewidth=1.6)
+    wide = 0.3 + 0.068 * max(map(len, titles))
+    width, height = 4.2, 0.21 * len(titles) + 0.1
+    figure = style.new_figure(wide + width + 0.25 + sidebar.width, height + 0.75)
+    axes = style.axes_at(figure, wide, 0.2, width, height)
+    for y, title in enumerate(reversed(titles)):
+        mine = table[table["row"] == title]
+        axes.axhline(y, color="#e4e4e4", linewidth=0.5, zorder=0)
+        for part, marker, color in (("train", "s", TRAIN), ("test", "o", TEST)):
+            values = 100 * mine.loc[mine["part"] == part, "accuracy"]
+            axes.plot(values, np.full(len(values), y), marker, color=color, markersize=4.2, alpha=0.85, zorder=3)
+        paper = 100 * mine.loc[mine["part"] == "test", "paper"].iloc[0]
+        if np.isfinite(paper):
+            axes.plot(paper, y, marker="|", color=PAPER, markersize=9, markeredgewidth=1.6, zorder=4)
+    axes.set_yticks(range(len(titles)), list(reversed(titles)))
+    axes.set_ylim(-0.7, len(titles) - 0.3)
+    axes.set_xlabel("accuracy (%)")
+    axes.spines[["top", "right"]].set_visible(False)
+    sidebar.draw(figure, wide + width + 0.25, 0.2)
+    return Drawn(figure, table)

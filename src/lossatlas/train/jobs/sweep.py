@@ -1,0 +1,237 @@
+"""Many small trainings in one job: replicas of a run, and a grid over one key of its recipe.
+
+The start of a process costs as much as a small training, so the unit of work is a list of them (``grain``). Each has
+its own seeds, so how they are spread over jobs changes no bit. A member that is *held out* trains without a part of the
+training set and is evaluated on that part in place of the test set: what is chosen with it never saw a test example.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from lossatlas.files.hdf5 import read_table
+from lossatlas.files.points import read_point
+from lossatlas.landscape.layout import Layout
+from lossatlas.progress import Progress
+from lossatlas.train.examples import build_model, drawing, make_examples
+from lossatlas.train.lockstep import Lockstep
+from lossatlas.train.loop import DivergedError, Examples, Recorder, Training, finish, pick_device, row_of
+
+QUANTITIES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+
+
+def sweep(
+    spec: Mapping, data_file: Path, output: Path, state: Path, provenance: Mapping, starts: Sequence[Path] = ()
+) -> None:
+    """Train every member of one job and keep its end point; resumes from the last commit to the same bits.
+
+    A spec with ``lockstep`` trains them all at once (:mod:`lossatlas.train.lockstep`).
+
+    Args:
+        spec: resolved spec (:mod:`lossatlas.legacy.probes`): label, model, recipe, labels, resample, scale, parameter
+            (key of the recipe that varies, or None), factor (the key's value is factor times the member's), history
+            (evaluations during training; None = one an epoch), held_out (share), early (whether the evaluated point of
+            lowest test loss is kept, too), and members: value, replica, held_out, seeds.
+        data_file: data.h5.
+        output: points.h5 to make. One row a member, with columns source, replica, parameter, value, optimizer,
+            held_out and example_gradients (examples whose gradient was taken, with repetition). A held-out member has
+            validation_loss and validation_accuracy, the others test_loss and test_accuracy. With ``early`` each member
+            has two rows, told apart by column ``stop``: ``last``, then ``early``, whose epoch is that of its lowest
+            test loss (validation loss where it has one); ``weight_mean`` and ``weight_std`` are the mean and standard
+            deviation over the components of theta, ``train_examples`` and ``test_examples`` counts. ``/history`` holds
+            the same columns during training.
+        state: folder of the unfinished job; removed at the end.
+        provenance: written into the output.
+        starts: points files of the runs from whose recorded points members start (their ``start``: an epoch).
+    """
+    if spec.get("lockstep"):
+        _in_lockstep(spec, data_file, output, state, provenance, starts)
+        return
+    members = spec["members"]
+    examples, outputs = _examples(spec, members[0], data_file)
+    first = build_model(spec["model"], examples, outputs, members[0]["seeds"]["init"])
+    recorder = Recorder(state, Layout.of(first), Layout.of_buffers(first))
+    progress = recorder.state
+    with Progress(f"sweep {spec['label']}", len(members), progress.unit) as bar:
+        for unit in range(progress.unit, len(members)):
+            examples, outputs = _examples(spec, members[unit], data_file)
+            model = build_model(spec["model"], examples, outputs, members[unit]["seeds"]["init"])
+            _train(spec, members[unit], model, examples, recorder)
+            progress.unit, progress.epoch, progress.model, progress.optimizer = unit + 1, -1, None, None
+            progress.best = None
+            if recorder.due():
+                recorder.commit()
+            bar.update()
+    recorder.commit()
+    finish(recorder, output, state, provenance, {"history": pd.DataFrame(progress.history)})
+
+
+def _examples(spec: Mapping, member: Mapping, data_file: Path) -> tuple[Examples, int]:
+    """Return a member's examples as network inputs: without augmentation nothing is left to do a step."""
+    seeds, recipe = member["seeds"], spec["recipe"]
+    held_out = (spec["held_out"], seeds["held_out"]) if member["held_out"] else None
+    examples, outputs = make_examples(
+        data_file,
+        spec["labels"],
+        seeds["labels"],
+        recipe["precision"],
+        pick_device(),
+        held_out=held_out,
+        **drawing({**spec, "seeds": seeds}),
+    )
+    if not recipe["augment"]:
+        x, test_x = examples.normalise(examples.x), examples.normalise(examples.test_x)
+        examples = replace(examples, x=x, test_x=test_x, normalise=lambda inputs: inputs)
+    return examples, outputs
+
+
+def _train(spec: Mapping, member: Mapping, model: torch.nn.Module, examples: Examples, recorder: Recorder) -> None:
+    """Train one member from its beginning, or from the last commit, and record its end and its history."""
+    recipe = dict(spec["recipe"])
+    if spec["parameter"] is not None:
+        recipe[spec["parameter"]] = spec["factor"] * member["value"]
+    name = f"{spec['label']}, replica {member['replica']}, {spec['parameter']} {member['value']}"
+    training = Training(model, examples, recipe, member["seeds"]["training"], name)
+    progress = recorder.state
+    if progress.epoch > 0 and progress.model is not None and progress.optimizer is not None:
+        model.load_state_dict(progress.model)
+        training.optimizer.load_state_dict(progress.optimizer)
+    epochs, diverged = recipe["epochs"], False
+    evaluations = spec["history"] or epochs
+    marks = {round(epochs * (k + 1) / evaluations) for k in range(evaluations)}
+    for epoch in range(max(progress.epoch, 0), epochs):
+        before = recorder.layout.flatten(model)
+        try:
+            training.epoch(epoch)
+        except DivergedError:
+            recorder.layout.load_into(model, before)
+            diverged = True
+        if diverged or epoch + 1 in marks or epoch + 1 == epochs:
+            found = dict.fromkeys(QUANTITIES, math.nan) if diverged else training.metrics()
+            row = _row(spec, member, found, epoch + 1, len(examples.x))
+            progress.history.append(row)
+            if spec.get("early"):
+                _keep_best(recorder, model, row)
+        if diverged or epoch + 1 == epochs:
+            _record(spec, recorder, training, row)
+            return
+        if recorder.due():
+            progress.epoch, progress.model = epoch + 1, model.state_dict()
+            progress.optimizer = training.optimizer.state_dict()
+            recorder.commit()
+
+
+def _keep_best(recorder: Recorder, model: torch.nn.Module, row: dict) -> None:
+    """Keep the point if its test loss (validation loss of a held-out member) is the lowest of its training so far."""
+    best = recorder.state.best
+    loss = _stopping_loss(row)
+    if math.isfinite(loss) and (best is None or loss < _stopping_loss(best["row"])):
+        theta, buffers = (part.flatten(model).detach().clone() for part in (recorder.layout, recorder.buffer_layout))
+        recorder.state.best = {"theta": theta, "buffers": buffers, "row": row}
+
+
+def _stopping_loss(row: Mapping) -> float:
+    return float(row["validation_loss"] if row["held_out"] else row["test_loss"])
+
+
+def _record(spec: Mapping, recorder: Recorder, training: Training, row: dict) -> None:
+    """Record a member's end point and, if asked for, its early-stopped one; without any finite loss that is the end."""
+    model, examples = training.model, training.examples
+    if not spec.get("early"):
+        recorder.record(model, row)
+        return
+    more = {"train_examples": len(examples.x), "test_examples": len(examples.test_x)}
+    end: dict[str, Any] = {
+        "theta": recorder.layout.flatten(model),
+        "buffers": recorder.buffer_layout.flatten(model),
+        "row": row,
+    }
+    for stop, point in (("last", end), ("early", recorder.state.best or end)):
+        weights = point["theta"].detach().double()
+        moments = {"weight_mean": float(weights.mean()), "weight_std": float(weights.std(correction=0))}
+        recorder.append(point["theta"], point["buffers"], {**point["row"], "stop": stop, **moments, **more})
+
+
+def _in_lockstep(
+    spec: Mapping, data_file: Path, output: Path, state: Path, provenance: Mapping, starts: Sequence[Path]
+) -> None:
+    """Train the members of one job at once; a member that diverges stays as it was, with NaN for every loss."""
+    members, recipe = spec["members"], spec["recipe"]
+    prepared = [_examples(spec, member, data_file) for member in members]
+    models = [
+        build_model(spec["model"], examples, outputs, member["seeds"]["init"])
+        for member, (examples, outputs) in zip(members, prepared, strict=True)
+    ]
+    layout = Layout.of(models[0])
+    recorder = Recorder(state, layout, Layout.of_buffers(models[0]))
+    first = _starts(members, starts) if starts else torch.stack([layout.flatten(model) for model in models])
+    examples = [one for one, _ in prepared]
+    training = Lockstep(
+        models[0],
+        first.to(examples[0].x.device),
+        examples,
+        recipe,
+        [
+            spec["factor"] * member["value"] if spec["parameter"] == "beta" else recipe.get("beta", 0.0)
+            for member in members
+        ],
+        [member["seeds"]["training"] for member in members],
+    )
+    progress, epochs = recorder.state, recipe["epochs"]
+    if progress.model is not None and progress.optimizer is not None:
+        training.resume(progress.model, progress.optimizer)
+    marks = {round(epochs * (k + 1) / spec["history"]) for k in range(spec["history"])} | {epochs}
+    with Progress(f"sweep {spec['label']}, {len(members)} in lockstep", epochs, max(progress.epoch, 0)) as bar:
+        for epoch in range(max(progress.epoch, 0), epochs):
+            training.epoch(epoch)
+            bar.update()
+            if epoch + 1 in marks:
+                count = training.x.shape[1]
+                rows = [
+                    _row(spec, member, found, epoch + 1, count)
+                    for member, found in zip(members, training.metrics(), strict=True)
+                ]
+                progress.history += rows
+            if recorder.due():
+                progress.epoch = epoch + 1
+                progress.model, progress.optimizer = training.state()
+                recorder.commit()
+    for theta, row in zip(training.thetas, progress.history[-len(members) :], strict=True):
+        layout.load_into(models[0], theta.detach())
+        recorder.record(models[0], row)
+    recorder.commit()
+    finish(recorder, output, state, provenance, {"history": pd.DataFrame(progress.history)})
+
+
+def _starts(members: Sequence[Mapping], files: Sequence[Path]) -> torch.Tensor:
+    """Return the weights (m, D) at the recorded epochs of a run from which members start."""
+    (file,) = files
+    table = read_table(file, "points")
+    rows = []
+    for member in members:
+        (found,) = table.index[table["epoch"] == member["start"]]
+        rows.append(torch.from_numpy(read_point(file, int(found))[0]))
+    return torch.stack(rows)
+
+
+def _row(spec: Mapping, member: Mapping, found: Mapping[str, float], epoch: int, count: int) -> dict:
+    """Return a table row; a run that diverged has NaN for every loss, and the weights before the epoch it did so in."""
+    measured, absent = ("validation", "test") if member["held_out"] else ("test", "validation")
+    row = {**row_of(spec["label"], -1, 0.0, float(epoch)), "source": "sweep"}
+    row |= {"replica": member["replica"], "value": float(member["value"]), "held_out": int(member["held_out"])}
+    row |= {"parameter": spec["parameter"] or "none", "optimizer": spec["recipe"]["optimizer"]}
+    for quantity in ("loss", "accuracy"):
+        row[f"train_{quantity}"] = found[f"train_{quantity}"]
+        row[f"{measured}_{quantity}"] = found[f"test_{quantity}"]
+        row[f"{absent}_{quantity}"] = math.nan
+    if "start" in member:
+        row["start"] = float(member["start"])
+    batch = spec["recipe"]["batch"]
+    if batch is not None and count > batch and count % batch == 1:
+        count -= 1  # as in Training.epoch
+    return {**row, "example_gradients": epoch * count}

@@ -1,0 +1,67 @@
+"""Measures on the last recorded epoch of runs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lossatlas.arrays import Array
+from lossatlas.claims.measurement import MeasureFunction, Measurement
+from lossatlas.statistics import STATISTICS, bootstrap
+
+
+def accuracy_gap(inputs: Mapping[str, Sequence[Any]], parameters: Mapping[str, Any]) -> Measurement:
+    """Measure how far one set of runs is ahead of another, in their mean last accuracy."""
+    quantity = parameters["quantity"]
+    sides = {}
+    for role in ("better", "worse"):
+        values = _last(inputs[role], quantity)
+        sides[role] = values[np.isfinite(values)]
+        if not len(sides[role]):
+            return Measurement(None, None, 0, f"{role}: no replica has a finite {quantity}")
+    better, worse = sides["better"], sides["worse"]
+    spread = None
+    if len(better) > 1 or len(worse) > 1:
+        if parameters["spread"] == "bootstrap":
+            spread = bootstrap([better, worse], lambda b, w: b.mean(axis=-1) - w.mean(axis=-1))
+        else:
+            spread = (float(better.min() - worse.max()), float(better.max() - worse.min()))
+    detail = f"better: {better.mean():.4g} (n {len(better)}), worse: {worse.mean():.4g} (n {len(worse)})"
+    return Measurement(float(better.mean() - worse.mean()), spread, min(len(better), len(worse)), detail)
+
+
+def max_train_loss(inputs: Mapping[str, Sequence[Any]], _: Mapping[str, Any]) -> Measurement:
+    """Measure the largest last training loss of runs."""
+    return _extreme(_last(inputs["runs"], "train_loss"), "max", np.inf, "train_loss")
+
+
+def min_accuracy(inputs: Mapping[str, Sequence[Any]], parameters: Mapping[str, Any]) -> Measurement:
+    """Measure the smallest last accuracy of runs."""
+    quantity = parameters["quantity"]
+    return _extreme(_last(inputs["runs"], quantity), "min", 0.0, quantity)
+
+
+def _extreme(values: Array, statistic: str, absent: float, quantity: str) -> Measurement:
+    if not len(values):
+        return Measurement(None, None, 0, "no run")
+    finite = np.isfinite(values)
+    counted = np.where(finite, values, absent)
+    detail = f"{quantity}: " + ", ".join(f"{value:.4g}" for value in values)
+    if not finite.all():
+        detail += f"; {int((~finite).sum())} of {len(values)} not finite, counted as {absent:g}"
+    spread = (float(counted.min()), float(counted.max())) if len(counted) > 1 else None
+    return Measurement(float(STATISTICS[statistic](counted)), spread, len(values), detail)
+
+
+def _last(runs: Sequence[pd.Series], quantity: str) -> Array:
+    """Return a quantity of runs at their last recorded epoch; NaN where it was not recorded."""
+    return np.array([float(run.get(quantity, np.nan)) for run in runs], dtype=np.float64)
+
+
+REGISTRY: dict[str, MeasureFunction] = {
+    "accuracy_gap": accuracy_gap,
+    "max_train_loss": max_train_loss,
+    "min_accuracy": min_accuracy,
+}
+"""The function of each measure."""

@@ -1,0 +1,1 @@
+"""Trajectories: jump and retrain, and the paths of whole trainings."""

@@ -1,0 +1,293 @@
+"""Figure kind ``returns`` and table kind ``returns_table``: how far retrainings go and come back, measured in R^D."""
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from lossatlas.clouds.figures import embedding
+from lossatlas.clouds.files import Gram
+from lossatlas.draw import style
+from lossatlas.draw.style import DASHES, Drawn, Sidebar
+from lossatlas.errors import LossatlasError
+from lossatlas.legacy.figures import RETURNS, RETURNS_COLUMNS
+from lossatlas.trajectories.numbers import per_trajectory, trajectories
+
+LABELS = {
+    "distance_ratio": "distance from $\\theta_o$\nover the jump's",
+    "cosine": "cosine of $\\theta - \\theta_o$\nwith the jump",
+}
+"""Quantities drawn by epoch, in the order of the rows, and the names of their axes."""
+
+NUMBERS = ["panel", "cloud", "step", "epoch", "quantity", "mean", "low", "high", "n"]
+"""Columns of the figure's CSV."""
+
+WIDTH = {1: 2.6, 2: 2.3, 3: 2.05, 4: 1.8}
+HEIGHT = 1.15
+LEFT = 0.66
+"""Panel widths by panels a row, height of a row of curves and room for their axis, in inches."""
+
+_MEASURED: dict[str, tuple[str, dict[str, Any]]] = {
+    "outwardness": ("outwardness", {}),
+    "return_fraction": ("return_fraction", {}),
+    "direction_left": ("direction_kept", {"quantity": "left"}),
+    "cosine": ("direction_kept", {"quantity": "cosine"}),
+}
+"""Quantity of the table -> trajectory measure of the claims, and its parameters."""
+
+
+def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+    """Draw the clouds of a resolved spec beside each other.
+
+    Args:
+        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
+        inputs: ``grams``: the Gram matrices in panel order; ``panels``: the embeddings likewise, or empty.
+
+    Returns:
+        The figure, the numbers of its curves (:data:`NUMBERS`; those of an embedding belong to a figure of that kind)
+        and notes.
+    """
+    count = len(spec["panels"])
+    if len(inputs["grams"]) != count or len(inputs["panels"]) not in (0, count):
+        found = f"{len(inputs['grams'])} Gram matrices and {len(inputs['panels'])} embeddings"
+        raise LossatlasError(f"panels: {count} in the spec but {found}")
+    notes: list[str] = []
+    parts, lost = [], 0
+    for i, (entry, path) in enumerate(zip(spec["panels"], inputs["grams"], strict=True)):
+        values = by_epoch(path)
+        lost += int((~np.isfinite(values["value"])).sum())
+        parts.append(_summary(values).assign(panel=embedding.letter(i), cloud=entry["cloud"]))
+    numbers = pd.concat(parts, ignore_index=True)[NUMBERS]
+    if lost:
+        notes.append(f"{lost} value{'' if lost == 1 else 's'} without a finite number left out.")
+    embedded: list[embedding.Panel] = []
+    colors = None
+    if inputs["panels"]:
+        untitled = {**spec, "panels": [{**entry, "title": ""} for entry in spec["panels"]]}
+        embedded, missing = embedding.read_panels(untitled, inputs["panels"])
+        colors = embedding.Colors(untitled, embedded)
+        notes += [*missing, *colors.notes]
+    figure = _layout(spec, numbers, embedded, colors, notes)
+    return Drawn(figure, numbers, tuple(notes))
+
+
+def by_epoch(path: Path | str) -> pd.DataFrame:
+    """Return distance ratio and cosine of every retraining of a cloud: seed, step, epoch, quantity, value."""
+    parts = []
+    for t in trajectories([_load(path)], {}):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = {"distance_ratio": t.ratios, "cosine": t.cosines}
+        same = {"seed": t.direction[1], "step": t.step, "epoch": t.epochs}
+        parts += [pd.DataFrame({**same, "quantity": name, "value": value}) for name, value in values.items()]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _load(path: Path | str) -> Gram:
+    gram = Gram.load(path)
+    if not trajectories([gram], {}):
+        raise LossatlasError(f"{path}: no retraining with its jump and a later point; name a jump-and-retrain cloud")
+    return gram
+
+
+def _summary(values: pd.DataFrame) -> pd.DataFrame:
+    """Return mean, low, high and n over directions, for each quantity, step and epoch."""
+    finite = values[np.isfinite(values["value"])]
+    grouped = finite.groupby(["quantity", "step", "epoch"], sort=True)["value"]
+    return grouped.agg(mean="mean", low="min", high="max", n="size").reset_index()
+
+
+def step_colors(steps: Sequence[float]) -> dict[float, tuple[float, float, float]]:
+    """Return the colour of each step size, light to dark as the diamonds', none too light for a line on white."""
+    places = np.linspace(0.74, 0.02, len(steps)) if len(steps) != 1 else [0.3]
+    cmap = mpl.colormaps[style.VALUE_MAP]
+    return {step: to_rgb(cmap(place)) for step, place in zip(sorted(steps), places, strict=True)}
+
+
+def _layout(
+    spec: Mapping[str, Any],
+    numbers: pd.DataFrame,
+    embedded: Sequence[embedding.Panel],
+    colors: embedding.Colors | None,
+    notes: Sequence[str],
+) -> Figure:
+    count = len(spec["panels"])
+    columns = min(spec["columns"] or {1: 1, 2: 2, 4: 4, 7: 4, 8: 4}.get(count, 3), count)
+    blocks = -(-count // columns)
+    width = WIDTH[min(columns, 4)]
+    gap = 0.16
+    if embedded:
+        gap = 0.62 if any(panel.name in embedding.LINEAR for panel in embedded) else 0.30
+    titles = [_wrapped(entry["title"], int((width - 0.16) / 0.064)) for entry in spec["panels"]]
+    head = 0.10 + 0.14 * max(map(len, titles)) if count > 1 or any(t != [""] for t in titles) else 0.08
+    top_row = width + 0.10 + max(embedding.room_below(panel, width) for panel in embedded) if embedded else 0.0
+    block = head + top_row + len(LABELS) * HEIGHT + 0.12 * (len(LABELS) - 1) + 0.42
+    grid_width = LEFT + columns * width + (columns - 1) * gap
+    looks = {
+        step: {"color": color, "linestyle": DASHES[i % 4], "linewidth": 1.3}
+        for i, (step, color) in enumerate(reversed(step_colors(numbers["step"].unique().tolist()).items()))
+    }
+    sidebar = _sidebar(spec, numbers, embedded, colors, looks)
+    foot = textwrap.wrap(" ".join(notes), max(int(grid_width / 0.052), 20)) if notes else []
+    grid_height = blocks * block
+    total = max(grid_height + 0.12 * len(foot), sidebar.height + head) + 0.06
+    figure = style.new_figure(grid_width + 0.2 + sidebar.width, total)
+    limits = {quantity: _limits(numbers[numbers["quantity"] == quantity]) for quantity in LABELS}
+    epochs = (float(numbers["epoch"].min()), float(numbers["epoch"].max()))
+    for i in range(count):
+        row, column = divmod(i, columns)
+        left, top = LEFT + column * (width + gap), row * block + head
+        upper = style.axes_at(figure, left, top, width, width if embedded else HEIGHT)
+        _head(upper, embedding.letter(i) if count > 1 else "", titles[i], width)
+        if embedded and colors is not None:
+            embedding.show(upper, embedded[i], colors, embedding.POINT_AREA[min(columns, 4)], width)
+        for j, quantity in enumerate(LABELS):
+            place = top + top_row + j * (HEIGHT + 0.12)
+            axes = upper if not embedded and j == 0 else style.axes_at(figure, left, place, width, HEIGHT)
+            mine = numbers[(numbers["panel"] == embedding.letter(i)) & (numbers["quantity"] == quantity)]
+            _draw(axes, mine, looks, quantity == "distance_ratio")
+            axes.set_ylim(*limits[quantity])
+            axes.set_xlim(epochs[0] - 0.02 * np.ptp(epochs), epochs[1] + 0.02 * np.ptp(epochs))
+            _dress(axes, quantity, column == 0, j == len(LABELS) - 1)
+    sidebar.draw(figure, grid_width + 0.2, head)
+    for i, line in enumerate(foot):
+        y = 1 - (grid_height + 0.12 * i) / total
+        figure.text(LEFT / figure.get_figwidth(), y, line, fontsize=6.3, color=style.FAINT, va="top")
+    return figure
+
+
+def _wrapped(title: str, characters: int) -> list[str]:
+    """Return the lines of a title, broken after commas where that is enough."""
+    lines = textwrap.wrap(title.replace(" ", "\u00a0").replace(",\u00a0", ", "), characters, break_long_words=False)
+    if any(len(line) > characters for line in lines):
+        lines = textwrap.wrap(title, characters)
+    return [line.replace("\u00a0", " ") for line in lines] or [""]
+
+
+def _limits(numbers: pd.DataFrame) -> tuple[float, float]:
+    """Return limits of an axis that all panels share: everything drawn, and 1."""
+    low, high = min(float(numbers["low"].min()), 1.0), max(float(numbers["high"].max()), 1.0)
+    margin = 0.06 * max(high - low, 0.02)
+    return low - margin, high + margin
+
+
+def _head(axes: Axes, letter: str, title: Sequence[str], width: float) -> None:
+    indent = 0.16 if letter else 0.0
+    height = axes.get_position().height * axes.get_figure().get_figheight()  # type: ignore[union-attr]
+    for i, line in enumerate(title):
+        y = 1 + (0.05 + 0.14 * (len(title) - 1 - i)) / height
+        if i == 0 and letter:
+            axes.text(0.0, y, letter, transform=axes.transAxes, fontweight="bold", fontsize=9.5, va="baseline")
+        axes.text(indent / width, y, line, transform=axes.transAxes, fontsize=8.5, va="baseline")
+
+
+def _draw(axes: Axes, numbers: pd.DataFrame, looks: Mapping[float, Mapping[str, Any]], level: bool) -> None:
+    if level:
+        axes.axhline(1.0, color="#7a7a7a", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+    for step in sorted(looks):
+        rows, look = numbers[numbers["step"] == step], looks[step]
+        axes.plot(rows["epoch"], rows["mean"], zorder=3, solid_capstyle="round", **look)
+        if (rows["n"] > 1).any():
+            axes.fill_between(
+                rows["epoch"], rows["low"], rows["high"], color=look["color"], alpha=0.16, linewidth=0, zorder=2
+            )
+    axes.grid(True, color="#e4e4e4", linewidth=0.5, zorder=0)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _dress(axes: Axes, quantity: str, first: bool, last: bool) -> None:
+    axes.locator_params(axis="x", nbins=5, integer=True)
+    axes.locator_params(axis="y", nbins=5)
+    if first:
+        axes.set_ylabel(LABELS[quantity], linespacing=1.25)
+        # Labels of all rows stand at one distance from the axes, whatever their ticks.
+        axes.yaxis.set_label_coords(-0.34 / (axes.get_position().width * _figure_width(axes)), 0.5)
+    else:
+        axes.tick_params(labelleft=False)
+    if last:
+        axes.set_xlabel("epoch of retraining", labelpad=2)
+    else:
+        axes.tick_params(labelbottom=False)
+
+
+def _figure_width(axes: Axes) -> float:
+    return float(axes.get_figure().get_figwidth())  # type: ignore[union-attr]
+
+
+def _sidebar(
+    spec: Mapping[str, Any],
+    numbers: pd.DataFrame,
+    embedded: Sequence[embedding.Panel],
+    colors: embedding.Colors | None,
+    looks: Mapping[float, Mapping[str, Any]],
+) -> Sidebar:
+    sidebar = embedding.sidebar_of(spec, embedded, colors) if colors is not None else Sidebar()
+    sidebar.heading("Lines, by step size")
+    for step in sorted(looks):
+        sidebar.line(f"{step:g}", **looks[step])
+    sidebar.line("the jump itself", color="#7a7a7a", linewidth=0.8, linestyle=(0, (4, 3)))
+    if (numbers["n"] > 1).any():
+        sidebar.heading("Directions")
+        sidebar.line("line: mean", color=style.FAINT, linewidth=1.3)
+        sidebar.line("band: range", color=style.FAINT, linewidth=6, alpha=0.22)
+    return sidebar
+
+
+def tabulate(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> pd.DataFrame:
+    """Return how far the retrainings of clouds go and come back, by step size and over all steps.
+
+    Args:
+        spec: resolved spec of kind ``returns_table``.
+        inputs: ``grams``: the Gram matrices in row order.
+
+    Returns:
+        One line for each cloud and step size, and one over all steps in which a direction counts by the mean over its
+        steps: ``row``, the row's own columns, ``step``, then
+        :data:`~lossatlas.legacy.figures.RETURNS_COLUMNS` (mean, range and number of directions).
+    """
+    if len(inputs["grams"]) != len(spec["rows"]):
+        raise LossatlasError(f"rows: {len(spec['rows'])} in the spec but {len(inputs['grams'])} Gram matrices")
+    lines = []
+    for entry, path in zip(spec["rows"], inputs["grams"], strict=True):
+        gram = _load(path)
+        measured = {name: per_trajectory(_MEASURED[name][0], [gram], _MEASURED[name][1]) for name in RETURNS}
+        steps: list[Any] = sorted(measured["outwardness"]["step"].unique())
+        for step in [*steps, "all"]:
+            line: dict[str, Any] = {"row": entry["title"], **_shown(entry["group"]), "step": _step(step)}
+            for name, values in measured.items():
+                chosen = values[np.isfinite(values["value"])]
+                chosen = chosen if step == "all" else chosen[chosen["step"] == step]
+                directions = chosen.groupby("direction")["value"].mean()
+                made: dict[str, Callable[[], float]] = {"mean": directions.mean, "low": directions.min}
+                made["high"] = directions.max
+                line.update({f"{name}_{part}": make() for part, make in made.items()})
+                line[f"{name}_n"] = len(directions)
+            line["paper"] = _said(entry["paper"], step)
+            lines.append(line)
+    own = list(spec["rows"][0]["group"])
+    return pd.DataFrame(lines, columns=["row", *own, "step", *RETURNS_COLUMNS])
+
+
+def _step(step: Any) -> str:
+    return step if isinstance(step, str) else f"{step:g}"
+
+
+def _shown(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row's own columns; YAML reads yes and no as booleans."""
+    return {name: ("yes" if value else "no") if isinstance(value, bool) else value for name, value in group.items()}
+
+
+def _said(paper: Any, step: Any) -> Any:
+    """Return what the paper says of a step size, or None."""
+    said = paper if isinstance(paper, dict) else {"all": paper}
+    if step == "all":
+        return said.get("all")
+    return next((value for key, value in said.items() if key != "all" and np.isclose(float(key), step)), None)

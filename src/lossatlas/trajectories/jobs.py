@@ -1,0 +1,81 @@
+"""Jump and retrain (Horoi et al. 2021, section 4): leave a minimum along random directions and train again."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from lossatlas.errors import LossatlasError
+from lossatlas.files.points import read_point
+from lossatlas.landscape.directions import gaussian, normalise
+from lossatlas.landscape.landscape import recompute_batch_norm
+from lossatlas.landscape.layout import Layout
+from lossatlas.progress import Progress
+from lossatlas.seeds import derive
+from lossatlas.train.examples import build_model, drawing, make_examples
+from lossatlas.train.loop import EVALUATION_BATCH, Recorder, Training, finish, pick_device, row_of
+
+
+def jump_point(theta: torch.Tensor, layout: Layout, master: int, seed: int, step: float, how: str) -> torch.Tensor:
+    """Return theta_o + step * normalised direction of ``seed``, (D,), in theta's type.
+
+    The direction depends on the master seed, its number and the network's size alone, so that every minimum of
+    equal networks is left along the same Gaussian draw, normalised to that minimum.
+    """
+    direction = normalise(gaussian(layout, derive(master, "direction", seed)), theta, layout, how)
+    return theta + step * direction.to(theta.dtype)
+
+
+def retrain(spec: Mapping, data_file: Path, run_file: Path, output: Path, state: Path, provenance: Mapping) -> None:
+    """Retrain from each jump of one job, recording the jump itself (epoch 0) and the end of every epoch.
+
+    Each jump has its own minibatch order and augmentation, seeded by its direction and step: how the jumps are
+    spread over jobs changes no bit.
+
+    Args:
+        spec: resolved spec (:mod:`lossatlas.legacy.plan`): label, model, recipe, labels, seeds, master, normalise,
+            batch_norm and jumps [[seed, step], ...].
+        data_file: data.h5 of the run.
+        run_file: points.h5 of the run; its last row is the minimum.
+        output: points.h5 to make, one row a point, jumps one after the other.
+        state: folder of the unfinished job; removed at the end.
+        provenance: written into the output.
+    """
+    recipe, seed = spec["recipe"], spec["seeds"]
+    examples, outputs = make_examples(
+        data_file, spec["labels"], seed["labels"], recipe["precision"], pick_device(), **drawing(spec)
+    )
+    model = build_model(spec["model"], examples, outputs, seed["init"])
+    layout, buffer_layout = Layout.of(model), Layout.of_buffers(model)
+    theta, buffers = (torch.from_numpy(part).to(examples.x.device) for part in read_point(run_file))
+    if len(theta) != layout.dim:
+        raise LossatlasError(f"{run_file}: holds {len(theta)} weights, the network of {spec['label']} has {layout.dim}")
+    recorder = Recorder(state, layout, buffer_layout)
+    progress = recorder.state
+    epochs = recipe["epochs"]
+    done = progress.unit * epochs + max(progress.epoch, 0)
+    with Progress(f"retrain {spec['label']}", len(spec["jumps"]) * epochs, done) as bar:
+        for unit in range(progress.unit, len(spec["jumps"])):
+            direction, step = spec["jumps"][unit]
+            name = f"{spec['label']}, direction {direction}, step {step:g}"
+            training = Training(model, examples, recipe, derive(seed["training"], "jump", direction, float(step)), name)
+            if progress.epoch < 0:
+                layout.load_into(model, jump_point(theta, layout, spec["master"], direction, step, spec["normalise"]))
+                buffer_layout.load_into(model, buffers)
+                if spec["batch_norm"] == "recompute":
+                    recompute_batch_norm(model, examples.inputs(examples.x), EVALUATION_BATCH)
+            elif progress.model is not None and progress.optimizer is not None:
+                model.load_state_dict(progress.model)
+                training.optimizer.load_state_dict(progress.optimizer)
+            for epoch in range(max(progress.epoch, -1), epochs):
+                if epoch >= 0:
+                    training.epoch(epoch)
+                    bar.update()
+                row = row_of(spec["label"], direction, step, epoch + 1)
+                recorder.record(model, {**row, **training.metrics()})
+                progress.unit, progress.epoch = unit, epoch + 1
+                progress.model, progress.optimizer = model.state_dict(), training.optimizer.state_dict()
+                recorder.commit()
+            progress.unit, progress.epoch, progress.model, progress.optimizer = unit + 1, -1, None, None
+        recorder.commit()
+    finish(recorder, output, state, provenance)
