@@ -100,7 +100,7 @@ CODE = """
 import json, sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
-from lossatlas.planes import path
+from lossatlas.barriers.jobs import path
 path.COMMIT_SECONDS = 0.02
 spec, cloud, data, output, state = json.loads(sys.argv[1]), *map(Path, sys.argv[2:])
 path.probe(spec, cloud, data, output, state, {})

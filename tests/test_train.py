@@ -57,7 +57,7 @@ def run_job(function, spec, folder, inputs, output, state):
     """Start a job in a process of its own, as the workflow does."""
     code = (
         "import json, sys, torch; from pathlib import Path; torch.set_num_threads(1); a = sys.argv\n"
-        f"from lossatlas.train.{'run import train_run' if function == 'train_run' else 'jump import retrain'} as job\n"
+        f"from lossatlas.{'train.jobs.train import train_run' if function == 'train_run' else 'trajectories.jobs import retrain'} as job\n"
         "print('ready', flush=True)\n"
         "job(json.loads(a[1]), *map(Path, a[2:]), {})"
     )

@@ -61,6 +61,37 @@ RC: dict[str, Any] = {
 
 DPI = 300
 
+GROUND = LinearSegmentedColormap.from_list("ground", ["#ffffff", "#d9d9d9", "#8c8c8c", "#4d4d4d"])
+"""Losses in greys, low ones light: the colours belong to the paths."""
+
+
+PROGRESS = LinearSegmentedColormap.from_list("progress", mpl.colormaps["plasma"](np.linspace(0.0, 0.88, 64)))
+"""Progress along a path, without the yellow that vanishes on white."""
+
+
+AXIS_LABELS = {
+    "norm": "L2 norm of the weights",
+    "distance": "distance from the start",
+    "train_loss": "training loss",
+    "train_accuracy": "training accuracy",
+    "test_loss": "test loss",
+    "test_accuracy": "test accuracy",
+    "angle": "angle between ∇L and ∇R (degrees)",
+    "norm2": "squared norm of the weights",
+    "steps": "predictor steps",
+}
+
+
+DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 1.6)),
+    (0, (1.2, 1.2)),
+    (0, (6, 1.5, 1.2, 1.5)),
+    (0, (3, 1)),
+    "-",
+    (0, (5, 1.6)),
+)
+
 
 def hues(count: int) -> list[tuple[float, float, float]]:
     """Return ``count`` colours that differ in hue: :data:`HUES`, or a sampled map where there are more."""
@@ -282,35 +313,3 @@ def save(drawn: Drawn, outputs: Mapping[str, Path | str], title: str, provenance
                 drawn.writers[kind](part)
             else:
                 drawn.figure.savefig(part, format=kind, dpi=DPI, metadata=metadata[kind])
-
-
-GROUND = LinearSegmentedColormap.from_list("ground", ["#ffffff", "#d9d9d9", "#8c8c8c", "#4d4d4d"])
-"""Losses in greys, low ones light: the colours belong to the paths."""
-
-
-PROGRESS = LinearSegmentedColormap.from_list("progress", mpl.colormaps["plasma"](np.linspace(0.0, 0.88, 64)))
-"""Progress along a path, without the yellow that vanishes on white."""
-
-
-AXIS_LABELS = {
-    "norm": "L2 norm of the weights",
-    "distance": "distance from the start",
-    "train_loss": "training loss",
-    "train_accuracy": "training accuracy",
-    "test_loss": "test loss",
-    "test_accuracy": "test accuracy",
-    "angle": "angle between ∇L and ∇R (degrees)",
-    "norm2": "squared norm of the weights",
-    "steps": "predictor steps",
-}
-
-
-DASHES: tuple[Any, ...] = (
-    "-",
-    (0, (5, 1.6)),
-    (0, (1.2, 1.2)),
-    (0, (6, 1.5, 1.2, 1.5)),
-    (0, (3, 1)),
-    "-",
-    (0, (5, 1.6)),
-)

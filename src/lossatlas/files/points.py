@@ -22,6 +22,9 @@ from lossatlas.files.hdf5 import create, open_hdf5, table_in, write_table
 CHUNK_COLUMNS = 32_768
 """Columns of one HDF5 chunk (128 kB of float32): a Gram pass over column blocks then reads each byte once."""
 
+TRAJECTORY = ("run", "replica", "seed", "step")
+"""Columns that tell trajectories apart, where a table has them."""
+
 
 class Journal:
     """Rows recorded by a running job: append-only, and truncated to the last commit when the job resumes.
@@ -200,7 +203,3 @@ def gather(
 def remove_state(folder: Path) -> None:
     """Remove the state folder of a finished job."""
     shutil.rmtree(folder, ignore_errors=True)
-
-
-TRAJECTORY = ("run", "replica", "seed", "step")
-"""Columns that tell trajectories apart, where a table has them."""

@@ -13,6 +13,9 @@ from lossatlas.progress import Progress
 Row = Mapping[str, NDArray[np.float64]]
 Rows = dict[str, NDArray[np.float64]]
 
+COMMIT_SECONDS = 10.0
+"""Time between commits of jobs whose units of work are shorter than a commit."""
+
 
 def compute(row: Callable[[int], Row], count: int, state: Path | None = None, name: str = "rows") -> Rows:
     """Return ``count`` rows of named quantities, stacked along a new first axis.
@@ -55,7 +58,3 @@ def _load(file: Path | None, count: int) -> list[Row]:
         stacked = {key: saved[key] for key in saved.files}
     kept = min(count, len(next(iter(stacked.values()))))
     return [{key: values[i] for key, values in stacked.items()} for i in range(kept)]
-
-
-COMMIT_SECONDS = 10.0
-"""Time between commits of jobs whose units of work are shorter than a commit."""
