@@ -1,27 +1,69 @@
-"""Landscapes of a run's network on a replica's own examples, and what is measured of a point on them."""
+"""The one place where a trained network is loaded: landscapes of its loss on its own examples, and its point on them.
+
+:func:`member` gives a replica's landscapes of all its training and test examples, for points that the caller has;
+:func:`trained` a run's, on as many examples and under the batch-norm policy that a probe asks for, with its point.
+:func:`point` reads a point of a points file for either.
+"""
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from lossatlas.errors import LossatlasError
+from lossatlas.files.points import read_point
 from lossatlas.landscape.landscape import NetworkLandscape
+from lossatlas.landscape.layout import Layout
 from lossatlas.train.examples import build_model, drawing, make_examples
-from lossatlas.train.loop import pick_device
+from lossatlas.train.loop import Examples, pick_device
 
 
 @dataclass(frozen=True)
 class Member:
-    """One replica's network as landscapes of its training and its test set."""
+    """One replica's network as landscapes of its training and its test set.
+
+    Attributes:
+        train: landscape of all training examples.
+        test: landscape of all test examples.
+        model: the network, in eval mode, with the weights and batch-norm statistics of its initialisation: for its
+            shape, and for landscapes of other inputs. The landscapes have copies of their own.
+    """
 
     train: NetworkLandscape
     test: NetworkLandscape
+    model: nn.Module = field(default_factory=nn.Identity)  # until every caller of Member(train, test) uses at_buffers
+
+    def at_buffers(self, buffers: Tensor) -> "Member":
+        """Return the same network with stored batch-norm statistics (B,); without any, as it is."""
+        if not len(buffers):
+            return self
+        return replace(self, train=self.train.at_buffers(buffers), test=self.test.at_buffers(buffers))
 
     def metrics(self, theta: Tensor) -> dict[str, float]:
         """Return train and test loss and accuracy at theta (D,); accuracies are NaN for regression."""
         return metrics({"train": self.train, "test": self.test}, theta)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run's network at its last recorded point, as landscapes of its examples.
+
+    Attributes:
+        parts: ``train``, and ``test`` where asked for -> landscape with the point's batch-norm statistics (or
+            recomputed ones).
+        layout: of theta.
+        theta: (D,) float64 on the landscapes' device, the point.
+        buffers: (B,) its batch-norm statistics, as stored.
+    """
+
+    parts: dict[str, NetworkLandscape]
+    layout: Layout
+    theta: Tensor
+    buffers: Tensor
 
 
 def metrics(parts: Mapping[str, NetworkLandscape], theta: Tensor) -> dict[str, float]:
@@ -48,13 +90,73 @@ def member(spec: Mapping, seeds: Mapping, data_file: Path) -> Member:
         seeds: of the replica: init, labels, resample.
         data_file: data.h5.
     """
+    model, examples = _network(spec, seeds, data_file)
+    train, test = (
+        NetworkLandscape(model, *_part(examples, part), spec["criterion"], batch_size=spec["batch"])
+        for part in ("train", "test")
+    )
+    return Member(train, test, model)
+
+
+def trained(spec: Mapping, data_file: Path, run_file: Path) -> Trained:
+    """Return a run's network at its last recorded point.
+
+    Args:
+        spec: resolved spec with label, model, labels, resample, scale, seeds (of the run), criterion, precision, batch
+            (most examples in a chunk), examples (the first so many of each part; None = all), parts (``train``,
+            ``test``: what is measured; there is always ``train``) and batch_norm (``recompute``: statistics of the
+            training examples at every point; anything else: those stored with the point).
+        data_file: data.h5 of the run.
+        run_file: points.h5 of the run.
+
+    Raises:
+        LossatlasError: the run's points have another number of weights than the network.
+    """
+    model, examples = _network(spec, spec["seeds"], data_file)
+    layout = Layout.of(model)
+    theta, buffers = point(run_file, layout, spec["label"])
+    recompute = spec["batch_norm"] == "recompute"
+    more: dict[str, Any] = {"batch_norm": "recompute" if recompute else "stored", "batch_size": spec["batch"]}
+    given = {"train": _part(examples, "train", spec["examples"])}
+    if recompute:
+        more["statistics"] = given["train"][0]
+    if "test" in spec["parts"]:
+        given["test"] = _part(examples, "test", spec["examples"])
+    parts = {part: NetworkLandscape(model, x, y, spec["criterion"], **more) for part, (x, y) in given.items()}
+    if not recompute and len(buffers):
+        parts = {part: landscape.at_buffers(buffers) for part, landscape in parts.items()}
+    device = examples.x.device
+    return Trained(parts, layout, theta.to(device, torch.float64), buffers.to(device))
+
+
+def point(points_file: Path, layout: Layout, label: str, row: int = -1) -> tuple[Tensor, Tensor]:
+    """Return a row of a points file: weights (D,) and batch-norm statistics (B,), float32 on the CPU.
+
+    Args:
+        points_file: points.h5.
+        layout: of the network the weights are for.
+        label: of the network, for messages.
+        row: number of the row, the last one by default.
+
+    Raises:
+        LossatlasError: the file has another number of weights than the network.
+    """
+    theta, buffers = (torch.from_numpy(part) for part in read_point(points_file, row))
+    if len(theta) != layout.dim:
+        raise LossatlasError(f"{points_file}: holds {len(theta)} weights, the network of {label} has {layout.dim}")
+    return theta, buffers
+
+
+def _network(spec: Mapping, seeds: Mapping, data_file: Path) -> tuple[nn.Module, Examples]:
+    """Return a network as it was initialised, in eval mode, and what it was trained on."""
     draw = drawing({**spec, "seeds": seeds})
     examples, outputs = make_examples(
         data_file, spec["labels"], seeds["labels"], spec["precision"], pick_device(), **draw
     )
-    model = build_model(spec["model"], examples, outputs, seeds["init"]).eval()
-    train, test = (
-        NetworkLandscape(model, examples.inputs(x), y, spec["criterion"], batch_size=spec["batch"])
-        for x, y in ((examples.x, examples.y), (examples.test_x, examples.test_y))
-    )
-    return Member(train, test)
+    return build_model(spec["model"], examples, outputs, seeds["init"]).eval(), examples
+
+
+def _part(examples: Examples, part: str, count: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return inputs and targets of the first examples of a part; None = of all."""
+    x, y = (examples.x, examples.y) if part == "train" else (examples.test_x, examples.test_y)
+    return examples.inputs(x[:count]), y[:count]
