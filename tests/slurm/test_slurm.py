@@ -7,10 +7,10 @@ import time
 
 import pandas as pd
 import pytest
-import slurm_tools
-import workflow_tools
-from slurm_tools import Running, ask, cluster, epoch, jobs, records, training_processes, until
-from workflow_tools import ROOT
+import harness
+import slurm_cluster
+from slurm_cluster import Running, ask, cluster, epoch, jobs, records, training_processes, until
+from harness import ROOT
 
 from lossatlas.files.hdf5 import open_hdf5, read_table
 
@@ -45,7 +45,7 @@ def profile(tmp_path):
 def test_from_login_node_to_figure(tmp_path, profile):
     tree = tmp_path / "tree"
     tree.mkdir()
-    done = slurm_tools.snakemake(tree, "results/figures/small/norms.png", profile=profile)
+    done = slurm_cluster.snakemake(tree, "results/figures/small/norms.png", profile=profile)
     assert done.returncode == 0, done.stdout
     assert (tree / "results/figures/small/norms.png").stat().st_size > 1000
     assert not (tree / "results/.locks").exists()
@@ -78,8 +78,8 @@ def bits(path):
 
 def trained(folder):
     """Return the path of the study's longer run, relative to a folder."""
-    given = slurm_tools.arguments(folder, "results/figures/small/norms.png", overrides=LONGER)
-    (path,) = [job.output[0] for job in workflow_tools.planned(ROOT, given) if job.rule == "train"]
+    given = slurm_cluster.arguments(folder, "results/figures/small/norms.png", overrides=LONGER)
+    (path,) = [job.output[0] for job in harness.planned(ROOT, given) if job.rule == "train"]
     return path
 
 
@@ -88,7 +88,7 @@ def undisturbed(tmp_path_factory):
     """Return a folder where nothing went wrong, made without SLURM, and the path of the run in it."""
     folder = tmp_path_factory.mktemp("undisturbed")
     path = trained(folder)
-    done = slurm_tools.snakemake(folder, path, profile=None, overrides=LONGER)
+    done = slurm_cluster.snakemake(folder, path, profile=None, overrides=LONGER)
     assert done.returncode == 0, done.stdout
     return folder, path
 
@@ -144,7 +144,9 @@ class Disturbed:
         node = f"nodename={socket.gethostname().split('.')[0]}"
         ask("scontrol", "update", node, "state=down", "reason=test")
         until(lambda: not jobs(self.folder, "RUNNING"), "the job to be requeued")
-        until(lambda: not slurm_tools.job_steps(), "the node to be rid of the job")  # or SLURM drains it, jobs and all
+        until(
+            lambda: not slurm_cluster.job_steps(), "the node to be rid of the job"
+        )  # or SLURM drains it, jobs and all
         ask("scontrol", "update", node, "state=resume")
         (job,) = jobs(self.folder)
         ask("scontrol", "update", f"jobid={job}", "starttime=now")  # SLURM holds requeued jobs back for two minutes
@@ -160,7 +162,7 @@ class Disturbed:
         """Kill Snakemake, cancel what it left in the queue, and start it again, as docs/cluster.md says."""
         self.running.kill()
         ask("scancel", *jobs(self.folder))
-        refused = slurm_tools.snakemake(self.folder, self.path, overrides=LONGER)
+        refused = slurm_cluster.snakemake(self.folder, self.path, overrides=LONGER)
         assert refused.returncode != 0
         assert "caused by a kill signal" in refused.stdout
         assert "--unlock" in refused.stdout
@@ -178,7 +180,7 @@ class Disturbed:
 
     def unlock(self):
         """Remove the lock that a killed Snakemake has left."""
-        done = slurm_tools.snakemake(self.folder, self.path, options=["--unlock"], overrides=LONGER)
+        done = slurm_cluster.snakemake(self.folder, self.path, options=["--unlock"], overrides=LONGER)
         assert done.returncode == 0, done.stdout
 
 
@@ -190,14 +192,14 @@ KINDS = (*STARTS_AGAIN, "restart_controller")
 def disturbed(undisturbed, tmp_path, rng):
     """Return a training that has begun on the cluster."""
     reference, path = undisturbed
-    slurm_tools.copy_data(reference, tmp_path)
+    slurm_cluster.copy_data(reference, tmp_path)
     training = Disturbed(tmp_path, path, rng)
     yield training
     if training.running.process.poll() is None:
         training.running.kill()
     for job in jobs(tmp_path):
         ask("scancel", job)
-    slurm_tools.clear(tmp_path)
+    slurm_cluster.clear(tmp_path)
 
 
 def test_interrupted_training_ends_with_the_same_bits(undisturbed, disturbed, rng):
@@ -205,7 +207,7 @@ def test_interrupted_training_ends_with_the_same_bits(undisturbed, disturbed, rn
     survived = dict.fromkeys(KINDS, 0)
     disturbed.reach(1)
     disturbed.process().suspend()  # so that as much of it is left on any machine
-    second = slurm_tools.snakemake(disturbed.folder, path, overrides=LONGER)
+    second = slurm_cluster.snakemake(disturbed.folder, path, overrides=LONGER)
     disturbed.process().resume()
     assert second.returncode != 0
     assert "cannot be locked" in second.stdout

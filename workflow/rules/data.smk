@@ -29,4 +29,4 @@ rule data:
     message:
         "data {wildcards.id}"
     script:
-        "../scripts/data.py"
+        "../scripts/step.py"

@@ -14,23 +14,24 @@ rule train:
     message:
         "train {wildcards.id}"
     script:
-        "../scripts/train.py"
+        "../scripts/step.py"
 
 
-rule import_points:
-    """Take weight vectors from elsewhere as points, with their losses on a run's data."""
+rule sweep:
+    """Train many small networks in one job: replicas of a run, and a grid over one key of its recipe."""
     input:
-        data=PLAN.inputs_of("imports", "data"),
+        data=PLAN.inputs_of("sweeps", "data"),
+        starts=PLAN.inputs_of("sweeps", "starts"),
     output:
-        points="results/imports/{id}/points.h5",
+        points="results/sweeps/{id}/points.h5",
     log:
-        "results/logs/import_points/{id}.log",
+        "results/logs/sweep/{id}.log",
     threads: 1
     resources:
-        **PLAN.resources("imports"),
+        **PLAN.resources("sweeps"),
     params:
-        artefact=lambda w: PLAN.artefact("imports", w.id),
+        artefact=lambda w: PLAN.artefact("sweeps", w.id),
     message:
-        "import {wildcards.id}"
+        "sweep {wildcards.id}"
     script:
-        "../scripts/import_points.py"
+        "../scripts/step.py"

@@ -1,8 +1,9 @@
-"""Rule figure."""
+"""Rules figure, animate and relief."""
 
 from lossatlas.workflow.job import job
 
 with job(snakemake) as this:
     from lossatlas.draw.draw import draw
+    from lossatlas.study.read import read_product
 
-    draw(this.spec, this.product_inputs, this.outputs, this.provenance)
+    draw(read_product(this.spec), this.product_inputs, this.outputs, this.provenance)

@@ -13,7 +13,7 @@ import h5py
 from lossatlas.errors import LossatlasError
 from lossatlas.files import checksum
 from lossatlas.files.record import provenance_file
-from lossatlas.specs.artefact import FILES
+from lossatlas.study import subjects
 
 WHOLE, UNSEALED, BAD = "whole", "no checksum", "BAD"
 PRODUCTS = ("csv", "json", "png", "pdf", "svg", "mp4", "gif", "html", "vtp")
@@ -87,7 +87,7 @@ class Checker:
         """Compare an artefact's provenance with the name of its folder, where it lies in one."""
         place = _ID.fullmatch(path.parent.name)
         kind = path.parent.parent.name
-        if place is None or kind not in FILES or "hash" not in provenance:
+        if place is None or kind not in subjects.steps() or "hash" not in provenance:
             return None
         held = tuple(str(provenance.get(key)) for key in ("kind", "label", "hash"))
         if held == (kind, place["label"], place["hash"]):

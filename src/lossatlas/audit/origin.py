@@ -15,11 +15,10 @@ from lossatlas.audit.integrity import check
 from lossatlas.errors import LossatlasError
 from lossatlas.files import checksum
 from lossatlas.files.record import provenance_file
-from lossatlas.legacy.figures import KINDS
-from lossatlas.legacy.plan import Plan
-from lossatlas.specs.artefact import FILES
 from lossatlas.specs.yaml import read_yaml
+from lossatlas.study import subjects
 from lossatlas.study.config import load
+from lossatlas.study.plan import Plan
 
 OVERRIDING = ("seed", "variants", "overrides")
 """Keys of the configuration that a command names only where they differ from the repository's."""
@@ -82,14 +81,14 @@ def _unescaped(found: re.Match[bytes]) -> bytes:
 
 def target(provenance: Mapping) -> str:
     """Return the file to ask Snakemake for: of an artefact its own, of a product its numbers."""
-    if provenance.get("kind") in FILES:
+    if provenance.get("kind") in subjects.steps():
         kind = provenance["kind"]
-        return f"results/{kind}/{provenance['label']}-{provenance['hash']}/{FILES[kind]}"
+        return f"results/{kind}/{provenance['label']}-{provenance['hash']}/{subjects.steps()[kind].file}"
     if "study" in provenance:
         study, name = provenance["study"], provenance["name"]
         if "claims" in provenance["spec"]:
             return f"results/claims/{study}.csv"
-        role = KINDS[provenance["spec"]["kind"]].role
+        role = subjects.products()[provenance["spec"]["kind"]].role
         return f"results/{role}s/{study}/{name}.csv"
     names = {"scorecard": "results/claims.csv", "index": "results/index.csv"}
     if provenance.get("kind") in names:
@@ -124,7 +123,7 @@ def _asks_for(raw: Mapping, provenance: Mapping, root: Path) -> bool:
         plan = Plan(load(raw, root))
     except LossatlasError:
         return False
-    if provenance.get("kind") in FILES:
+    if provenance.get("kind") in subjects.steps():
         return (provenance["kind"], f"{provenance['label']}-{provenance['hash']}") in plan.artefacts
     if "study" not in provenance:
         return True

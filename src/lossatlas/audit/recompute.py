@@ -16,9 +16,10 @@ from lossatlas.audit import origin
 from lossatlas.audit.integrity import BAD, check
 from lossatlas.errors import LossatlasError
 from lossatlas.files import checksum
-from lossatlas.legacy.plan import Plan
-from lossatlas.specs.artefact import FILES, Artefact
+from lossatlas.specs.artefact import Artefact
+from lossatlas.study import subjects
 from lossatlas.study.config import load
+from lossatlas.study.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _link_inputs(provenance: Mapping, wanted: str, raw: Mapping, root: Path, pat
 
 
 def _inputs(provenance: Mapping, plan: Plan) -> list[Artefact]:
-    if provenance.get("kind") in FILES:
+    if provenance.get("kind") in subjects.steps():
         made = plan.artefact(provenance["kind"], f"{provenance['label']}-{provenance['hash']}")
         return [part for parts in made.inputs.values() for part in parts]
     products = plan.products()

@@ -18,7 +18,7 @@ from PIL import Image
 
 from lossatlas import __version__
 from lossatlas.errors import LossatlasError
-from lossatlas.legacy.claims import VERDICTS
+from lossatlas.claims.spec import VERDICTS
 
 THUMBNAIL_WIDTH = 1200
 """Largest width of a thumbnail in pixels."""

@@ -102,23 +102,28 @@ class Artefact:
     """One thing the workflow makes, and what it is made from.
 
     Attributes:
-        kind: a key of :data:`FILES`.
+        kind: folder below ``results/``.
         label: what a person reads in its path; it is part of the spec, not of the study that asks for it.
         spec: resolved parameters, without those of its inputs.
         inputs: role -> artefacts it is made from, in order.
+        version, file, run, linked: of its :class:`lossatlas.specs.registry.Step`, which makes it.
     """
 
     kind: str
     label: str
     spec: dict
     inputs: dict[str, tuple["Artefact", ...]] = field(default_factory=dict)
+    version: int = 1
+    file: str = ""
+    run: str = ""
+    linked: bool = False
 
     @cached_property
     def hash(self) -> str:
         """Ten hex digits that name this artefact: its kind, code version, spec and inputs' hashes."""
         parts = {
             "kind": self.kind,
-            "version": STEP_VERSIONS[self.kind],
+            "version": self.version,
             "spec": self.spec,
             "inputs": self.input_hashes(),
         }
@@ -136,15 +141,19 @@ class Artefact:
     @property
     def path(self) -> str:
         """Return the path of its file relative to the working directory."""
-        return str(Path("results") / self.kind / self.id / FILES[self.kind])
+        return str(Path("results") / self.kind / self.id / (self.file or FILES[self.kind]))
 
     def paths(self, role: str) -> list[str]:
         """Return the files of one role's inputs."""
         return [made.path for made in self.inputs.get(role, ())]
 
     def files(self) -> list[str]:
-        """Return every file that reading it takes: its own, and for a cloud, which refers to its sources, theirs."""
-        sources = [path for role in self.inputs for path in self.paths(role)] if self.kind == "clouds" else []
+        """Return every file that reading it takes: its own, and those it refers to."""
+        sources = (
+            [path for role in self.inputs for path in self.paths(role)]
+            if self.linked or (not self.file and self.kind == "clouds")
+            else []
+        )
         return [self.path, *sources]
 
     def describe(self) -> dict:
@@ -153,7 +162,7 @@ class Artefact:
             "kind": self.kind,
             "label": self.label,
             "hash": self.hash,
-            "version": STEP_VERSIONS[self.kind],
+            "version": self.version,
             "spec": self.spec,
             "inputs": self.input_hashes(),
         }

@@ -35,6 +35,14 @@ def read_yaml(path: Path) -> Any:
         raise LossatlasError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
+def parse(text: str) -> Any:
+    """Return what a text means as YAML, the text itself where it means nothing."""
+    try:
+        return yaml.load(text, Loader=Loader)
+    except yaml.YAMLError:
+        return text
+
+
 def merge(base: Any, change: Any) -> Any:
     """Return ``base`` with ``change`` merged in: mappings key by key, anything else replaced."""
     if isinstance(base, Mapping) and isinstance(change, Mapping):

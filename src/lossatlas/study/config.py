@@ -1,16 +1,40 @@
-"""Configuration: config.yaml, a preset and the study files, validated; every mistake is one line that names its key."""
+"""Configuration: config.yaml, a preset and the study files, checked; every mistake is one line that names its key."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-import jsonschema
-import yaml
+from pydantic import AfterValidator
 
 from lossatlas.errors import LossatlasError
-from lossatlas.specs.yaml import Loader, merge, nearest, read_yaml
+from lossatlas.specs.base import Spec, key, read, unique
+from lossatlas.specs.yaml import merge, nearest, parse, read_yaml
+from lossatlas.study.read import StudyFile, read_study
+
+Names = Annotated[list[str], AfterValidator(unique("name each once"))]
+
+
+class ConfigFile(Spec):
+    """``config/config.yaml``, with what ``--config`` adds to it."""
+
+    preset: str = key("Name of a file in config/presets without .yaml, or the path of a preset of your own.")
+    studies: Names = key("Names of files in config/studies, or paths of studies of your own.", min_length=1)
+    seed: int = key("Master seed; every seed is derived from it.", ge=0)
+    formats: Annotated[list[Literal["png", "pdf", "svg"]], AfterValidator(unique("name each once"))] = key(
+        "Figure formats.", min_length=1
+    )
+    variants: dict[str, str] | None = key("Data set -> variant that replaces the preset's.", {})
+    overrides: dict[str, dict[str, Any]] | None = key("Study -> keys merged in after the preset.", {})
+    data_path: list[str] | None = key("Folders searched for data sets before LOSSATLAS_DATA.", [])
+
+
+class Preset(Spec):
+    """``config/presets/<preset>.yaml``: sizes only. The values of the papers stand in the studies."""
+
+    description: str = key("What the preset is for and how long it takes.")
+    variants: dict[str, str] = key("Data set -> variant this preset uses.", {})
+    studies: dict[str, dict[str, Any]] = key("Study -> keys that replace the study's own.", {})
 
 
 @dataclass(frozen=True)
@@ -29,124 +53,76 @@ class Config:
     preset: str
     seed: int
     formats: tuple[str, ...]
-    studies: dict[str, dict]
+    studies: dict[str, StudyFile]
     variants: dict[str, str]
     data_path: tuple[str, ...]
 
 
-def _explain(error: jsonschema.ValidationError) -> list[str]:
-    """Turn one schema violation into lines "key: what is wrong, what is allowed"."""
-    where = ".".join(str(part) for part in error.absolute_path)
-    prefix = f"{where}." if where else ""
-    allowed: Any = error.validator_value
-    schema: Any = error.schema
-    instance: Any = error.instance
-    if error.validator == "additionalProperties" and isinstance(instance, Mapping):
-        known = list(schema.get("properties", {}))
-        patterns = schema.get("patternProperties", {})
-        unknown = [k for k in instance if k not in known and not any(re.search(p, str(k)) for p in patterns)]
-        return [f"{prefix}{key}: unknown key; {nearest(key, known)}" for key in unknown]
-    if error.validator == "required":
-        missing = [key for key in allowed if key not in instance]
-        return [f"{prefix}{key}: missing" for key in missing]
-    if error.validator == "enum":
-        return [f"{where}: {instance!r} is not allowed; {nearest(instance, allowed)}"]
-    if error.validator == "type":
-        found = type(instance).__name__
-        return [f"{where}: {instance!r} is of type {found}, expected {allowed}"]
-    return [f"{where}: {error.message}"]
-
-
-def validate(document: Any, schema: Mapping, source: str) -> None:
-    """Check a document against a JSON Schema; report all mistakes at once, one line each.
-
-    Args:
-        document: the parsed YAML.
-        schema: JSON Schema, draft 2020-12.
-        source: file name for the message, with the preset when one was merged in.
-
-    Raises:
-        LossatlasError: one line a mistake: file, key path, value, what is allowed.
-    """
-    validator = jsonschema.Draft202012Validator(schema)
-    errors = sorted(validator.iter_errors(document), key=lambda e: [str(p) for p in e.absolute_path])
-    lines = list(dict.fromkeys(line for error in errors for line in _explain(error)))
-    if lines:
-        raise LossatlasError("\n".join(f"{source}: {line}" for line in lines))
-
-
-def _preset_file(preset: str, root: Path) -> Path:
-    """Return the file of a preset given by name or, for a user's own, by path."""
-    if preset.endswith((".yaml", ".yml")):
-        return Path(preset)
-    folder = root / "config" / "presets"
+def _file(entry: str, what: str, root: Path) -> Path:
+    """Return the file of a preset or study given by name or, for a user's own, by path."""
+    if entry.endswith((".yaml", ".yml")):
+        return Path(entry)
+    section = {"preset": "presets", "study": "studies"}[what]
+    folder = root / "config" / section
     names = sorted(path.stem for path in folder.glob("*.yaml"))
-    if preset not in names:
-        raise LossatlasError(f"config/config.yaml: preset: {preset!r} is not a preset; {nearest(preset, names)}")
-    return folder / f"{preset}.yaml"
-
-
-def _study_file(name: str, root: Path) -> Path:
-    """Return the file of a study given by name or, for a user's own, by path."""
-    if name.endswith((".yaml", ".yml")):
-        return Path(name)
-    folder = root / "config" / "studies"
-    names = sorted(path.stem for path in folder.glob("*.yaml"))
-    if name not in names:
-        raise LossatlasError(f"config/config.yaml: studies: {name!r} is not a study; {nearest(name, names)}")
-    return folder / f"{name}.yaml"
+    if entry not in names:
+        place = "preset" if what == "preset" else "studies"
+        raise LossatlasError(f"config/config.yaml: {place}: {entry!r} is not a {what}; {nearest(entry, names)}")
+    return folder / f"{entry}.yaml"
 
 
 def _typed(value: Any) -> Any:
     """Return a nested value with numbers and switches as such: ``--config`` hands nested ones over as text."""
     if isinstance(value, Mapping):
-        return {key: _typed(item) for key, item in value.items()}
+        return {name: _typed(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_typed(item) for item in value]
     if not isinstance(value, str):
         return value
-    try:
-        parsed = yaml.load(value, Loader=Loader)
-    except yaml.YAMLError:
-        return value
+    parsed = parse(value)
     return parsed if isinstance(parsed, bool | int | float) or value in ("null", "~") else value
 
 
+def _checked(spec: type[Any], raw: Any, source: str) -> Any:
+    """Read a file's mapping; every line of a mistake begins with its name."""
+    try:
+        return read(spec, raw)
+    except LossatlasError as error:
+        raise LossatlasError("\n".join(f"{source}: {line}" for line in str(error).splitlines())) from None
+
+
+def _read(raw: Mapping, root: Path) -> tuple[ConfigFile, Preset, str]:
+    """Return the configuration, its preset and that one's name."""
+    config = _checked(ConfigFile, dict(raw), "config/config.yaml or --config")
+    file = _file(config.preset, "preset", root)
+    return config, _checked(Preset, read_yaml(file) or {}, str(file)), file.stem
+
+
 def load(raw: Mapping, root: Path) -> Config:
-    """Load presets and studies named by a raw configuration (config.yaml plus ``--config``) and validate everything.
+    """Load presets and studies named by a raw configuration (config.yaml plus ``--config``) and check everything.
 
     Args:
         raw: the mapping Snakemake hands over.
         root: the repository.
 
     Returns:
-        The validated configuration; studies carry the preset's sizes and the overrides.
+        The checked configuration; studies carry the preset's sizes and the overrides.
 
     Raises:
         LossatlasError: names the file and key, and the nearest valid ones.
     """
-    schemas = root / "config" / "schema"
-    validate(dict(raw), read_yaml(schemas / "config.schema.yaml"), "config/config.yaml or --config")
-    preset_file = _preset_file(str(raw["preset"]), root)
-    preset = read_yaml(preset_file) or {}
-    validate(preset, read_yaml(schemas / "preset.schema.yaml"), str(preset_file))
-    schema = read_yaml(schemas / "study.schema.yaml")
-    overrides = _typed(raw.get("overrides") or {})
+    config, preset, name = _read(raw, root)
+    overrides = _typed(config.overrides or {})
     studies = {}
-    for entry in raw["studies"]:
-        path = _study_file(entry, root)
-        study = read_yaml(path)
-        name = path.stem
-        source = f"{path} (preset {preset_file.stem})"
-        study = merge(study, preset.get("studies", {}).get(name, {}))
-        study = merge(study, overrides.get(name, {}))
-        validate(study, schema, source)
-        studies[name] = study
+    for entry in config.studies:
+        path = _file(entry, "study", root)
+        merged = merge(read_yaml(path), preset.studies.get(path.stem, {}))
+        studies[path.stem] = read_study(merge(merged, overrides.get(path.stem, {})), f"{path} (preset {name})")
     return Config(
-        preset=preset_file.stem,
-        seed=int(raw["seed"]),
-        formats=tuple(raw["formats"]),
+        preset=name,
+        seed=config.seed,
+        formats=tuple(config.formats),
         studies=studies,
-        variants={**preset.get("variants", {}), **(raw.get("variants") or {})},
-        data_path=tuple(raw.get("data_path") or ()),
+        variants={**preset.variants, **(config.variants or {})},
+        data_path=tuple(config.data_path or ()),
     )

@@ -17,15 +17,14 @@ from pathlib import Path
 import yaml
 
 from lossatlas.errors import LossatlasError
-from lossatlas.legacy.plan import Plan, StudyPlan
-from lossatlas.specs.artefact import FILES, Artefact
+from lossatlas.specs.artefact import Artefact
 from lossatlas.specs.yaml import read_yaml
+from lossatlas.study import subjects
 from lossatlas.study.config import load
+from lossatlas.study.plan import Plan, StudyPlan
 
 PRESET = "quick"
 HEADER = "# Written by `python -m lossatlas.workflow.dvc_stages` from the quick preset; `make dvc` runs it.\n"
-PASSING = ("data", "retrains", "sweeps", "levelsets", "clouds", "synthetic", "imports")
-"""Kinds that DVC does not keep: large, and no figure reads them."""
 SHARED = "shared"
 
 
@@ -46,8 +45,12 @@ def _cached(study: StudyPlan) -> list[str]:
     products = [*study.figures.values(), *study.tables.values(), study.claims]
     read = {artefact.path for product in products for artefact in product.artefacts}
     made = {p.path: p for product in products for artefact in product.artefacts for p in artefact.ancestry()}
-    kept = [path for path, part in made.items() if part.kind not in PASSING and (path in read or not _is_part(part))]
-    return sorted(kept, key=lambda path: (list(FILES).index(made[path].kind), path))
+    kept = [
+        path
+        for path, part in made.items()
+        if subjects.steps()[part.kind].stored and (path in read or not _is_part(part))
+    ]
+    return sorted(kept, key=lambda path: (list(subjects.steps()).index(made[path].kind), path))
 
 
 def _is_part(made: Artefact) -> bool:

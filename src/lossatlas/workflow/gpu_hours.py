@@ -13,11 +13,11 @@ from pathlib import Path
 
 from lossatlas.errors import LossatlasError
 from lossatlas.files.record import read_provenance
-from lossatlas.legacy import cost
-from lossatlas.legacy.plan import Plan
 from lossatlas.specs.artefact import Artefact
 from lossatlas.specs.yaml import read_yaml
+from lossatlas.study import subjects
 from lossatlas.study.config import load
+from lossatlas.study.plan import Plan
 from lossatlas.workflow import resources
 
 COLUMNS = ("study", "runs", "retrains", "other", "PFLOP", "GPU hours", "longest job, h", "asked for, h")
@@ -35,7 +35,7 @@ def gpu_jobs(plan: Plan, study: str) -> list[Artefact]:
     one = plan.studies[study]
     products = [*one.figures.values(), *one.tables.values(), one.claims]
     parts = {part.path: part for product in products for made in product.artefacts for part in made.ancestry()}
-    return [part for part in parts.values() if part.kind in cost.ON_NETWORKS]
+    return [part for part in parts.values() if subjects.steps()[part.kind].gpu]
 
 
 def line(name: str, jobs: list[Artefact]) -> tuple[str, ...]:
@@ -49,7 +49,7 @@ def line(name: str, jobs: list[Artefact]) -> tuple[str, ...]:
         str(runs),
         str(retrains),
         str(len(jobs) - runs - retrains),
-        f"{sum(cost.work(made).flops for made in jobs) / 1e15:.1f}",
+        f"{sum(resources.work(made).flops for made in jobs) / 1e15:.1f}",
         f"{sum(seconds) / 3600:.1f}",
         f"{max(seconds, default=0) / 3600:.2f}",
         f"{asked / 60:.2f}",
@@ -59,7 +59,7 @@ def line(name: str, jobs: list[Artefact]) -> tuple[str, ...]:
 def table(plan: Plan) -> list[tuple[str, ...]]:
     """Return the table: a line a study, and the sum, in which work that two studies share counts once."""
     lines = [line(study, gpu_jobs(plan, study)) for study in plan.studies]
-    every = [made for kind in cost.ON_NETWORKS for made in plan.of_kind(kind)]
+    every = [made for kind, step in subjects.steps().items() if step.gpu for made in plan.of_kind(kind)]
     return [COLUMNS, *lines, line("all", every)]
 
 
@@ -74,7 +74,9 @@ def measured(folder: Path, plan: Plan) -> list[tuple[float, str]]:
         file = folder / Path(made.path).relative_to("results")
         if file.exists():
             about = read_provenance(file)
-            found.append((cost.work(made).flops / float(about["seconds"]) / 1e12, str(about.get("device", "unknown"))))
+            found.append(
+                (resources.work(made).flops / float(about["seconds"]) / 1e12, str(about.get("device", "unknown")))
+            )
     return found
 
 

@@ -15,6 +15,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import is_disk_full
 from lossatlas.files.provenance import Provenance, commit, versions
 from lossatlas.files.record import read_provenance, write_record
+from lossatlas.specs.registry import Inputs, Job, resolve
 from lossatlas.workflow.allocator import keep_freed_memory
 from lossatlas.workflow.exclusive import exclusive
 
@@ -22,7 +23,7 @@ ASKED = ("preset", "studies", "seed", "variants", "overrides")
 """Keys of the configuration that decide what is made; every provenance keeps what they said."""
 
 
-class Job:
+class Frame:
     """A Snakemake job as the library sees it."""
 
     def __init__(self, snakemake: Any) -> None:
@@ -35,20 +36,19 @@ class Job:
         self._artefact = artefact
         self.spec = about.get("spec", {})
         self.study, self.preset = about.get("study", ""), about.get("preset", "")
-        self.product_inputs = about.get("inputs", {})
+        self.product_inputs = Inputs(about.get("inputs", {}), about.get("views", {})) if product else None
         asked = {key: snakemake.config[key] for key in ASKED if snakemake.config.get(key)}
         self.provenance = Provenance({**about, "config": asked}, self.root, snakemake.threads)
         self.state = Path("results/.state") / (f"{artefact.kind}/{artefact.id}" if artefact else snakemake.rule)
 
-    def input(self, name: str) -> Path:
-        """Return the one file of a named input."""
-        (path,) = self.inputs(name)
-        return path
+    def make(self) -> None:
+        """Make the artefact by its step's function."""
+        output = Path(next(iter(self._snakemake.output)))
+        inputs = {role: tuple(Path(path) for path in self._artefact.paths(role)) for role in self._artefact.inputs}
+        resolve(self._artefact.run)(Job(self.spec, inputs, output, self.state, self.provenance, self.root))
 
-    def inputs(self, name: str) -> list[Path]:
-        """Return the files of a named input, in order; an artefact's own list of them, where it has one."""
-        if self._artefact and name in self._artefact.inputs:
-            return [Path(path) for path in self._artefact.paths(name)]
+    def input(self, name: str) -> list[Path]:
+        """Return the files of a named input of a rule that makes no artefact."""
         value = self._snakemake.input.get(name, [])
         return [Path(value)] if isinstance(value, str) else [Path(path) for path in value]
 
@@ -94,7 +94,7 @@ class Job:
 
 
 @contextmanager
-def job(snakemake: Any) -> Iterator[Job]:
+def job(snakemake: Any) -> Iterator[Frame]:
     """Run a script: log to the rule's log file, and turn failures into one line and a non-zero exit.
 
     A :class:`LossatlasError` is printed as it is; a full disk says so and what is kept; anything else is a bug and
@@ -111,7 +111,7 @@ def job(snakemake: Any) -> Iterator[Job]:
         keep_freed_memory()
     os.environ.setdefault("MPLBACKEND", "Agg")
     try:
-        this = Job(snakemake)
+        this = Frame(snakemake)
         logging.info("start %s", snakemake.rule)
         with this.alone():
             yield this

@@ -2,33 +2,30 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from snakemake.exceptions import WorkflowError
 
 from lossatlas.data import spec as catalogue
+from lossatlas.draw.spec import Figure
 from lossatlas.errors import LossatlasError
-from lossatlas.legacy import figures
-from lossatlas.legacy.plan import Plan, Product
 from lossatlas.specs.artefact import Artefact, Described
+from lossatlas.study import subjects
 from lossatlas.study.config import load
+from lossatlas.study.plan import Plan, Product
 from lossatlas.workflow import closure, resources
 
-DRAWN_BY = {
-    "figures": ("lossatlas.draw.draw",),
-    "tables": ("lossatlas.draw.draw",),
-    "claims": ("lossatlas.claims.evaluate",),
-    "gallery": ("lossatlas.gallery.build",),
-}
-"""Which modules draw what: a digest of all they import is a parameter of the rule, so an edit anywhere redraws."""
+GALLERY = ("lossatlas.gallery.build",)
 
 
-def code_digest(section: str) -> str:
-    """Return a short digest of the sources that draw a section's products."""
-    templates = sorted((closure.PACKAGE / "gallery").rglob("*.j2")) if section == "gallery" else ()
-    return closure.digest(DRAWN_BY[section], *templates)
+def code_digest(names: Iterable[str], *more: Path) -> str:
+    """Return a short digest of all sources that functions (``module:function``) run through, and of other files.
+
+    It is a parameter of the rule, so an edit anywhere below redraws.
+    """
+    return closure.digest(tuple(dict.fromkeys(name.partition(":")[0] for name in names)), *more)
 
 
 def load_plan(raw: Mapping, root: Path) -> "Wiring":
@@ -107,8 +104,10 @@ class Wiring:
             "preset": self.config.preset,
             "spec": product.spec,
             "inputs": product.paths(),
+            "views": {what: subjects.loaders()[what] for what in product.inputs},
             "artefacts": [f"{made.kind}/{made.id}" for made in product.artefacts],
-            "code": code_digest(section),
+            "code": code_digest(product.code),
+            "made_by": product.code[0],
         }
         return Described(f"{study}/{name}", content)
 
@@ -118,7 +117,7 @@ class Wiring:
         def sized(name: str) -> Callable[..., Any]:
             def value(wildcards: Any, attempt: int = 1) -> Any:
                 jobs = [self.artefact(kind, wildcards.id)] if hasattr(wildcards, "id") else []
-                if kind in resources.ARRAYS:
+                if self._array(kind):
                     jobs = self.plan.of_kind(kind)
                 try:
                     return resources.size(kind, name, jobs, attempt)
@@ -128,6 +127,12 @@ class Wiring:
             return value
 
         return {name: sized(name) for name in resources.NAMES}
+
+    @staticmethod
+    def _array(kind: str) -> bool:
+        """Tell whether a kind's jobs go to SLURM as arrays, all tasks of which get what the first asks for."""
+        step = subjects.steps().get(kind)
+        return step is not None and step.array
 
     def figure_files(self) -> list[str]:
         """Return all figures in every format of their kind, and their numbers."""
@@ -140,7 +145,7 @@ class Wiring:
 
     def formats(self, product: Product) -> list[str]:
         """Return the files of a figure: its kind's own formats or the configured ones, and its numbers."""
-        return [*figures.formats(product.spec["kind"], self.config.formats), "csv"]
+        return [*_figure(product).files(self.config.formats), "csv"]
 
     def figures_of(self, kind: str | None) -> str:
         """Return the wildcard constraint on ``study`` that fits the figures of a kind with formats of its own.
@@ -155,7 +160,7 @@ class Wiring:
             f"{study}/{name}": product.spec["kind"]
             for study, plan in self.plan.studies.items()
             for name, product in plan.figures.items()
-            if figures.KINDS[product.spec["kind"]].formats is not None
+            if _figure(product).formats is not None
         }
         names = "|".join(sorted(name for name, found in own.items() if kind in (None, found)))
         if kind is None:
@@ -193,7 +198,7 @@ class Wiring:
         """Return what the gallery shows; the job adds commit, versions and the seconds each artefact took."""
         content = {
             "preset": self.config.preset,
-            "code": code_digest("gallery"),
+            "code": code_digest(GALLERY, *sorted((closure.PACKAGE / "gallery").rglob("*.j2"))),
             "studies": [self._study_manifest(name) for name in self.studies],
         }
         return Described("gallery", content)
@@ -202,8 +207,8 @@ class Wiring:
         plan = self.plan.studies[name]
         return {
             "name": name,
-            "title": plan.study["title"],
-            "reference": plan.study["reference"],
+            "title": plan.study.title,
+            "reference": plan.study.reference,
             "figures": [self._entry("figures", product) for product in plan.figures.values()],
             "tables": [self._entry("tables", product) for product in plan.tables.values()],
             "claims": f"results/claims/{name}.csv",
@@ -223,6 +228,13 @@ class Wiring:
                 {"kind": p.kind, "label": p.label, "hash": p.hash, "path": p.path} for p in ancestors.values()
             ],
         }
+
+
+def _figure(product: Product) -> type[Figure]:
+    """Return a figure's kind."""
+    kind = subjects.products()[product.spec["kind"]]
+    assert issubclass(kind, Figure)
+    return kind
 
 
 def _compact(value: Any) -> str:

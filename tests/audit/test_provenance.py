@@ -1,0 +1,242 @@
+"""What made a file, the command that makes it again, and that it then comes out the same."""
+
+import json
+import math
+import shlex
+import shutil
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+from harness import ROOT, checksums, copy
+
+from lossatlas.audit import origin
+from lossatlas.audit.recompute import differences, report, verify
+from lossatlas.errors import LossatlasError
+from lossatlas.files import checksum
+from lossatlas.specs.artefact import FILES
+
+FIGURE = "results/figures/tiny/norms"
+
+
+def command(folder, *arguments):
+    """Run ``python -m lossatlas.provenance`` in a folder."""
+    words = [sys.executable, "-m", "lossatlas.provenance", *map(str, arguments)]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True)
+
+
+def artefact(folder, kind, label=""):
+    """Return an artefact of a build by kind and the beginning of its label."""
+    return min((folder / "results" / kind).glob(f"{label}*/{FILES[kind]}"))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# what made it
+
+
+def test_command_prints_what_made_a_file(built):
+    path = artefact(built, "embeddings", "pca").relative_to(built)
+    done = command(built, path)
+    assert done.returncode == 0, done.stderr
+    shown = yaml.safe_load(done.stdout)
+    with h5py.File(built / path) as file:
+        kept = json.loads(file.attrs["provenance"])
+    for key in ("kind", "label", "hash", "commit", "versions", "machine", "device", "seconds", "spec", "inputs"):
+        assert shown[key] == kept[key], key
+    assert shown["made"] == kept["created"]
+    assert shown["checksum"] == "whole"
+    assert shown["seeds"] == {"seed": kept["spec"]["seed"]}
+    assert shown["configuration"]["preset"] == "quick"
+
+
+def test_every_file_says_how_to_make_it_again(built):
+    """The command is parsed and names the very file, or the numbers of a product."""
+    files = [path for path in (built / "results").rglob("*") if path.suffix in (".h5", ".png", ".pdf", ".csv", ".json")]
+    files = [path for path in files if "all" not in path.parts]
+    assert {path.suffix for path in files} == {".h5", ".png", ".pdf", ".csv", ".json"}
+    assert {path.parent.parent.name for path in files} >= {"data", "runs", "retrains", "clouds", "grams", "embeddings"}
+    for path in files:
+        words = shlex.split(origin.command(origin.read(path), ROOT, path.suffix))
+        name = path.relative_to(built)
+        expected = name if path.suffix != ".json" else name.with_name(name.name.split(".")[0] + ".csv")
+        assert words[0] == "snakemake"
+        assert words[-1] == expected.as_posix()
+
+
+def test_pictures_and_their_record_say_the_same(built):
+    found = [origin.read(built / f"{FIGURE}.{kind}") for kind in ("png", "pdf", "csv", "json")]
+    for other in found[1:]:  # each file is written a moment after the one before
+        assert {**other, "seconds": 0, "created": ""} == {**found[0], "seconds": 0, "created": ""}
+    assert found[0]["created"].startswith("20")
+
+
+def test_text_in_pdf_is_unescaped(tmp_path, rng):
+    """Any provenance text survives matplotlib's PDF strings, read without a PDF library."""
+    from matplotlib.figure import Figure
+
+    alphabet = [*list('()\\"{}[]:, abn017\n\t'), "\\n", "\\(", "é"]
+    text = "".join(rng.choice(alphabet, size=300))
+    kept = json.dumps({"commit": "x", "label": text})
+    Figure().savefig(tmp_path / "a.pdf", metadata={"Keywords": kept})
+    assert origin.read(tmp_path / "a.pdf")["label"] == text
+
+
+def test_files_without_provenance(tmp_path):
+    from matplotlib.figure import Figure
+
+    for kind in ("png", "pdf"):
+        Figure().savefig(tmp_path / f"a.{kind}")
+    (tmp_path / "b.csv").write_text("x\n1\n")
+    with h5py.File(tmp_path / "c.h5", "w") as file:
+        file["x"] = 1.0
+    for name in ("a.png", "a.pdf", "b.csv", "c.h5"):
+        done = command(tmp_path, name)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"lossatlas: error: {name}: carries no provenance")
+    (tmp_path / "d.h5").write_bytes(b"nothing")
+    for name, message in (("d.h5", "not readable"), ("e.h5", "no such file")):
+        with pytest.raises(LossatlasError, match=message):
+            origin.read(tmp_path / name)
+
+
+def test_old_file_is_found_among_presets_and_an_unknown_one_names_its_commit(built):
+    raw = {"studies": ["trajectories"]}
+    from lossatlas.study.plan import Plan
+    from lossatlas.specs.yaml import read_yaml
+    from lossatlas.study.config import load
+
+    laptop = Plan(load({**read_yaml(ROOT / "config/config.yaml"), **raw, "preset": "laptop"}, ROOT))
+    made = next(part for (kind, _), part in laptop.artefacts.items() if kind == "runs")
+    old = {**made.describe(), "commit": "abc+"}
+    assert origin.configuration(old, ROOT)["preset"] == "laptop"
+    with pytest.raises(LossatlasError, match="no longer ask for it; `git checkout abc`"):
+        origin.configuration({**old, "hash": "0123456789"}, ROOT)
+    tiny = origin.read(artefact(built, "runs"))
+    overridden = {**tiny["config"], "overrides": {"tiny": {"runs": {"path": {"recipe": {"epochs": 1}}}}}, "seed": 3}
+    with pytest.raises(LossatlasError, match="no longer ask for it"):
+        origin.configuration({**tiny, "config": overridden}, ROOT)
+    words = origin.words({**origin.configuration(tiny, ROOT), **overridden}, ROOT)
+    assert words[2:] == ["seed=3", 'overrides={"tiny": {"runs": {"path": {"recipe": {"epochs": 1}}}}}']
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# made again
+
+
+@pytest.mark.parametrize(
+    "kind, label, options",
+    [
+        ("clouds", "paths", []),  # from the data on: data, run, cloud
+        ("retrains", "", ["--step"]),
+        ("grams", "jumps", ["--step"]),
+        ("embeddings", "pca", ["--step"]),
+    ],
+)
+def test_artefact_made_again_is_bit_identical(built, kind, label, options):
+    before = checksums(built)
+    path = artefact(built, kind, label).relative_to(built)
+    done = command(built, "--verify", *options, path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == f"{path}: bit-identical: what it holds came out the same when made again\n"
+    assert checksums(built) == before
+
+
+def test_figure_made_again_has_the_same_numbers(built):
+    done = command(built, "--verify", "--step", f"{FIGURE}.png")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "bit-identical: its numbers" in done.stdout
+
+
+def reseal(path, change):
+    """Change an artefact as a fault of the computation would: with checksums that fit."""
+    with h5py.File(path, "r+") as file:
+        change(file)
+        file.attrs[checksum.CONTENT] = checksum.content_digest(file)
+    checksum.seal(path)
+
+
+def test_a_wrong_result_is_found_and_measured(built, tmp_path):
+    folder = copy(built, tmp_path)
+    path = artefact(folder, "runs")
+
+    def change(file):
+        file["theta"][-1, 3] += 0.25
+        file.attrs["layout"] = "[]"
+
+    with h5py.File(path) as file:
+        size, largest = file["theta"].size, np.abs(file["theta"][...]).max()
+    reseal(path, change)
+    with h5py.File(path) as file:
+        largest = max(largest, np.abs(file["theta"][...]).max())
+    done = command(folder, "--verify", "--step", path.relative_to(folder))
+    assert done.returncode == 1, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].endswith("points.h5: differs from its recomputation")
+    assert lines[1:] == [
+        "  attribute layout differs",
+        f"  theta: 1 of {size} values differ, by at most 0.25 ({0.25 / largest:.3g} of the largest value)",
+    ]
+
+
+def test_bad_files_and_missing_inputs_are_refused(built, tmp_path):
+    folder = copy(built, tmp_path)
+    gram = artefact(folder, "grams", "paths")
+    shutil.rmtree(folder / "results/clouds")
+    with pytest.raises(LossatlasError, match="missing; without --step it is made again, too"):
+        verify(gram, ROOT, step=True)
+    data = bytearray(gram.read_bytes())
+    data[len(data) // 2] ^= 4
+    gram.write_bytes(data)
+    with pytest.raises(LossatlasError, match="its bytes are not those that were written"):
+        verify(gram, ROOT)
+    (folder / f"{FIGURE}.csv").unlink()
+    with pytest.raises(LossatlasError, match=r"norms\.csv: missing; of a picture its numbers are compared"):
+        verify(folder / f"{FIGURE}.png", ROOT)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# comparison
+
+
+def test_largest_difference_over_blocks(tmp_path, rng, monkeypatch):
+    monkeypatch.setattr(checksum, "BLOCK_BYTES", 100)
+    a = rng.standard_normal((30, 7))
+    gaps = np.where(rng.random(a.shape) < 0.1, rng.standard_normal(a.shape), 0.0)
+    a[0, 0] = np.nan  # NaN in both is no difference
+    for name, values in (("a.h5", a), ("b.h5", a + gaps)):
+        with h5py.File(tmp_path / name, "w") as file:
+            file["x"] = values
+            file["word"] = np.array(["one", "two"], dtype=object)
+    (found,) = differences(tmp_path / "a.h5", tmp_path / "b.h5")
+    with np.errstate(invalid="ignore"):
+        expected = np.abs((a + gaps) - a)
+    assert (found.name, found.count, found.size) == ("x", int(np.nansum(expected > 0)), a.size)
+    assert found.largest == np.nanmax(expected)
+    assert math.isclose(found.relative, np.nanmax(expected) / np.nanmax(np.abs(a)))
+    assert report(tmp_path / "a.h5", []).endswith("when made again")
+
+
+def test_differences_that_are_not_numbers(tmp_path):
+    def write(name, **items):
+        with h5py.File(tmp_path / name, "w") as file:
+            for key, value in items.items():
+                file[key] = value
+
+    write("a.h5", x=[1.0, 2.0], y=[1.0], t=np.array(["a", "b"], dtype=object), only=1.0)
+    write("b.h5", x=[1.0, np.nan], y=[1.0, 2.0], t=np.array(["a", "c"], dtype=object))
+    found = {str(difference) for difference in differences(tmp_path / "a.h5", tmp_path / "b.h5")}
+    assert "only (in one of them only) differs" in found
+    assert "y: float64 (1,) and float64 (2,) differs" in found
+    assert any(text.startswith("x: 1 of 2 values differ, by at most inf") for text in found)
+    assert any(text.startswith("t: 1 of 2 values differ") for text in found)
+    (tmp_path / "a.csv").write_text("n,v\nx,1.5\ny,\n")
+    (tmp_path / "b.csv").write_text("n,v\nx,1.25\ny,\n")
+    (tmp_path / "c.csv").write_text("n\nx\n")
+    assert str(next(differences(tmp_path / "a.csv", tmp_path / "b.csv"))).startswith(
+        "v: 1 of 2 values differ, by at most 0.25"
+    )
+    assert "rows and columns" in str(next(differences(tmp_path / "a.csv", tmp_path / "c.csv")))
+    assert list(differences(tmp_path / "a.csv", tmp_path / "a.csv")) == []
