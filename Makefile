@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 CORES ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: figures test check setup lock dvc help
+.PHONY: figures test check setup lock docs dvc help
 
 help:
 	@sed -n 's/^# make/make/p' $(MAKEFILE_LIST)
@@ -30,6 +30,7 @@ check: setup
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/mypy
 	$(BIN)/python -m lossatlas.workflow.dvc_stages --check
+	$(BIN)/python -m lossatlas.workflow.generated --check
 
 # make setup     only the environment
 setup: $(VENV)/.installed
@@ -48,6 +49,10 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 lock:
 	@{ echo '# Every package of the environment, exactly; `make lock` writes this file, `make setup` installs it.'; \
 	  $(BIN)/python -m pip --disable-pip-version-check freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+cpu$$//'; } > requirements.lock
+
+# make docs      write docs/reference.md, docs/atlas.md and the JSON Schemas from the code
+docs: setup
+	$(BIN)/python -m lossatlas.workflow.generated
 
 # make dvc       write dvc.yaml from the quick preset, and put what it names into the bundled store
 dvc: setup

@@ -5,7 +5,7 @@ import secrets
 
 import numpy as np
 import pytest
-from workflow_tools import ALL, plan, snakemake
+from harness import ALL, plan, snakemake
 
 
 @pytest.fixture

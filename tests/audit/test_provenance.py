@@ -17,7 +17,7 @@ from lossatlas.audit import origin
 from lossatlas.audit.recompute import differences, report, verify
 from lossatlas.errors import LossatlasError
 from lossatlas.files import checksum
-from lossatlas.specs.artefact import FILES
+from lossatlas.study import subjects
 
 FIGURE = "results/figures/tiny/norms"
 
@@ -30,7 +30,7 @@ def command(folder, *arguments):
 
 def artefact(folder, kind, label=""):
     """Return an artefact of a build by kind and the beginning of its label."""
-    return min((folder / "results" / kind).glob(f"{label}*/{FILES[kind]}"))
+    return min((folder / "results" / kind).glob(f"{label}*/{subjects.steps()[kind].file}"))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -104,9 +104,9 @@ def test_files_without_provenance(tmp_path):
 
 def test_old_file_is_found_among_presets_and_an_unknown_one_names_its_commit(built):
     raw = {"studies": ["trajectories"]}
-    from lossatlas.study.plan import Plan
     from lossatlas.specs.yaml import read_yaml
     from lossatlas.study.config import load
+    from lossatlas.study.plan import Plan
 
     laptop = Plan(load({**read_yaml(ROOT / "config/config.yaml"), **raw, "preset": "laptop"}, ROOT))
     made = next(part for (kind, _), part in laptop.artefacts.items() if kind == "runs")

@@ -5,12 +5,12 @@ import re
 import socket
 import time
 
+import harness
 import pandas as pd
 import pytest
-import harness
 import slurm_cluster
-from slurm_cluster import Running, ask, cluster, epoch, jobs, records, training_processes, until
 from harness import ROOT
+from slurm_cluster import Running, ask, cluster, epoch, jobs, records, training_processes, until
 
 from lossatlas.files.hdf5 import open_hdf5, read_table
 

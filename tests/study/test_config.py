@@ -4,14 +4,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from harness import ROOT, TINY
 
 from lossatlas.errors import LossatlasError
-from lossatlas.study.plan import Plan
 from lossatlas.specs.yaml import merge, read_yaml
 from lossatlas.study.config import load
+from lossatlas.study.plan import Plan
 
-ROOT = Path(__file__).resolve().parent.parent
-TINY = ROOT / "tests" / "studies" / "tiny.yaml"
 RAW = {"preset": "quick", "studies": [str(TINY)], "seed": 0, "formats": ["png"]}
 
 
@@ -38,7 +37,7 @@ def test_merge_replaces_lists_and_merges_mappings():
     "changes, message",
     [
         ({"runs": {"good": {"recipe": {"ephocs": 3}}}}, r"tiny.yaml \(preset quick\): runs.good.recipe.ephocs: unknown key; did you mean 'epochs'"),
-        ({"runs": {"good": {"recipe": {"epochs": "three"}}}}, r"runs.good.recipe.epochs: 'three' is of type str, expected integer"),
+        ({"runs": {"good": {"recipe": {"epochs": "three"}}}}, r"runs.good.recipe.epochs: 'three' is of type str, expected an integer"),
         ({"figuers": {}}, r"figuers: unknown key; did you mean 'figures'"),
         ({"runs": {"good": {"labels": "randon"}}}, r"runs.good.labels: 'randon' is not allowed; did you mean 'random'"),
     ],
@@ -57,10 +56,10 @@ def test_all_mistakes_are_reported_at_once(tmp_path):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"defaults": {"data": {"name": "cifar11"}}}, r"study tiny \(preset quick\): runs.\w+.data: .*'cifar11'.*cifar10"),
-        ({"defaults": {"model": {"name": "wnr"}}}, r"runs.\w+: .*'wnr'.*wrn"),
-        ({"defaults": {"recipe": {"optimizer": "sgdm"}}}, r"runs.\w+: recipe.optimizer: 'sgdm' is not an optimiser; did you mean 'sgd'"),
-        ({"defaults": {"model": {"depth": 11}}}, r"runs.\w+: .*depth.*6n \+ 4"),
+        ({"defaults": {"data": {"name": "cifar11"}}}, r"tiny.yaml \(preset quick\): defaults.data.name: .*'cifar11'.*cifar10"),
+        ({"defaults": {"model": {"name": "wnr"}}}, r"defaults.model.*'wnr'.*wrn"),
+        ({"defaults": {"recipe": {"optimizer": "sgdm"}}}, r"defaults.recipe.optimizer: 'sgdm' is not an optimiser; did you mean 'sgd'"),
+        ({"defaults": {"model": {"depth": 11}}}, r"defaults.model.*depth.*6n \+ 4"),
         ({"clouds": {"good": {"jump": {"run": "goood"}}}}, r"clouds.good.jump.run: 'goood' is not one of the study's runs; did you mean 'good'"),
         ({"clouds": {"good": {"jump": {"replica": 7}}}}, r"run 'good' has no replica 7"),
         ({"embeddings": {"pca": {"method": "pac"}}}, r"embeddings.pca: .*'pac'"),
@@ -80,7 +79,7 @@ def test_wrong_names(tmp_path, changes, message):
         ({"preset": "quik"}, r"preset: 'quik' is not a preset; did you mean 'quick'"),
         ({"studies": ["trajectorys"]}, r"studies: 'trajectorys' is not a study; did you mean 'trajectories'"),
         ({"sed": 1}, r"sed: unknown key; did you mean 'seed'"),
-        ({"formats": ["jpg"]}, r"formats.0: 'jpg' is not allowed"),
+        ({"formats": ["jpg"]}, r"formats\[0\]: 'jpg' is not allowed"),
         ({"studies": ["nowhere.yaml"]}, r"nowhere.yaml: no such file"),
     ],
 )
@@ -100,10 +99,10 @@ def test_overrides_given_as_text_are_typed(tmp_path):
     """Snakemake hands values nested in ``--config`` over as text."""
     recipe = {"lr": "1e-2", "epochs": "4", "nesterov": "true", "clip": "null", "augment": ["crop"]}
     raw = {**change(tmp_path, {}), "overrides": {"tiny": {"runs": {"good": {"recipe": recipe}}}}}
-    found = load(raw, ROOT).studies["tiny"]["runs"]["good"]["recipe"]
+    found = load(raw, ROOT).studies["tiny"].sections["runs"]["good"][1].recipe.hashed()
     assert {key: found[key] for key in recipe} == {
         "lr": 0.01, "epochs": 4, "nesterov": True, "clip": None, "augment": ["crop"]
     }  # fmt: skip
-    claim = {"id": "x", "sentence": "y", "measure": "max_train_loss"}
+    claim = {"id": "x", "sentence": "y", "measure": "max_train_loss", "inputs": {"runs": {"runs": "good"}}}
     loaded = load({**raw, "overrides": {"tiny": {"claims": [{**claim, "holds": {"op": ">", "value": "0.5"}}]}}}, ROOT)
-    assert loaded.studies["tiny"]["claims"][0]["holds"] == {"op": ">", "value": 0.5}
+    assert loaded.studies["tiny"].claims[0].claim.holds.hashed() == {"op": ">", "value": 0.5}

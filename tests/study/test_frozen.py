@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from harness import ROOT
 
-from lossatlas.study.plan import Plan
 from lossatlas.specs.yaml import read_yaml
 from lossatlas.study.config import load
+from lossatlas.study.plan import Plan
 
 FROZEN = sorted((ROOT / "tests/frozen").glob("*.txt"))
 PRESETS = ("quick", "laptop", "paper")

@@ -1,17 +1,16 @@
 """Content addresses: what changes a hash, what does not, and what two studies share."""
 
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
+from harness import ROOT, TINY
 
+from lossatlas.clouds import spec as clouds
 from lossatlas.errors import LossatlasError
-from lossatlas.study.plan import Plan
-from lossatlas.specs.artefact import STEP_VERSIONS, canonical, digest
+from lossatlas.specs.artefact import canonical, digest
 from lossatlas.specs.yaml import merge
 from lossatlas.study.config import load
-
-ROOT = Path(__file__).resolve().parent.parent
-TINY = ROOT / "tests" / "studies" / "tiny.yaml"
+from lossatlas.study.plan import Plan
 
 
 def plan(overrides: dict | None = None, **changes: object) -> Plan:
@@ -24,6 +23,12 @@ def plan(overrides: dict | None = None, **changes: object) -> Plan:
         "overrides": {"tiny": overrides or {}},
     }
     return Plan(load({**raw, **changes}, ROOT))
+
+
+def one(study, what, name):
+    """Return the one artefact behind a reference."""
+    (made,) = study.get(what, name, "")
+    return made
 
 
 def ids(plan: Plan, kind: str) -> set[str]:
@@ -48,8 +53,8 @@ def test_a_changed_number_changes_its_run_and_what_follows_only():
     assert len(ids(before, "runs") - ids(after, "runs")) == 1
     assert len(ids(before, "retrains") - ids(after, "retrains")) == 1
     assert ids(before, "data") == ids(after, "data")
-    unchanged = before.studies["tiny"].cloud("good", "")
-    assert unchanged.path == after.studies["tiny"].cloud("good", "").path
+    unchanged = one(before.studies["tiny"], "cloud", "good")
+    assert unchanged.path == one(after.studies["tiny"], "cloud", "good").path
 
 
 def test_retraining_epochs_leave_the_runs_alone():
@@ -61,7 +66,8 @@ def test_retraining_epochs_leave_the_runs_alone():
 def test_code_version_and_master_seed_enter_the_hash(monkeypatch):
     before = plan()
     assert not ids(before, "runs") & ids(plan(seed=1), "runs")
-    monkeypatch.setitem(STEP_VERSIONS, "grams", 99)
+    found = clouds.GRAMS
+    monkeypatch.setattr(clouds, "GRAMS", replace(found, version=99))
     after = plan()
     assert ids(before, "runs") == ids(after, "runs")
     assert not ids(before, "grams") & ids(after, "grams")
@@ -77,7 +83,7 @@ def test_names_a_study_gives_do_not_enter_the_hash():
 
 
 def test_replicas_share_nothing_but_data():
-    runs = plan().studies["tiny"].runs("good", "")
+    runs = plan().studies["tiny"].get("runs", "good", "")
     assert len({run.hash for run in runs}) == 2
     assert runs[0].spec["seeds"] != runs[1].spec["seeds"]
     assert runs[0].inputs["data"][0].hash == runs[1].inputs["data"][0].hash
@@ -85,11 +91,11 @@ def test_replicas_share_nothing_but_data():
 
 def test_recipes_of_one_replica_start_from_the_same_weights():
     study = plan().studies["tiny"]
-    assert study.run("good", 0, "").spec["seeds"]["init"] == study.run("memorization", 0, "").spec["seeds"]["init"]
+    assert one(study, "run", "good").spec["seeds"]["init"] == one(study, "run", "memorization").spec["seeds"]["init"]
 
 
 def test_grain_spreads_the_jumps_over_jobs():
-    parts = plan().studies["tiny"].cloud("good", "").inputs["points"]
+    parts = one(plan().studies["tiny"], "cloud", "good").inputs["points"]
     jumps = [tuple(jump) for part in parts for jump in part.spec["jumps"]]
     assert [len(part.spec["jumps"]) for part in parts] == [4, 2]
     assert jumps == [(seed, step) for seed in (0, 1, 2) for step in (0.5, 1.0)]
@@ -127,28 +133,27 @@ SCORES = {
 
 def test_an_artificial_cloud_is_made_not_gathered():
     study = plan(SCORES).studies["tiny"]
-    tree = study.cloud("tree", "")
+    tree = one(study, "cloud", "tree")
     assert tree.path == f"results/synthetic/tree-3x6-{tree.hash}/points.h5"
     assert tree.inputs == {}
-    assert tree.spec["seed"] == study.cloud("clean", "").spec["seed"], "the same tree without noise"
-    assert study.gram("tree", "").inputs["cloud"] == (tree,)
-    assert study.embedding("tree", "phate", "").path.startswith("results/embeddings/phate-euclidean-")
-    assert plan(SCORES, seed=1).studies["tiny"].cloud("tree", "").hash != tree.hash
+    assert tree.spec["seed"] == one(study, "cloud", "clean").spec["seed"], "the same tree without noise"
+    assert one(study, "gram", "tree").inputs["cloud"] == (tree,)
+    assert one(study, "embedding", ("tree", "phate")).path.startswith("results/embeddings/phate-euclidean-")
+    assert one(plan(SCORES, seed=1).studies["tiny"], "cloud", "tree").hash != tree.hash
 
 
 def test_scores_of_one_cloud_are_one_artefact_wherever_they_are_chosen():
     made = plan(SCORES)
     study = made.studies["tiny"]
-    good, other = study.scores("good", ""), study.scores("other", "")
-    assert good["report"].hash == other["select"][0].hash
-    assert good["select"][0].hash == other["report"].hash
-    assert good["report"].path.endswith("/scores.csv")
-    assert good["report"].spec["seeds"] == [[0, study.embedding("good", "phate", "").spec["seed"]]]
-    assert study.scores("tree", "")["report"].input_hashes()["truth"] == [study.gram("clean", "").hash]
+    good, other = study.get("scores", "good", ""), study.get("scores", "other", "")
+    assert [one.hash for one in good] == [one.hash for one in reversed(other)], "each reports what the other selects on"
+    assert good[0].path.endswith("/scores.csv")
+    assert good[0].spec["seeds"] == [[0, one(study, "embedding", ("good", "phate")).spec["seed"]]]
+    assert one(study, "scores", "tree").input_hashes()["truth"] == [one(study, "gram", "clean").hash]
     assert len(ids(made, "scores")) == 3
     paths = study.tables["scores"].paths()["scores"]["good"]
-    assert paths == {"report": good["report"].path, "select": [other["report"].path]}
-    assert study.claims.paths()["T1"]["scores"][0] == paths
+    assert paths == [good[0].path, other[0].path]
+    assert study.claims.paths()["scores"]["good"] == paths
 
 
 @pytest.mark.parametrize(
@@ -162,8 +167,8 @@ def test_scores_of_one_cloud_are_one_artefact_wherever_they_are_chosen():
         ({"select_on": ["good"]}, "'good' scores the same cloud; settings are chosen on another one"),
         ({"methods": {"phate": {"knn": [3, 7]}}}, "'other' has other methods or metrics"),
         ({"methods": {"phate": {"kn": [3, 7]}}}, r"scores\.good: embedding phate: unknown parameter 'kn'"),
-        ({"methods": {"phate": {"knn": 3}}}, "3 is of type int, expected array"),
-        ({"demap_k": 0}, "demap_k: 0 is less than the minimum of 1"),
+        ({"methods": {"phate": {"knn": 3}}}, "3 is of type int, expected a list"),
+        ({"demap_k": 0}, "demap_k: 0 is not allowed; give a value at least 1"),
     ],
 )
 def test_mistakes_in_scores_are_named(change, message):
@@ -185,19 +190,20 @@ def test_runs_of_a_path_measure_are_checked():
     ):
         plan({"claims": [entry]})
     entry["parameters"]["second"] = "path"
-    assert plan({"claims": [entry]}).studies["tiny"].claims.paths()["T5"]["cloud"].startswith("results/grams/paths-")
+    (path,) = plan({"claims": [entry]}).studies["tiny"].claims.paths()["gram"]["paths"]
+    assert path.startswith("results/grams/paths-")
 
 
 def test_a_cloud_of_paths_may_take_some_replicas():
     study = plan(
-        {"clouds": {"both": {"paths": {"runs": ["good"]}}, "one": {"paths": {"runs": ["good"], "replicas": [1]}}}}
+        {"clouds": {"both": {"paths": {"runs": ["good"]}}, "single": {"paths": {"runs": ["good"], "replicas": [1]}}}}
     )
-    both, one = (study.studies["tiny"].cloud(name, "") for name in ("both", "one"))
-    assert [made.hash for made in one.inputs["points"]] == [both.inputs["points"][1].hash]
+    both, single = (one(study.studies["tiny"], "cloud", name) for name in ("both", "single"))
+    assert [made.hash for made in single.inputs["points"]] == [both.inputs["points"][1].hash]
     assert both.spec["names"] == [["good", 0], ["good", 1]]
-    assert one.spec["names"] == [["good", 1]]
+    assert single.spec["names"] == [["good", 1]]
     with pytest.raises(LossatlasError, match="run 'good' has no replica 7"):
-        plan({"clouds": {"one": {"paths": {"runs": ["good"], "replicas": [7]}}}}).studies["tiny"].cloud("one", "")
+        one(plan({"clouds": {"one": {"paths": {"runs": ["good"], "replicas": [7]}}}}).studies["tiny"], "cloud", "one")
 
 
 def test_titles_name_the_data_that_a_preset_chose():
@@ -209,5 +215,5 @@ def test_titles_name_the_data_that_a_preset_chose():
 
     assert title("{data}, good") == "8 x 8 digits, good"
     assert title("good") == "good"
-    with pytest.raises(LossatlasError, match=r"fig3\.panels\[0\]\.title: \{data\}: its cloud 'tree' has 0 data sets"):
+    with pytest.raises(LossatlasError, match=r"fig3\.panels\[0\]\.title: \{data\}: there are 0"):
         title("{data}", "tree")

@@ -11,9 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
+import harness
 import psutil
 import torch
-import harness
 from harness import ROOT, environment
 
 CLUSTER = ROOT / "tests/slurm/cluster.sh"

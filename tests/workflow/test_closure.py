@@ -8,6 +8,9 @@ import sys
 import pytest
 from harness import ROOT
 
+from lossatlas.specs.yaml import read_yaml
+from lossatlas.study.config import load
+from lossatlas.study.plan import Plan
 from lossatlas.workflow import closure
 
 PACKAGE = ROOT / "src/lossatlas"
@@ -18,11 +21,18 @@ def names(modules):
     return {path.relative_to(PACKAGE.parent).as_posix() for path in closure.sources(modules)}
 
 
+def modules(study, figure):
+    """Return the modules that a figure's digest starts from."""
+    plan = Plan(load({**read_yaml(ROOT / "config/config.yaml"), "studies": [study]}, ROOT))
+    return sorted({name.partition(":")[0] for name in plan.studies[study].figures[figure].code})
+
+
 def test_numbers_that_figures_show_are_in_their_digest():
-    drawn = names(["lossatlas.draw.draw"])
+    drawn = names(modules("surfaces", "sharpness"))
     for part in ("clouds/files.py", "planes/files.py", "planes/numbers.py", "files/hdf5.py", "errors.py"):
         assert f"lossatlas/{part}" in drawn
     assert "lossatlas/workflow/wiring.py" not in drawn
+    assert "lossatlas/basins/figures/basins.py" not in drawn, "another figure's drawing"
 
 
 def test_the_search_finds_what_a_parser_finds():
@@ -40,7 +50,8 @@ def test_the_search_finds_what_a_parser_finds():
 @pytest.mark.parametrize("edited", ["planes/numbers.py", "clouds/files.py", "files/checksum.py"])
 def test_an_edit_below_changes_the_digest(tmp_path, edited):
     shutil.copytree(PACKAGE, tmp_path / "lossatlas", ignore=shutil.ignore_patterns("__pycache__"))
-    ask = "from lossatlas.workflow import closure; print(closure.digest(('lossatlas.draw.draw',)))"
+    started = tuple(modules("surfaces", "sharpness"))
+    ask = f"from lossatlas.workflow import closure; print(closure.digest({started!r}))"
 
     def digest():
         command = [sys.executable, "-c", ask]

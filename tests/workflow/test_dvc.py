@@ -248,9 +248,9 @@ def test_trained_on_a_cluster_drawn_on_a_laptop(project, server, tmp_path):
 
 def test_what_two_studies_need_is_one_stage():
     """DVC lets one stage own a path: shared artefacts stand apart, and both studies depend on them."""
-    from lossatlas.study.plan import Plan
     from lossatlas.specs.yaml import read_yaml
     from lossatlas.study.config import load
+    from lossatlas.study.plan import Plan
     from lossatlas.workflow.dvc_stages import stages
 
     tiny = read_yaml(ROOT / "tests/studies/tiny.yaml")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from harness import ALL, ROOT, checksums, copy, error_lines, overrides, plan, snakemake, start
+from harness import ALL, ROOT, checksums, copy, error_lines, overrides, plan, snakemake, start_snakemake
 
 GRAMS = "results/grams"
 
@@ -204,7 +204,7 @@ def test_disk_that_fills_during_training_loses_no_whole_epoch(built, tmp_path, s
     def epochs():
         return torch.load(state, weights_only=True)["epoch"] if state.exists() else -1
 
-    process = start(tmp_path, target, config=longer)
+    process = start_snakemake(tmp_path, target, config=longer)
     while epochs() < 2:
         assert process.poll() is None
         time.sleep(0.02)

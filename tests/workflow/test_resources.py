@@ -7,15 +7,18 @@ import sys
 import numpy as np
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 from harness import ROOT, environment
+from torch.utils.flop_counter import FlopCounterMode
 
 from lossatlas import models
+from lossatlas.clouds import spec as clouds
 from lossatlas.errors import LossatlasError
 from lossatlas.files.record import read_provenance
 from lossatlas.landscape.landscape import NetworkLandscape
-from lossatlas.legacy import cost
-from lossatlas.legacy import models as catalogue
+from lossatlas.models import spec as catalogue
+from lossatlas.models.size import network
+from lossatlas.study import subjects
+from lossatlas.train.spec import sized
 from lossatlas.workflow import gpu_hours, resources
 
 
@@ -52,7 +55,7 @@ def test_parameters_and_flops_are_those_torch_counts(rng, case):
     spec, shape, outputs = random_model(rng)
     print(spec, shape, outputs)
     resolved = catalogue.resolve(spec)
-    found = cost.network(resolved, shape, outputs)
+    found = network(resolved, shape, outputs)
     model = models.build(resolved, shape, outputs, seed=0).eval()
     with FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, *shape))
@@ -65,17 +68,18 @@ def test_every_network_has_a_cost():
     """What a preset costs is told before anything runs: a model without a count would stop every plan with it."""
     asked = {"depth": 20, "width": 1, "widths": [4, 4], "radius": 1.0, "slope": 1.0}
     sizes = {"wrn": {"depth": 16}, "vgg": {"depth": 9}}
-    for name, arguments in catalogue.MODELS.items():
-        required = {key: asked[key] for key, one in arguments.items() if one.default is catalogue.REQUIRED}
+    for name, model in catalogue.MODELS.items():
+        fields = model.model_fields.items()
+        required = {key: asked[key] for key, field in fields if field.is_required() and key != "name"}
         spec = catalogue.resolve({"name": name, **required, **sizes.get(name, {})})
         shape, outputs = ((2,), 2) if name in ("radial", "binary_mlp") else ((1, 28, 28), 10)
         built = models.build(spec, shape, outputs, seed=0)
-        assert cost.network(spec, shape, outputs).parameters == sum(p.numel() for p in built.parameters()), name
+        assert network(spec, shape, outputs).parameters == sum(p.numel() for p in built.parameters()), name
 
 
 def test_the_papers_network():
     """WRN-28-2 on 32 x 32: 1,467,610 parameters (the authors' table rounds them to 1.5 M)."""
-    found = cost.network(catalogue.resolve({"name": "wrn", "depth": 28, "width": 2}), (3, 32, 32), 10)
+    found = network(catalogue.resolve({"name": "wrn", "depth": 28, "width": 2}), (3, 32, 32), 10)
     assert found.parameters == 1_467_610
 
 
@@ -87,22 +91,22 @@ def plan():
 
 def test_work_of_a_run_is_epochs_times_examples(plan):
     for made in plan.of_kind("runs"):
-        work = cost.work(made)
+        work = resources.work(made)
         assert (work.train, work.test) == (50_000, 10_000)
         assert work.steps == 200 * np.ceil(50_000 / 128)
         # every optimiser's path: the initialisation, 8 points in each of 2 epochs, one in each of 198
         assert work.rows == (1 if made.spec["record"]["epochs"] == "last" else 1 + 2 * 8 + 198)
-        assert work.flops == pytest.approx(work.network.flops * (3 * 200 * 50_000 + 60_000 * work.rows), rel=1e-12)
+        assert work.flops == pytest.approx(sized(made)[0].flops * (3 * 200 * 50_000 + 60_000 * work.rows), rel=1e-12)
 
 
 def test_points_of_a_cloud_are_counted(plan):
     """20 jumps of 51 points each (epochs 0 to 50) and the minimum; the paths of some trainings; an artificial tree."""
     jumps = [made for made in plan.of_kind("clouds") if "run" in made.inputs]
     paths = [made for made in plan.of_kind("clouds") if "run" not in made.inputs]
-    assert {cost.rows(made) for made in jumps} == {20 * 51 + 1}
-    assert [cost.rows(made) for made in paths] == [215 * len(made.inputs["points"]) for made in paths]
+    assert {clouds.rows(made) for made in jumps} == {20 * 51 + 1}
+    assert [clouds.rows(made) for made in paths] == [215 * len(made.inputs["points"]) for made in paths]
     ten, hundred, tree = 1_467_610, 1_467_610 + 90 * 129, 100  # 90 more classes: 128 weights and a bias each
-    assert {cost.dimension(made) for made in plan.of_kind("grams")} == {ten, hundred, tree}
+    assert {clouds.dimension(made) for made in plan.of_kind("grams")} == {ten, hundred, tree}
 
 
 def test_work_of_level_sets_and_sweeps_is_counted_in_gradients():
@@ -110,37 +114,37 @@ def test_work_of_level_sets_and_sweeps_is_counted_in_gradients():
     walked = [made for made in plan.of_kind("levelsets") if made.inputs.get("data")]
     assert walked
     for made in walked:
-        work, members = cost.work(made), len(made.spec["members"])
+        work, members = resources.work(made), len(made.spec["members"])
         assert work.steps == 2 * made.spec["settings"]["steps"] * members
         assert work.rows == made.spec["points"] * members
         evaluated = work.rows * (work.train + work.test)
-        assert work.flops == pytest.approx(work.network.flops * (3 * work.steps * work.train + evaluated), rel=1e-12)
+        assert work.flops == pytest.approx(sized(made)[0].flops * (3 * work.steps * work.train + evaluated), rel=1e-12)
     for made in plan.of_kind("sweeps"):
-        work = cost.work(made)
+        work = resources.work(made)
         epochs = made.spec["recipe"]["epochs"] * len(made.spec["members"])
         assert work.steps == epochs * np.ceil(work.train / made.spec["recipe"]["batch"])
-    assert {cost.rows(made) for made in plan.of_kind("grams")}
+    assert {clouds.rows(made) for made in plan.of_kind("grams")}
 
 
 def test_work_of_tiles_is_counted_in_points_and_products():
     plan = gpu_hours.make_plan("paper", ["surfaces"], ROOT)
     whole = {}
     for made in plan.of_kind("tiles"):
-        work, spec = cost.work(made), made.spec
+        work, spec = resources.work(made), made.spec
         points = (spec["rows"][1] - spec["rows"][0]) * spec["x"][2]
         assert work.rows == points
         seen = min(work.train, spec["examples"] or work.train)
         if spec["measure"]["kind"] == "losses":
             seen *= 2 if spec["batch_norm"] == "recompute" else 1
             seen += work.test if "test" in spec["parts"] else 0
-            assert work.flops == pytest.approx(work.network.flops * points * seen, rel=1e-12)
+            assert work.flops == pytest.approx(sized(made)[0].flops * points * seen, rel=1e-12)
         else:
             products = spec["measure"]["products"] + spec["measure"]["trace"]
-            assert work.flops == pytest.approx(work.network.flops * 9 * points * products * seen, rel=1e-12)
+            assert work.flops == pytest.approx(sized(made)[0].flops * 9 * points * products * seen, rel=1e-12)
         whole[spec["label"]] = whole.get(spec["label"], 0) + points
     assert whole["resnet-110-1-noshort-cifar10"] == 51 * 51
     for made in plan.of_kind("descents"):
-        assert cost.work(made).steps == 5 * 301  # a gradient and four losses at each of 301 recorded points
+        assert resources.work(made).steps == 5 * 301  # a gradient and four losses at each of 301 recorded points
 
 
 def test_a_hessian_product_costs_what_is_counted():
@@ -150,7 +154,7 @@ def test_a_hessian_product_costs_what_is_counted():
     landscape = NetworkLandscape(model, torch.randn(8, 3, 16, 16), torch.zeros(8, dtype=torch.long))
     with FlopCounterMode(display=False) as counter:
         landscape.hvp(landscape.theta(), torch.randn(landscape.dim))
-    forward = cost.network(spec, (3, 16, 16), 10).flops * 8
+    forward = network(spec, (3, 16, 16), 10).flops * 8
     print(counter.get_total_flops() / forward)
     assert 8.5 * forward < counter.get_total_flops() <= 9 * forward
 
@@ -170,7 +174,7 @@ def test_requests_grow_with_each_attempt_and_with_the_work(plan):
 def test_every_artefact_has_a_request(study):
     plan = gpu_hours.make_plan("paper", [study], ROOT)
     for made in plan.artefacts.values():
-        assert resources.size(made.kind, "gpu", [made], 1) == (made.kind in cost.ON_NETWORKS)
+        assert resources.size(made.kind, "gpu", [made], 1) == subjects.steps()[made.kind].gpu
         assert resources.size(made.kind, "mem_mb", [made], 1) >= resources.BASE_MB
         assert resources.size(made.kind, "runtime", [made], 1) >= 10
     assert resources.size("figures", "runtime", [], 2) == 2 * resources.size("figures", "runtime", [], 1)
@@ -179,7 +183,7 @@ def test_every_artefact_has_a_request(study):
 def test_measured_speed_replaces_the_assumption(plan, monkeypatch):
     (made, *_) = plan.of_kind("runs")
     monkeypatch.setenv("LOSSATLAS_GPU_TFLOPS", "20")
-    assert resources.gpu_seconds(made) == pytest.approx(cost.work(made).flops / 20e12)
+    assert resources.gpu_seconds(made) == pytest.approx(resources.work(made).flops / 20e12)
     for wrong in ("fast", "0", "-1", "nan", "inf"):
         monkeypatch.setenv("LOSSATLAS_GPU_TFLOPS", wrong)
         with pytest.raises(LossatlasError, match=r"LOSSATLAS_GPU_TFLOPS: got .* expected a number above 0"):
@@ -209,4 +213,4 @@ def test_measured_speed_is_work_over_the_seconds_of_finished_runs(built):
     assert len(found) == len(plan.of_kind("runs")) + len(plan.of_kind("retrains"))
     for made, (speed, _) in zip([*plan.of_kind("runs"), *plan.of_kind("retrains")], found, strict=True):
         seconds = read_provenance(built / made.path)["seconds"]
-        assert speed * 1e12 * seconds == pytest.approx(cost.work(made).flops)
+        assert speed * 1e12 * seconds == pytest.approx(resources.work(made).flops)

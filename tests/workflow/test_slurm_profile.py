@@ -6,16 +6,14 @@ The plugin is real, SLURM's commands are small scripts: tests/slurm has a real S
 import asyncio
 import logging
 import os
-import re
 from types import SimpleNamespace
 
 import pytest
 import yaml
-from snakemake_executor_plugin_slurm import Executor, ExecutorSettings
 from harness import ALL, ROOT, planned
+from snakemake_executor_plugin_slurm import Executor, ExecutorSettings
 
-from lossatlas.legacy import cost
-from lossatlas.workflow import resources
+from lossatlas.study import subjects
 from lossatlas.workflow.slurm import keep_jobs_in_sight
 
 PROFILE = yaml.safe_load((ROOT / "slurm/config.yaml").read_text())
@@ -123,18 +121,13 @@ def test_nothing_holds_a_fan_out_back(tmp_path):
     assert fan_out
     assert len(fan_out) < PROFILE["jobs"]
     assert len(fan_out) < int(PROFILE["max-jobs-per-timespan"].split("/")[0])
-    assert resources.ARRAYS == ("retrains",)
+    assert [kind for kind, step in subjects.steps().items() if step.array] == ["retrains"]
     for name in ("mem_mb", "runtime", "gpu"):
         assert len({job.resources[name] for job in fan_out}) == 1
 
 
 def test_every_rule_that_asks_for_a_gpu_is_in_the_profile():
     """A rule that is missing there asks for a GPU without its partition and model."""
-    rules = {}
-    for file in (ROOT / "workflow/rules").glob("*.smk"):
-        rules |= {
-            kind: rule for rule, kind in re.findall(r'rule (\w+):.*?resources\("(\w+)"\)', file.read_text(), re.S)
-        }
-    wanted = {rules[kind] for kind in cost.ON_NETWORKS}
+    wanted = {step.rule for step in subjects.steps().values() if step.gpu}
     given = {rule for rule, asked in PROFILE["set-resources"].items() if asked.get("gpu")}
     assert given == wanted, f"slurm/config.yaml lacks {sorted(wanted - given)}, has too many: {sorted(given - wanted)}"

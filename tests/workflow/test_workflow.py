@@ -13,15 +13,15 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from harness import ALL, ROOT, copy, counts, overrides, plan, planned, snakemake, start_snakemake
 from PIL import Image
-from harness import ALL, ROOT, copy, counts, overrides, plan, planned, snakemake, start
 
 from lossatlas.files.hdf5 import open_hdf5, read_table
 from lossatlas.files.record import read_provenance
-from lossatlas.study.plan import Plan
-from lossatlas.specs.artefact import FILES
 from lossatlas.specs.yaml import read_yaml
+from lossatlas.study import subjects
 from lossatlas.study.config import load
+from lossatlas.study.plan import Plan
 from lossatlas.workflow.resources import gpu_seconds
 
 FIGURES = ("fig1", "fig2", "norms")
@@ -33,7 +33,9 @@ HEAVY = {"data", "train", "retrain", "gather", "gram", "embed"}
 
 def heavy(folder):
     """Return path -> (size, time) of every artefact."""
-    files = [path for kind, name in FILES.items() for path in (folder / "results" / kind).glob(f"*/{name}")]
+    files = [
+        path for step in subjects.steps().values() for path in (folder / "results" / step.kind).glob(f"*/{step.file}")
+    ]
     return {str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
 
 
@@ -75,7 +77,7 @@ def test_index_lists_what_lies_in_results(built):
     index = pd.read_csv(built / "results/index.csv")
     assert set(index["path"]) == set(heavy(built))
     for row in index.itertuples():
-        assert row.path == f"results/{row.kind}/{row.name}-{row.hash}/{FILES[row.kind]}"
+        assert row.path == f"results/{row.kind}/{row.name}-{row.hash}/{subjects.steps()[row.kind].file}"
         provenance = read_provenance(built / row.path)
         assert provenance["hash"] == row.hash
         assert provenance["spec"] == json.loads(row.spec)
@@ -235,7 +237,7 @@ def test_killed_at_random_moments_and_rerun_gives_the_same_bits(built, tmp_path,
     targets = [path for path in heavy(built) if path.startswith("results/grams/")]
     kills = 0
     for _ in range(3):
-        process = start(tmp_path, *targets)
+        process = start_snakemake(tmp_path, *targets)
         goal = len(heavy(tmp_path)) + rng.integers(1, 4)
         while process.poll() is None and len(heavy(tmp_path)) < goal:
             time.sleep(0.05)

@@ -6,12 +6,14 @@ import shlex
 
 import pytest
 import yaml
-from packaging.requirements import Requirement
 from harness import ROOT, TINY, planned
+from packaging.requirements import Requirement
 
-from lossatlas.study.plan import Plan
 from lossatlas.specs.yaml import read_yaml
+from lossatlas.study import subjects
 from lossatlas.study.config import load
+from lossatlas.study.plan import Plan
+from lossatlas.workflow import generated
 
 RULE_FILES = [ROOT / "Snakefile", *sorted((ROOT / "workflow/rules").glob("*.smk"))]
 SCRIPTS = sorted((ROOT / "workflow/scripts").glob("*.py"))
@@ -36,8 +38,9 @@ def directive(body, name):
     return None if match is None else [line.strip() for line in [match[1], *match[2].splitlines()] if line.strip()]
 
 
-SHARED = {"animate": "figure", "relief": "figure"}
-"""Rules that run another rule's script."""
+STEPS = {step.rule: step for step in subjects.steps().values()}
+SCRIPT = {"animate": "figure", "relief": "figure", **dict.fromkeys(STEPS, "step")}
+"""Rules that run another script than the one of their name."""
 
 RULES = rules()
 WORKING = {name: body for name, body in RULES.items() if directive(body, "script") or directive(body, "shell")}
@@ -64,12 +67,45 @@ def test_rule_has_log_message_and_named_outputs(name):
     for line in directive(body, "output"):
         assert re.match(r"\w+=|\*\*\{kind:", line), f"rule {name}: output without a name: {line}"
     if directive(body, "script"):
-        assert directive(body, "script") == [f'"../scripts/{SHARED.get(name, name)}.py"']
+        assert directive(body, "script") == [f'"../scripts/{SCRIPT.get(name, name)}.py"']
 
 
 def test_no_script_is_an_orphan():
     scripted = {name for name, body in WORKING.items() if directive(body, "script")}
-    assert {path.stem for path in SCRIPTS} == scripted - SHARED.keys()
+    assert {path.stem for path in SCRIPTS} == {SCRIPT.get(name, name) for name in scripted}
+
+
+def test_every_step_has_a_rule_in_its_subject_and_no_rule_is_without_one():
+    made = {name for name, body in RULES.items() if directive(body, "script") == ['"../scripts/step.py"']}
+    assert made == set(STEPS), f"no rule: {sorted(set(STEPS) - made)}; no step: {sorted(made - set(STEPS))}"
+    for name, step in STEPS.items():
+        subject = step.run.split(".")[1]
+        assert f"rule {name}:" in (ROOT / f"workflow/rules/{subject}.smk").read_text(), f"{name}: not in {subject}.smk"
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_rule_is_what_its_step_says(name):
+    """Roles, file and resources; the script takes the rest from the artefact."""
+    step, body = STEPS[name], RULES[name]
+    given = {line.split("=")[0]: line for line in directive(body, "input") or []}
+    wanted = {role: f'{role}=PLAN.inputs_of("{step.kind}", "{role}"),' for role in step.roles}
+    if step.kind == "data":
+        wanted = {"sources": 'sources=PLAN.inputs_of("data", "sources"),'}
+    assert given == wanted
+    assert directive(body, "output")[0].endswith(f'="results/{step.kind}/{{id}}/{step.file}",')
+    assert directive(body, "resources") == [f'**PLAN.resources("{step.kind}"),']
+    assert directive(body, "params") == [f'artefact=lambda w: PLAN.artefact("{step.kind}", w.id),']
+
+
+def test_generated_files_are_what_the_code_says():
+    for name, text in generated.files(ROOT).items():
+        assert (ROOT / name).read_text() == text, f"{name}: run `make docs`"
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_editors_find_the_schema(study):
+    first = (ROOT / f"config/studies/{study}.yaml").read_text().splitlines()[0]
+    assert first == "# yaml-language-server: $schema=../schema/study.schema.json"
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
@@ -78,7 +114,7 @@ def test_script_is_thin(script):
     assert len(text.splitlines()) < 40
     assert "snakemake.config" not in text, "all that changes a result is an input or a parameter"
     assert "with job(snakemake) as this" in text
-    assert text.startswith(f'"""Rule {script.stem}.')
+    assert re.match(r'"""(Rules? \w+|Every rule)', text)
 
 
 @pytest.mark.parametrize("study", STUDIES)
