@@ -1,6 +1,6 @@
-"""The committed table of data sets (``datasets.yaml``): what there is, how it is checked, what enters a spec hash.
+"""Data sets: the committed table of them (``datasets.yaml``), what a study says of one, and its prepared data. Light.
 
-Imports neither torch nor numpy: the Snakefile asks for checksums while it builds the graph.
+The Snakefile asks for checksums while it builds the graph.
 """
 
 import difflib
@@ -9,12 +9,20 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import field_validator
 
 from lossatlas.errors import LossatlasError
+from lossatlas.seeds import derive
+from lossatlas.specs.artefact import Artefact
+from lossatlas.specs.base import Spec, key, mistake
+from lossatlas.specs.registry import Step
+from lossatlas.specs.study import Study
+from lossatlas.specs.yaml import nearest
 
 DATA_FOLDER = "data"
 """Folder of the repository that DVC fills."""
@@ -78,19 +86,19 @@ def resolve_options(name: str, options: Mapping[str, Any] | None = None) -> dict
     """
     table = describe(name).get("options", {})
     given = dict(options or {})
-    for key, value in given.items():
-        if key not in table:
-            raise unknown(f"option of data set {name!r}", key, table)
-        default = table[key]["default"]
+    for option, value in given.items():
+        if option not in table:
+            raise unknown(f"option of data set {name!r}", option, table)
+        default = table[option]["default"]
         wanted = (int,) if isinstance(default, int) else (int, float)
-        nullable = default is None or table[key].get("nullable", False)
+        nullable = default is None or table[option].get("nullable", False)
         is_number = isinstance(value, wanted) and not isinstance(value, bool) and value >= 0
         if default is not None and not is_number and not (nullable and value is None):
             kind = "a whole number from 0 up" if wanted == (int,) else "a number from 0 up"
             raise LossatlasError(
-                f"option {key!r} of data set {name!r} is {value!r}, expected {kind}{' or null' if nullable else ''}"
+                f"option {option!r} of data set {name!r} is {value!r}, expected {kind}{' or null' if nullable else ''}"
             )
-    return {key: given.get(key, entry["default"]) for key, entry in table.items()}
+    return {option: given.get(option, entry["default"]) for option, entry in table.items()}
 
 
 def tracked_files(name: str, variant: str | None = None) -> list[str]:
@@ -164,3 +172,66 @@ def tree_checksum(folder: Path, files: Sequence[str] | None = None) -> str:
         content = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         total.update(f"{name}\0{content}\n".encode())
     return f"tree:{total.hexdigest()}"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# prepared data of a study
+
+
+class DataSet(Spec):
+    """Which data, and how much of it."""
+
+    name: str = key("Name of a data set (lossatlas.data).")
+    variant: str | None = key("Which source of it; a preset or the key variants of config.yaml usually says so.", None)
+    train: int | None = key("Training examples; null = all.", None, ge=1)
+    test: int | None = key("Test examples; null = all.", None, ge=1)
+    size: int | None = key("Side in pixels that images are averaged down to; null = as they are.", None, ge=1)
+    seed: int = key("Replica of the subset drawn.", 0, ge=0)
+    options: dict[str, Any] | None = key("Options of generated and folder data sets; null = their defaults.", {})
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in _table():
+            raise mistake("", f"{name!r} is not a data set; {nearest(name, names())}")
+        return name
+
+
+class DataJob(Spec):
+    """What names prepared data: the data set, the checksum of its source and the seed of the subset."""
+
+    name: str
+    variant: str
+    train: int | None
+    test: int | None
+    size: int | None
+    seed: int
+    options: dict[str, Any]
+    checksum: str
+
+
+DATA = Step("data", "data", "data.h5", "lossatlas.data.jobs:prepare", DataJob, stored=False)
+
+
+def prepared(study: Study, data: DataSet, where: str) -> Artefact:
+    """Return the artefact of prepared data."""
+    with study.prefixed(where):
+        variant = variant_of(data.name, study.variants.get(data.name, data.variant))
+        options = resolve_options(data.name, data.options)
+        checksum = source_checksum(data.name, variant, options)
+    spec = {**data.hashed(), "variant": variant, "options": options, "checksum": checksum}
+    return DATA.make(f"{data.name}-{variant}", {**spec, "seed": derive(study.seed, "data", data.seed)})
+
+
+def examples(spec: Mapping[str, Any]) -> tuple[int, int, tuple[int, ...], int, int]:
+    """Return training and test examples, shape, network outputs and bytes of one example of prepared data."""
+    about = describe(spec["name"])
+    sizes = describe_variant(spec["name"], spec["variant"])["sizes"]
+    train, test = (spec[part] or sizes[part] or 50_000 for part in ("train", "test"))
+    train += (spec.get("options") or {}).get("extra") or 0
+    shape = tuple(about["shape"] or (3, 32, 32))
+    if len(shape) == 3 and spec["size"]:
+        shape = (shape[0], spec["size"], spec["size"])
+    classes = about.get("classes")
+    outputs = 1 if about["task"] == "regression" else len(classes) if isinstance(classes, list) else int(classes or 10)
+    return train, test, shape, outputs, prod(shape) * (1 if len(shape) == 3 else 4)

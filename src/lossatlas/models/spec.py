@@ -1,0 +1,320 @@
+"""The built-in models: names, arguments, limits and defaults. Light: the Snakefile reads it.
+
+A model for everyone is one class here and one builder of its name in :mod:`lossatlas.models.builders`.
+"""
+
+from collections.abc import Callable, Mapping
+from math import inf
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias, Union
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Tag,
+    ValidationInfo,
+    field_validator,
+)
+
+from lossatlas.errors import LossatlasError
+from lossatlas.specs.base import Spec, key, mistake, read
+from lossatlas.specs.yaml import nearest
+
+Activation = Literal["relu", "tanh", "softplus", "sigmoid", "elu", "gelu", "silu"]
+Init = Literal["default", "glorot_normal"]
+Width = Annotated[int, key("Of a layer or block.", ge=1)]
+Widths = Annotated[list[Width], BeforeValidator(lambda value: list(value) if isinstance(value, tuple) else value)]
+Positive = Annotated[float, key("A number above 0.", gt=0, lt=inf)]
+
+_HIDDEN = "Widths of the hidden layers"
+_ACTIVATION = "Activation function."
+_BIAS = "Whether layers have biases."
+_INIT = "Torch's own initialisation, or Glorot normal with zero biases."
+_SHORTCUT = "false leaves the residual connections out (Li et al. 2018)."
+
+VGG_GROUPS = {9: (2, 2, 3), 11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+"""Convolutions in each group of a VGG, by its depth."""
+
+
+def _in_steps(extra: int) -> Callable[[int], int]:
+    """Return a check that a depth is 6n + extra."""
+
+    def check(depth: int) -> int:
+        if (depth - extra) % 6:
+            low = depth - (depth - extra) % 6
+            examples = ", ".join(str(6 * n + extra) for n in range(1, 5))
+            raise mistake("", f"{depth} is not 6n + {extra} ({examples}, ...); the nearest are {low} and {low + 6}")
+        return depth
+
+    return check
+
+
+class BuiltIn(Spec):
+    """A model of ours; subclasses have a literal ``name``."""
+
+    title: ClassVar[str] = ""
+    """How a figure's title names it; its name by default."""
+
+
+class Wrn(BuiltIn):
+    """Wide residual network (Zagoruyko and Komodakis 2016)."""
+
+    title: ClassVar[str] = "WRN"
+    name: Literal["wrn"]
+    depth: Annotated[int, AfterValidator(_in_steps(4))] = key("Number of convolutions on a path, 6n + 4.", ge=10)
+    width: int = key("Widening factor k: the groups have 16k, 32k and 64k channels.", ge=1)
+    shortcut: bool = key(_SHORTCUT, True)
+
+
+class ResNet(BuiltIn):
+    """Residual network for small images (He et al. 2016)."""
+
+    title: ClassVar[str] = "ResNet"
+    name: Literal["resnet"]
+    depth: Annotated[int, AfterValidator(_in_steps(2))] = key(
+        "Number of convolutions on a path and the head, 6n + 2.", ge=8
+    )
+    width: Positive = key("The groups have 16, 32 and 64 times as many channels.", 1.0)
+    shortcut: bool = key(_SHORTCUT, True)
+
+
+class Vgg(BuiltIn):
+    """VGG with batch norm (Simonyan and Zisserman 2015)."""
+
+    title: ClassVar[str] = "VGG"
+    name: Literal["vgg"]
+    depth: Literal[9, 11, 13, 16, 19] = key("Number of layers with weights.")
+    width: Positive = key("The groups have 64, 128, 256, 512 and 512 times as many channels.", 1.0)
+
+
+class DenseNet(BuiltIn):
+    """DenseNet with bottlenecks (Huang et al. 2017)."""
+
+    title: ClassVar[str] = "DenseNet"
+    name: Literal["densenet"]
+    growth: int = key("Growth rate: channels that each layer adds.", 32, ge=1)
+    blocks: Widths = key("Layers of each dense block.", [6, 12, 24, 16])
+
+
+class Mlp(BuiltIn):
+    """Fully connected network."""
+
+    name: Literal["mlp"]
+    widths: Widths = key(f"{_HIDDEN}, [] for a linear model.")
+    activation: Activation = key(_ACTIVATION, "relu")
+    bias: bool = key(_BIAS, True)
+    init: Init = key(_INIT, "default")
+
+
+class Fcp(BuiltIn):
+    """Fully connected perceptron of Yu and Morozov."""
+
+    name: Literal["fcp"]
+    widths: Widths = key(f"{_HIDDEN}.", [50, 50])
+    activation: Activation = key(_ACTIVATION, "softplus")
+
+
+class LeNet(BuiltIn):
+    """LeNet-5."""
+
+    name: Literal["lenet"]
+    activation: Activation = key(_ACTIVATION, "softplus")
+
+
+class Autoencoder(BuiltIn):
+    """Fully connected autoencoder of Yu and Morozov."""
+
+    name: Literal["autoencoder"]
+    widths: Widths = key(f"{_HIDDEN}.", [32, 32, 32])
+    activation: Activation = key(_ACTIVATION, "softplus")
+
+
+class Lstm(BuiltIn):
+    """LSTM that reads permuted pixels piece by piece."""
+
+    name: Literal["lstm"]
+    hidden: int = key("Size of the state.", 48, ge=1)
+    steps: int = key("Pieces that the permuted pixels are read in, a divisor of their number.", 28, ge=1)
+
+
+class BinaryMlp(BuiltIn):
+    """Fully connected network with one logit for two classes."""
+
+    name: Literal["binary_mlp"]
+    widths: Widths = key(f"{_HIDDEN}; the output is one logit for two classes.")
+    activation: Activation = key(_ACTIVATION, "relu")
+
+
+class Radial(BuiltIn):
+    """Fully connected network whose initial weights draw a circle in the plane."""
+
+    name: Literal["radial"]
+    widths: Widths = key(f"{_HIDDEN}, the first one even.")
+    radius: Positive = key("Radius of the circle that the initial weights draw.")
+    slope: Positive = key("Slope of the initial logits along the radius.")
+
+
+class Quadratic(BuiltIn):
+    """Linear model in pixels and their products."""
+
+    name: Literal["quadratic"]
+
+
+class Cnn(BuiltIn):
+    """Convolutional network with average pooling."""
+
+    name: Literal["cnn"]
+    channels: Widths = key("Filters of each block.", [20, 20])
+    kernel: Width | Widths = key("Side of the square filters, for all blocks or each.", 3)
+    padding: Annotated[int, key("Zeros.", ge=0)] | list[Annotated[int, key("Zeros.", ge=0)]] = key(
+        "Zeros added around each block's input, for all blocks or each.", 0
+    )
+    pool: int = key("Side and stride of the average pooling, 1 for none.", 2, ge=1)
+    hidden: Widths = key("Widths of fully connected layers before the linear head.", [])
+    activation: Activation = key(_ACTIVATION, "relu")
+    bias: bool = key(_BIAS, True)
+    init: Init = key(_INIT, "default")
+
+    @field_validator("kernel", "padding")
+    @classmethod
+    def _for_each_block(cls, value: int | list[int], info: ValidationInfo) -> int | list[int]:
+        blocks = len(info.data.get("channels", []))
+        count = len(per_block(value, blocks))
+        if count != blocks:
+            raise mistake("", f"{count} values; expected one for all or {blocks}, one for each of channels")
+        return value
+
+
+class Builder(Spec):
+    """A user's own model; the other keys are the builder's business, which is asked when it is imported."""
+
+    model_config = ConfigDict(extra="allow")
+    builder: str = key("``package.module:function`` that returns the network.")
+
+    @field_validator("builder")
+    @classmethod
+    def _importable(cls, builder: str) -> str:
+        try:
+            split_builder(builder)
+        except LossatlasError as error:
+            raise mistake("", str(error).removeprefix("model: builder ")) from None
+        return builder
+
+    def hashed(self) -> dict[str, Any]:
+        """Return the builder with its keywords."""
+        return {"builder": self.builder, **(self.model_extra or {})}
+
+
+MODELS: dict[str, type[BuiltIn]] = {
+    "wrn": Wrn,
+    "resnet": ResNet,
+    "vgg": Vgg,
+    "densenet": DenseNet,
+    "mlp": Mlp,
+    "fcp": Fcp,
+    "lenet": LeNet,
+    "autoencoder": Autoencoder,
+    "lstm": Lstm,
+    "binary_mlp": BinaryMlp,
+    "radial": Radial,
+    "quadratic": Quadratic,
+    "cnn": Cnn,
+}
+
+
+def _known(raw: Any) -> Any:
+    """Return a mapping that says which model it is, and has only keys that this one takes."""
+    if isinstance(raw, Spec):
+        return raw
+    if not isinstance(raw, Mapping):
+        raise mistake("", f"{raw!r} is of type {type(raw).__name__}, expected a mapping with a key `name` or `builder`")
+    if ("name" in raw) == ("builder" in raw):
+        raise mistake("", f"keys {list(raw)}; give one of `name` and `builder`")
+    if "builder" in raw:
+        return raw
+    name = raw["name"]
+    if not isinstance(name, str) or name not in MODELS:
+        raise mistake("name", f"{name!r} is not a model; {nearest(str(name), list(MODELS))}")
+    arguments = [argument for argument in MODELS[name].model_fields if argument != "name"]
+    for argument in raw:
+        if argument != "name" and argument not in arguments:
+            raise mistake(str(argument), f"unknown key of {name}; {nearest(str(argument), arguments)}")
+    return raw
+
+
+def _tag(raw: Any) -> str:
+    """Return which model it is."""
+    if isinstance(raw, Spec):
+        return str(getattr(raw, "name", "builder"))
+    return str(raw.get("name", "builder"))
+
+
+if TYPE_CHECKING:
+    Model: TypeAlias = BuiltIn | Builder
+else:
+    Model = Annotated[
+        Union[tuple(Annotated[kind, Tag(name)] for name, kind in (*MODELS.items(), ("builder", Builder)))],  # noqa: UP007
+        Discriminator(_tag),
+        BeforeValidator(_known),
+    ]
+    """A model of a study: one of ours by name, or a user's builder."""
+
+
+class Named(Spec):
+    """A model by itself, for callers outside a study."""
+
+    model: Model
+
+
+def resolve(spec: Any) -> dict[str, Any]:
+    """Check a model's mapping and fill in the defaults.
+
+    Raises:
+        LossatlasError: an unknown name or argument, a missing one, or a value that is not allowed.
+    """
+    return dict(read(Named, {"model": spec}).hashed()["model"])
+
+
+def split_builder(builder: str) -> tuple[str, str]:
+    """Return module and function of ``package.module:function``."""
+    module, colon, function = builder.partition(":")
+    if colon and function.isidentifier() and all(part.isidentifier() for part in module.split(".")):
+        return module, function
+    raise LossatlasError(f"model: builder got {builder!r}; expected 'package.module:function'")
+
+
+def label(model: Spec) -> str:
+    """Return a short readable label: wrn-10-2, resnet-20-noshort, mlp, or the builder's function name."""
+    spec = model.hashed()
+    if "builder" in spec:
+        return str(spec["builder"]).split(":")[-1]
+    parts = [spec["name"], *(f"{spec[name]:g}" for name in ("depth", "width") if name in spec)]
+    if spec["name"] == "resnet" and not spec["shortcut"]:
+        parts.append("noshort")
+    return "-".join(parts)
+
+
+def title(spec: Mapping[str, Any], name: str) -> str:
+    """Return how a figure's title names a resolved model; ``name`` stands for a user's own."""
+    if "builder" in spec:
+        return name
+    shown = MODELS[spec["name"]].title or spec["name"]
+    depth = f"-{spec['depth']}" if "depth" in spec else ""
+    width = f", width x{spec['width']:g}" if spec.get("width", 1) != 1 else ""
+    return f"{shown}{depth}{width}"
+
+
+def vgg_hidden(depth: int) -> int:
+    """Return the number of hidden fully connected layers of a VGG: what its convolutions and its head leave."""
+    return depth - sum(VGG_GROUPS[depth]) - 1
+
+
+def scaled(channels: int, width: float) -> int:
+    """Return a number of channels times a width, rounded, at least one."""
+    return max(1, round(channels * width))
+
+
+def per_block(value: int | list[int], count: int) -> list[int]:
+    """Return one integer for each block from one for all or a list."""
+    return [value] * count if isinstance(value, int) else list(value)
