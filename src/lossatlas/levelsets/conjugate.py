@@ -15,7 +15,8 @@ from torch import Tensor
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.landscape import Landscape
 from lossatlas.levelsets.interest import Interest
-from lossatlas.levelsets.traversal import MOST_REJECTED, Settings, Traversal, without
+from lossatlas.levelsets.spec import Settings
+from lossatlas.levelsets.traversal import MOST_REJECTED, Traversal, without
 
 _ARMIJO = 1e-4
 """Share of the decrease that the slope promises and a step must bring."""

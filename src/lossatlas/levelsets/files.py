@@ -1,4 +1,4 @@
-"""Surface files, read. Imports no torch."""
+"""Surface and average files, and the histories in Gram files, read. Imports no torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lossatlas.files.hdf5 import open_hdf5, table_in
+from lossatlas.files.hdf5 import open_hdf5, read_table, table_in
 
 
 @dataclass(frozen=True)
@@ -27,3 +27,13 @@ class Surface:
         with open_hdf5(path, "surface") as file:
             values = {name: file[name][...] for name in ("x", "y", "loss", "coordinates")}
             return cls(**values, explained=file.attrs["explained"][...], table=table_in(file))
+
+
+def average(path: Path) -> pd.DataFrame:
+    """Return the table of an average file (:func:`lossatlas.levelsets.jobs.average.average`)."""
+    return read_table(path, "average")
+
+
+def history(path: Path) -> pd.DataFrame:
+    """Return the evaluations during the trainings of a cloud's sweeps, one row each, from its Gram file."""
+    return read_table(path, "gram", "history")

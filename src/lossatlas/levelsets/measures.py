@@ -4,17 +4,27 @@ Every one is taken replica by replica from the first to the last point of a path
 value is that of the cloud that is worst for the claim, and the detail lists all.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from lossatlas.arrays import Array
 from lossatlas.claims.measurement import Measurement
 from lossatlas.clouds.files import Gram
 from lossatlas.clouds.principal import principal_axes
 from lossatlas.levelsets.numbers import best, ends, metric, sweeps
+from lossatlas.levelsets.spec import (
+    AngleLeft,
+    AverageLoss,
+    DecayGap,
+    ExplainedVariance,
+    LevelKept,
+    MeansApart,
+    PathChange,
+    Rebound,
+)
+from lossatlas.specs.registry import Inputs
 from lossatlas.statistics import bootstrap
 
 
@@ -40,21 +50,21 @@ def _worst(found: Sequence[tuple[str, Array]], pick: Callable[..., Any]) -> Meas
     return Measurement(means[chosen], _spread(found[chosen][1]), len(found[chosen][1]), detail)
 
 
-def level_kept(inputs: Mapping[str, Sequence[Gram]], parameters: Mapping[str, Any]) -> Measurement:
+def level_kept(spec: LevelKept, inputs: Inputs) -> Measurement:
     """Largest |L - L0| at the end of any step of any path, or that over the path's own tolerance."""
     found = []
-    for gram in inputs["cloud"]:
+    for gram in inputs.given(spec.cloud):
         table = gram.table[gram.table["source"] == "levelset"]
-        scale = table["tolerance"] if parameters["relative"] else 1.0
+        scale = table["tolerance"] if spec.relative else 1.0
         found.append((_label(gram), float((table["worst_deviation"] / scale).max()), table["replica"].nunique()))
     detail = ", ".join(f"{label} {value:.3g} (n {n})" for label, value, n in found)
     return Measurement(max(v for _, v, _ in found), None, sum(n for _, _, n in found), detail)
 
 
-def angle_left(inputs: Mapping[str, Sequence[Gram]], parameters: Mapping[str, Any]) -> Measurement:
+def angle_left(spec: AngleLeft, inputs: Inputs) -> Measurement:
     """Share of the way to 180 degrees between grad L and grad R that is left at the end of a path."""
     found, angles = [], []
-    for gram in inputs["cloud"]:
+    for gram in inputs.given(spec.cloud):
         start, end = _pairs(gram, "angle")
         found.append((_label(gram), (180 - end) / (180 - start)))
         angles.append(f"{_label(gram)} {start.mean():.1f} to {end.mean():.1f} degrees")
@@ -62,12 +72,12 @@ def angle_left(inputs: Mapping[str, Sequence[Gram]], parameters: Mapping[str, An
     return Measurement(worst.value, worst.spread, worst.n, f"{worst.detail}; {', '.join(angles)}")
 
 
-def path_change(inputs: Mapping[str, Sequence[Gram]], parameters: Mapping[str, Any]) -> Measurement:
+def path_change(spec: PathChange, inputs: Inputs) -> Measurement:
     """A column at the end of a path against its start; several clouds: the largest, or for accuracies the smallest."""
-    quantity, found, detail = parameters["quantity"], [], []
-    for gram in inputs["cloud"]:
+    quantity, found, detail = spec.quantity, [], []
+    for gram in inputs.given(spec.cloud):
         start, end = _pairs(gram, quantity)
-        found.append((_label(gram), end / start if parameters["contrast"] == "ratio" else end - start))
+        found.append((_label(gram), end / start if spec.contrast == "ratio" else end - start))
         detail.append(f"{_label(gram)} {start.mean():.4g} to {end.mean():.4g}")
     worst = _worst(found, min if quantity == "test_accuracy" else max)
     if worst.value is None or not np.isfinite(worst.value):
@@ -75,35 +85,35 @@ def path_change(inputs: Mapping[str, Sequence[Gram]], parameters: Mapping[str, A
     return Measurement(worst.value, worst.spread, worst.n, f"{'; '.join(detail)}")
 
 
-def rebound(inputs: Mapping[str, Sequence[Gram]], parameters: Mapping[str, Any]) -> Measurement:
+def rebound(spec: Rebound, inputs: Inputs) -> Measurement:
     """Largest rise of a column above its least value so far, over its range along the path: 0 = it only falls."""
     found = []
-    for gram in inputs["cloud"]:
+    for gram in inputs.given(spec.cloud):
         table = gram.table[gram.table["source"] == "levelset"]
         values = []
         for _, path in table.groupby("replica", sort=True):
-            q = path.sort_values("steps")[parameters["quantity"]].to_numpy(float)
+            q = path.sort_values("steps")[spec.quantity].to_numpy(float)
             values.append(float((q - np.minimum.accumulate(q)).max() / (q.max() - q.min())))
         found.append((_label(gram), np.array(values)))
     return _worst(found, max)
 
 
-def decay_gap(inputs: Mapping[str, Sequence[Gram]], parameters: Mapping[str, Any]) -> Measurement:
+def decay_gap(spec: DecayGap, inputs: Inputs) -> Measurement:
     """How much better the end points of the paths do on the test set than weight decay, or than plain training.
 
     Accuracy of the traversals less the other's, or mean squared error of the other's less the traversals'.
     """
-    (gram,) = inputs["cloud"]
+    (gram,) = inputs.given(spec.cloud)
     quantity = metric(gram.table)
     ours = _pairs(gram, quantity)[1]
-    if parameters["against"] == "plain":
+    if spec.against == "plain":
         rows = sweeps(gram.table, "none")
-        rows, name = rows[rows["optimizer"] == parameters["optimizer"]], f"{parameters['optimizer']} without decay"
+        rows, name = rows[rows["optimizer"] == spec.optimizer], f"{spec.optimizer} without decay"
     else:
-        value = best(gram.table, parameters["choose"])
+        value = best(gram.table, spec.choose)
         rows = sweeps(gram.table, "weight_decay")
         rows = rows[rows["value"] == value] if value is not None else rows.iloc[:0]
-        name = f"weight decay {value:g}, chosen on {parameters['choose']}" if value is not None else "weight decay"
+        name = f"weight decay {value:g}, chosen on {spec.choose}" if value is not None else "weight decay"
     theirs = rows[quantity].to_numpy(float)
     if not len(theirs):
         return Measurement(None, None, 0, f"{name}: not in this cloud")
@@ -120,22 +130,22 @@ def _mean(values: Array) -> str:
     return f"{values.mean():.4g}{deviation} (n {len(values)})"
 
 
-def means_apart(inputs: Mapping[str, Sequence[Gram]], parameters: Mapping[str, Any]) -> Measurement:
+def means_apart(spec: MeansApart, inputs: Inputs) -> Measurement:
     """Distance of the mean end point from the mean weight-decay point, in principal axes of the paths or in R^D.
 
     It is relative to the mean length of the paths' displacement there, or to the distance of the mean end point from
     the origin there. The latter is the control: axes that are spanned by the paths hold next to nothing of networks
     trained independently, whose mean therefore falls near the origin's projection whatever they do.
     """
-    (gram,) = inputs["cloud"]
-    value = best(gram.table, parameters["choose"])
+    (gram,) = inputs.given(spec.cloud)
+    value = best(gram.table, spec.choose)
     if value is None:
         return Measurement(None, None, 0, "no weight decay in this cloud")
     paths = np.flatnonzero(gram.table["source"] == "levelset")
     first, last = (rows.index.to_numpy() for rows in ends(gram.table))
     chosen = sweeps(gram.table, "weight_decay")
     decayed = chosen.index[chosen["value"] == value].to_numpy()
-    axes = principal_axes(gram, paths, parameters["axes"])
+    axes = principal_axes(gram, paths, spec.axes)
     raw = gram.raw()
     origin = -axes.weights.T @ raw[np.ix_(paths, paths)] @ axes.mean_weights
     gap = float(np.linalg.norm(axes.of_mean(last) - axes.of_mean(decayed)))
@@ -147,7 +157,7 @@ def means_apart(inputs: Mapping[str, Sequence[Gram]], parameters: Mapping[str, A
     norms = gram.norms()
     cosine = inner[0][1] / np.sqrt(inner[0][0] * inner[1][1])
     detail = (
-        f"gap {gap:.3g} in {parameters['axes']} PCs, {whole:.3g} in R^D; mean displacement {moved:.3g} and "
+        f"gap {gap:.3g} in {spec.axes} PCs, {whole:.3g} in R^D; mean displacement {moved:.3g} and "
         f"{displacement:.3g}; from the mean end point to the origin {from_origin:.3g} and {np.sqrt(inner[0][0]):.3g}; "
         f"norms: mean end point {np.sqrt(inner[0][0]):.3g} (end points {norms[last].mean():.3g}), mean decay point "
         f"{np.sqrt(inner[1][1]):.3g} (points {norms[decayed].mean():.3g}), cosine of the means {cosine:.3g}; "
@@ -159,41 +169,28 @@ def means_apart(inputs: Mapping[str, Sequence[Gram]], parameters: Mapping[str, A
         ("whole", "displacement"): (whole, displacement),
         ("whole", "origin"): (whole, float(np.sqrt(inner[0][0]))),
     }
-    distance, scale = scales[parameters["space"], parameters["relative_to"]]
+    distance, scale = scales[spec.space, spec.relative_to]
     return Measurement(distance / scale, None, len(last), detail)
 
 
-def average_loss(inputs: Mapping[str, Sequence[pd.DataFrame]], parameters: Mapping[str, Any]) -> Measurement:
+def average_loss(spec: AverageLoss, inputs: Inputs) -> Measurement:
     """Loss at the average of the end points over that at the end points themselves."""
-    (table,) = inputs["average"]
-    part = parameters["part"]
+    (table,) = inputs.given(spec.average)
+    part = spec.part
     ratios = (table[f"mean_{part}_loss"] / table[f"end_{part}_loss"]).to_numpy(float)
     at_mean, at_end = table[f"mean_{part}_loss"].mean(), table[f"end_{part}_loss"].mean()
     detail = f"{part} loss {at_mean:.4g} at the average, {at_end:.4g} at the end points"
     return Measurement(float(ratios.mean()), _spread(ratios), len(ratios), detail)
 
 
-def explained_variance(inputs: Mapping[str, Sequence[Gram]], parameters: Mapping[str, Any]) -> Measurement:
+def explained_variance(spec: ExplainedVariance, inputs: Inputs) -> Measurement:
     """Share of the variance of the first ``traversals`` paths along two principal axes: distance from ``reference``."""
-    (gram,) = inputs["cloud"]
+    (gram,) = inputs.given(spec.cloud)
     paths = gram.table[gram.table["source"] == "levelset"]
-    replicas = sorted(paths["replica"].unique())[: parameters["traversals"]]
-    if len(replicas) < parameters["traversals"]:
+    replicas = sorted(paths["replica"].unique())[: spec.traversals]
+    if len(replicas) < spec.traversals:
         return Measurement(None, None, len(replicas), f"only {len(replicas)} traversals")
     rows = paths.index[paths["replica"].isin(replicas)].to_numpy()
     share = float(principal_axes(gram, rows, 2).explained.sum())
-    detail = f"{100 * share:.2f}% of {len(replicas)} traversals' variance, paper {100 * parameters['reference']:.2f}%"
-    return Measurement(abs(share - parameters["reference"]), None, len(replicas), detail)
-
-
-REGISTRY: dict[str, Callable[[Mapping[str, Sequence[Any]], Mapping[str, Any]], Measurement]] = {
-    "level_kept": level_kept,
-    "angle_left": angle_left,
-    "path_change": path_change,
-    "rebound": rebound,
-    "decay_gap": decay_gap,
-    "means_apart": means_apart,
-    "average_loss": average_loss,
-    "explained_variance": explained_variance,
-}
-"""The function of each measure."""
+    detail = f"{100 * share:.2f}% of {len(replicas)} traversals' variance, paper {100 * spec.reference:.2f}%"
+    return Measurement(abs(share - spec.reference), None, len(replicas), detail)

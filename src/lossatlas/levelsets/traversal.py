@@ -15,41 +15,11 @@ from torch import Tensor
 
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.landscape import Landscape
-from lossatlas.legacy.interests import SETTINGS
 from lossatlas.levelsets.interest import Interest
+from lossatlas.levelsets.spec import Settings
 
 MOST_REJECTED = 60
 """Step lengths tried at one point; each is a tenth of the one before."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a level set is walked (:data:`lossatlas.legacy.interests.SETTINGS` documents and defaults every key).
-
-    Attributes:
-        traversal: ``predictor`` (the paper's path) or ``conjugate`` (Riemannian conjugate gradients).
-        corrector: ``newton`` or ``printed`` (the paper's: a unit direction with a step length of its own).
-        step: first step length of predictor and printed corrector, in units of theta.
-        threshold: change of direction between two steps, in degrees, that counts as large.
-        grow, shrink: factors of the step length after a small and a large change.
-        tolerance: largest |L - L0|: a number, ``paper`` (1e-5) or ``scaled`` (min(1e-5, 5e-3 L0)).
-        corrections: most corrector steps in a row; a step that needs more is taken back and tried shorter.
-        steps: predictor steps after which to stop.
-        angle: stop when grad L and grad R are at least so many degrees apart; None = never.
-        gradients: stop when so many gradients of the loss have been evaluated; None = never.
-    """
-
-    traversal: str = SETTINGS["traversal"]
-    corrector: str = SETTINGS["corrector"]
-    step: float = SETTINGS["step"]
-    threshold: float = SETTINGS["threshold"]
-    grow: float = SETTINGS["grow"]
-    shrink: float = SETTINGS["shrink"]
-    tolerance: float | str = SETTINGS["tolerance"]
-    corrections: int = SETTINGS["corrections"]
-    steps: int = SETTINGS["steps"]
-    angle: float | None = SETTINGS["angle"]
-    gradients: int | None = SETTINGS["gradients"]
 
 
 @dataclass
@@ -80,7 +50,7 @@ class State:
 
 
 def tolerance(kind: float | str, level: float) -> float:
-    """Return the largest |L - L0| allowed at a level (:class:`Settings`)."""
+    """Return the largest |L - L0| allowed at a level (:class:`lossatlas.levelsets.spec.Settings`)."""
     if kind == "paper":
         return 1e-5
     if kind == "scaled":

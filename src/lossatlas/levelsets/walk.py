@@ -6,7 +6,8 @@ from lossatlas.landscape.landscape import Landscape
 from lossatlas.levelsets.conjugate import Conjugate
 from lossatlas.levelsets.interest import Interest
 from lossatlas.levelsets.predictor import Predictor
-from lossatlas.levelsets.traversal import Settings, Traversal
+from lossatlas.levelsets.spec import Settings
+from lossatlas.levelsets.traversal import Traversal
 
 
 def traversal(

@@ -1,13 +1,12 @@
 """Table of kind ``decay_table``: the ends of traversals beside weight decay, and the paper's values."""
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lossatlas.files.hdf5 import read_table
 from lossatlas.levelsets.numbers import best, ends, metric, sweeps
+from lossatlas.levelsets.spec import DecayTable
+from lossatlas.specs.registry import Inputs
 
 COLUMNS = [
     "row",
@@ -44,23 +43,19 @@ chosen on held-out training examples and as the paper chose it, and at the end o
 |grad L| / (2 |theta|) they stand for with the residual |grad L + 2 lambda theta| / |grad L|."""
 
 
-def tabulate(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> pd.DataFrame:
+def tabulate(spec: DecayTable, inputs: Inputs) -> pd.DataFrame:
     """Compare the ends of traversals with weight decay.
-
-    Args:
-        spec: resolved spec of kind ``decay_table``.
-        inputs: ``grams``: the Gram file of each row's cloud.
 
     Returns:
         One row a cloud, with :data:`COLUMNS`; deviations are sample ones over the replicas.
     """
     rows = []
-    for entry, path in zip(spec["rows"], inputs["grams"], strict=True):
-        table = read_table(Path(path))
+    for entry in spec.rows:
+        table = inputs.one("gram", entry.cloud).table
         quantity = metric(table)
         first, last = ends(table)
-        row: dict[str, Any] = {"row": entry["title"], "quantity": quantity, "note": entry["note"]}
-        row |= {f"paper_{name}": value for name, value in entry["paper"].items()}
+        row: dict[str, Any] = {"row": entry.title, "quantity": quantity, "note": entry.note}
+        row |= {f"paper_{name}": value for name, value in entry.paper.hashed().items() if value is not None}
         row |= {"traversal": last[quantity].mean(), "traversal_std": last[quantity].std(ddof=1)}
         row |= {"traversal_start": first[quantity].mean(), "traversals": len(last), "steps": int(last["steps"].max())}
         row |= {"angle": last["angle"].mean(), "level": last["train_loss"].mean()}

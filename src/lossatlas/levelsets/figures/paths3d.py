@@ -1,7 +1,5 @@
 """Figures of kind ``paths3d``: traversals in their first six principal axes."""
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,26 +11,21 @@ from lossatlas.clouds.principal import principal_axes
 from lossatlas.draw import style
 from lossatlas.draw.style import PROGRESS, Drawn, Sidebar
 from lossatlas.levelsets.numbers import best, ends, sweeps
+from lossatlas.levelsets.spec import Paths3d
+from lossatlas.specs.registry import Inputs
 
 AXES = 6
 MEAN_END, MEAN_DECAY = "#0072B2", "#D55E00"
 
 
-def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
-    """Draw two three-dimensional panels for every cloud of a resolved spec.
-
-    Args:
-        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
-        inputs: ``grams``: one Gram file a panel.
+def compose(spec: Paths3d, inputs: Inputs) -> Drawn:
+    """Draw two three-dimensional panels for every cloud.
 
     Returns:
         The figure, and its numbers (panel, what, replica, steps, pc1 ... pc6): every point of every path, the mean of
         the end points and the mean of the weight-decay points at the best lambda.
     """
-    found = [
-        _coordinates(panel, Gram.load(Path(path)), spec["choose"])
-        for panel, path in zip(spec["panels"], inputs["grams"], strict=True)
-    ]
+    found = [_coordinates(inputs.one("gram", panel.cloud), spec.choose) for panel in spec.panels]
     width, height, above = 3.1, 2.75, 0.3
     sidebar = Sidebar(width=1.7)
     sidebar.heading("Paths")
@@ -43,7 +36,7 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     rows = len(found)
     total = max(rows * (height + above), sidebar.height + above) + 0.1
     figure = style.new_figure(2 * width + 0.3 + sidebar.width, total)
-    for row, (panel, (table, shares)) in enumerate(zip(spec["panels"], found, strict=True)):
+    for row, (panel, (table, shares)) in enumerate(zip(spec.panels, found, strict=True)):
         for half in range(2):
             left, top = half * width, above + row * (height + above)
             box = (
@@ -56,13 +49,13 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
             _draw(axes, table, [3 * half + k for k in range(3)])
             if half == 0:
                 share = f"{100 * shares.sum():.1f}% of the variance in {AXES} PCs"
-                figure.text(0.02, 1 - (top - 0.12) / total, f"{panel['title']}: {share}", fontsize=8.5, va="center")
+                figure.text(0.02, 1 - (top - 0.12) / total, f"{panel.title}: {share}", fontsize=8.5, va="center")
     sidebar.draw(figure, 2 * width + 0.25, above)
-    numbers = pd.concat([t.assign(panel=p["title"]) for p, (t, _) in zip(spec["panels"], found, strict=True)])
+    numbers = pd.concat([t.assign(panel=p.title) for p, (t, _) in zip(spec.panels, found, strict=True)])
     return Drawn(figure, numbers[["panel", "what", "replica", "steps", *(f"pc{k + 1}" for k in range(AXES))]])
 
 
-def _coordinates(panel: Mapping[str, Any], gram: Gram, choose: str) -> tuple[pd.DataFrame, Any]:
+def _coordinates(gram: Gram, choose: str) -> tuple[pd.DataFrame, Any]:
     """Return the coordinates of a cloud's paths and means, one row a point, and the shares of variance."""
     table = gram.table
     paths = np.flatnonzero(table["source"] == "levelset")

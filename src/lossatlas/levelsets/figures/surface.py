@@ -1,9 +1,6 @@
 """Figures of kind ``surface``: the loss on a plane of weight space, and the paths that span it."""
 
-from collections.abc import Mapping
-from pathlib import Path
 from string import ascii_lowercase
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,35 +12,33 @@ from lossatlas.draw import style
 from lossatlas.draw.style import GROUND, PROGRESS, Drawn, Sidebar
 from lossatlas.errors import LossatlasError
 from lossatlas.levelsets.files import Surface
+from lossatlas.levelsets.spec import SurfaceFigure, SurfacePanel
+from lossatlas.specs.registry import Inputs
 
 
-def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
-    """Draw the panels of a resolved spec.
-
-    Args:
-        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
-        inputs: ``surfaces``: one surface file a panel.
+def compose(spec: SurfaceFigure, inputs: Inputs) -> Drawn:
+    """Draw the panels, one surface each.
 
     Returns:
         The figure and its numbers (panel, what, replica, steps, x, y, loss): the grid, then the points of the paths
         with their own training loss.
     """
-    surfaces = [Surface.load(Path(path)) for path in inputs["surfaces"]]
+    surfaces = [inputs.one("surface", panel.surface) for panel in spec.panels]
     finite = np.concatenate([s.loss[np.isfinite(s.loss)] for s in surfaces])
     if not len(finite):
         raise LossatlasError("surface: no finite loss on the plane; make the limits smaller")
-    norm = _norm(finite, spec["log"])
+    norm = _norm(finite, spec.log)
     lost = sum(int((~np.isfinite(s.loss)).sum()) for s in surfaces)
     notes = (f"{lost} points of the plane without a finite loss left white.",) if lost else ()
     count = len(surfaces)
-    columns = min(spec["columns"] or min(count, 2), count)
+    columns = min(spec.columns or min(count, 2), count)
     rows = -(-count // columns)
     width, height, left, below, above = 3.3, 2.9, 0.62, 0.46, 0.42
-    sidebar = _sidebar(norm, any(panel["objective"] for panel in spec["panels"]), spec["panels"])
+    sidebar = _sidebar(norm, spec.panels)
     grid = rows * (above + height + below)
     total = max(grid + (0.16 if notes else 0.0), sidebar.height + above) + 0.05
     figure = style.new_figure(columns * (left + width) + 0.25 + sidebar.width, total)
-    for i, (panel, found) in enumerate(zip(spec["panels"], surfaces, strict=True)):
+    for i, (panel, found) in enumerate(zip(spec.panels, surfaces, strict=True)):
         row, column = divmod(i, columns)
         axes = style.axes_at(
             figure, left + column * (left + width), above + row * (above + height + below), width, height
@@ -63,7 +58,7 @@ def _norm(losses: NDArray[np.float64], log: bool) -> Normalize:
     return Normalize(losses.min(), losses.max())
 
 
-def _draw(axes: Axes, panel: Mapping[str, Any], found: Surface, norm: Normalize) -> None:
+def _draw(axes: Axes, panel: SurfacePanel, found: Surface, norm: Normalize) -> None:
     if isinstance(norm, LogNorm):
         levels = np.geomspace(norm.vmin or 1.0, norm.vmax or 1.0, 19)
     else:
@@ -73,14 +68,14 @@ def _draw(axes: Axes, panel: Mapping[str, Any], found: Surface, norm: Normalize)
     axes.contour(found.x, found.y, loss, levels=levels[::2], colors="#5c5c5c", linewidths=0.35)
     level = float(found.table["train_loss"].mean())
     axes.contour(found.x, found.y, loss, levels=[level], colors="#0072B2", linewidths=1.1)
-    if panel["objective"]:
+    if panel.objective:
         x, y = np.meshgrid(found.x, found.y)
-        a, b = panel["objective"]
+        a, b = panel.objective
         axes.contour(found.x, found.y, a * x + b * y, levels=9, colors="#009E73", linewidths=0.6, linestyles="--")
     for _, path in found.table.groupby("replica", sort=True):
         path = path.sort_values("steps")
         points, progress = found.coordinates[path.index], (path["steps"] / max(path["steps"].max(), 1)).to_numpy()
-        if panel["show"] == "path":
+        if panel.show == "path":
             axes.plot(points[:, 0], points[:, 1], color="#1a1a1a", linewidth=0.4, zorder=3)
             axes.scatter(points[:, 0], points[:, 1], c=PROGRESS(progress), s=7, linewidths=0, zorder=4)
             axes.plot(*points[-1], marker="X", color="#1a1a1a", markersize=5, markeredgecolor="white", zorder=6)
@@ -90,7 +85,7 @@ def _draw(axes: Axes, panel: Mapping[str, Any], found: Surface, norm: Normalize)
     for k, name in enumerate("xy"):
         label = f"PC {k + 1} ({100 * shares[k]:.1f}%)" if planar else name
         (axes.set_xlabel if k == 0 else axes.set_ylabel)(label)
-    title = panel["title"]
+    title = panel.title
     if planar:
         title += f"\n{100 * shares.sum():.2f}% of the variance in two PCs"
     axes.set_title(title.strip())
@@ -98,28 +93,28 @@ def _draw(axes: Axes, panel: Mapping[str, Any], found: Surface, norm: Normalize)
         axes.set_aspect("equal")
 
 
-def _sidebar(norm: Normalize, objective: bool, panels: Any) -> Sidebar:
+def _sidebar(norm: Normalize, panels: list[SurfacePanel]) -> Sidebar:
     sidebar = Sidebar(width=1.75)
     sidebar.heading("Paths")
     sidebar.marker("start", marker="o", color="#1a1a1a", markersize=4.5)
-    if any(panel["show"] == "path" for panel in panels):
+    if any(panel.show == "path" for panel in panels):
         sidebar.marker("end", marker="X", color="#1a1a1a", markersize=5)
         sidebar.ramps([PROGRESS(np.linspace(0, 1, 64))[:, :3]], "first step", "last step")
     sidebar.heading("Plane")
     sidebar.line("level of the paths", color="#0072B2", linewidth=1.2)
-    if objective:
+    if any(panel.objective for panel in panels):
         sidebar.line("objective R", color="#009E73", linewidth=0.8, linestyle="--")
     sidebar.colorbar(norm, GROUND, "L on the plane", 1.3)
     return sidebar
 
 
-def _numbers(spec: Mapping[str, Any], surfaces: list[Surface]) -> pd.DataFrame:
+def _numbers(spec: SurfaceFigure, surfaces: list[Surface]) -> pd.DataFrame:
     parts = []
-    for panel, s in zip(spec["panels"], surfaces, strict=True):
+    for panel, s in zip(spec.panels, surfaces, strict=True):
         x, y = np.meshgrid(s.x, s.y)
         grid = pd.DataFrame({"x": x.ravel(), "y": y.ravel(), "loss": s.loss.ravel()}).assign(what="plane")
         path = s.table[["replica", "steps"]].assign(
             x=s.coordinates[:, 0], y=s.coordinates[:, 1], loss=s.table["train_loss"], what="path"
         )
-        parts.append(pd.concat([grid, path]).assign(panel=panel["title"]))
+        parts.append(pd.concat([grid, path]).assign(panel=panel.title))
     return pd.concat(parts)[["panel", "what", "replica", "steps", "x", "y", "loss"]]

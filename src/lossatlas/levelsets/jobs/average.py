@@ -1,28 +1,24 @@
 """Losses at the average of the end points of several paths, beside those at the end points themselves."""
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import torch
 
 from lossatlas.files.hdf5 import create, open_hdf5, table_in, write_table
+from lossatlas.specs.registry import Job
 from lossatlas.train.networks import member
 
 
-def probe(spec: Mapping, cloud_file: Path, data_file: Path, output: Path, provenance: Mapping) -> None:
+def average(job: Job) -> None:
     """Evaluate the mean of the traversals' end points on every replica's own data.
 
-    Args:
-        spec: resolved spec (:func:`lossatlas.legacy.probes.average`): a network's, replicas (None = all), members.
-        cloud_file: points of the traversals.
-        data_file: data.h5.
-        output: average.h5 to make; ``/table`` has one row a replica: train and test loss and accuracy at its end point
-            (``end_*``) and at the mean of all end points (``mean_*``), on the replica's own examples.
-        provenance: written into the output.
+    Spec: :class:`lossatlas.levelsets.spec.AverageJob`. Inputs: ``cloud``, points of the traversals; ``data``, data.h5.
+
+    average.h5: ``/table`` has one row a replica, train and test loss and accuracy at its end point (``end_*``) and at
+    the mean of all end points (``mean_*``), on the replica's own examples.
     """
-    with open_hdf5(cloud_file, "points") as file:
+    spec = job.spec
+    with open_hdf5(job.file("cloud"), "points") as file:
         table = table_in(file)
         paths = table[table["source"] == "levelset"]
         if spec["replicas"] is not None:
@@ -34,10 +30,10 @@ def probe(spec: Mapping, cloud_file: Path, data_file: Path, output: Path, proven
     seeds = {m["replica"]: m["seeds"] for m in spec["members"]}
     rows = []
     for replica, end in theta.items():
-        network = member(spec, seeds[replica], data_file)
+        network = member(spec, seeds[replica], job.file("data"))
         row: dict[str, float] = {"replica": replica}
         for name, point in (("end", end), ("mean", mean)):
             row |= {f"{name}_{quantity}": value for quantity, value in network.metrics(point).items()}
         rows.append(row)
-    with create(output, "average", provenance) as file:
+    with create(job.output, "average", job.provenance) as file:
         write_table(file, pd.DataFrame(rows))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,31 +15,29 @@ from lossatlas.landscape.analytic import NAMED
 from lossatlas.landscape.landscape import FunctionLandscape, Landscape
 from lossatlas.landscape.layout import WEIGHT, Layout
 from lossatlas.levelsets.interest import Function, Interest, Linear, SquaredNorm, Walk, random_direction
-from lossatlas.levelsets.traversal import Settings, State, Traversal
+from lossatlas.levelsets.spec import Settings
+from lossatlas.levelsets.traversal import State, Traversal
 from lossatlas.levelsets.walk import traversal
+from lossatlas.models.spec import split_builder
 from lossatlas.progress import Progress
 from lossatlas.seeds import derive
+from lossatlas.specs.registry import Job
 from lossatlas.train.loop import Recorder, finish, row_of
 from lossatlas.train.networks import Member, member
 
 
-def traverse(
-    spec: Mapping, data_file: Path | None, start_files: Sequence[Path], output: Path, state: Path, provenance: Mapping
-) -> None:
+def levelset(job: Job) -> None:
     """Walk the level sets of one job's replicas, recording each path at evenly spread steps and at its end.
 
-    Args:
-        spec: resolved spec (:mod:`lossatlas.legacy.probes`): label, settings, interest, level, points, members
-            (replica, seeds), and either model and the rest of :func:`lossatlas.train.networks.member`, or function.
-        data_file: data.h5; None for a function.
-        start_files: sweeps whose end points are the starts, found by replica; empty for a function, whose starts are
-            Gaussian draws moved onto the level.
-        output: points.h5 to make, one row a recorded point, replicas one after the other.
-        state: folder of the unfinished job; removed at the end.
-        provenance: written into the output.
+    Spec: :class:`lossatlas.levelsets.spec.NetworkLevelset` or ``FunctionLevelset``. Inputs: of networks ``data``,
+    data.h5, and ``starts``, sweeps whose end points are the starts, found by replica; a function has none: its starts
+    are Gaussian draws moved onto the level.
+
+    points.h5: one row a recorded point, replicas one after the other.
     """
-    starts = _Starts(spec, start_files)
-    recorder = Recorder(state, starts.layout, starts.buffer_layout)
+    spec, data_file = job.spec, job.maybe("data")
+    starts = _Starts(spec, job.files("starts"))
+    recorder = Recorder(job.state, starts.layout, starts.buffer_layout)
     progress = recorder.state
     steps = spec["settings"]["steps"]
     done = progress.unit * steps + max(progress.epoch, 0)
@@ -49,7 +48,7 @@ def traverse(
             if recorder.due():
                 recorder.commit()
     recorder.commit()
-    finish(recorder, output, state, provenance)
+    finish(recorder, job.output, job.state, job.provenance)
 
 
 class _Starts:
@@ -96,9 +95,7 @@ def _walk(
     if data_file is None:
         landscape = NAMED[spec["function"]]()
     else:
-        network = member(spec, about["seeds"], data_file)
-        if len(buffers):
-            network = Member(network.train.at_buffers(buffers), network.test.at_buffers(buffers))
+        network = member(spec, about["seeds"], data_file).at_buffers(buffers)
         landscape = network.train
     path = traversal(landscape, _interest(spec, starts, landscape), theta, Settings(**spec["settings"]), spec["level"])
     row = {**row_of(spec["label"], -1, 0.0, 0.0), "source": "levelset", "replica": about["replica"]}
@@ -179,12 +176,8 @@ def _interest(spec: Mapping, starts: _Starts, landscape: Landscape) -> Interest:
 
 def _imported(builder: str) -> Any:
     """Return a user's function of theta, ``package.module:function``."""
-    import importlib
-
-    from lossatlas.legacy.models import split_builder
-
     module, name = split_builder(builder)
     try:
-        return getattr(importlib.import_module(module), name)
+        return getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise LossatlasError(f"interest.builder {builder!r}: {error}; give package.module:function") from error

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,36 +17,26 @@ from lossatlas.files.points import remove_state
 from lossatlas.landscape.analytic import NAMED
 from lossatlas.landscape.landscape import Landscape
 from lossatlas.planes.jobs.span import span
-from lossatlas.planes.plane import Plane, sides, surface
+from lossatlas.planes.plane import Plane, sides
+from lossatlas.planes.plane import surface as losses_on
+from lossatlas.specs.registry import Job
 from lossatlas.train.networks import member
 
 
-def probe(
-    spec: Mapping[str, Any],
-    cloud_file: Path,
-    gram_file: Path | None,
-    data_file: Path | None,
-    output: Path,
-    state: Path,
-    provenance: Mapping,
-) -> None:
-    """Compute the surface of one artefact.
+def surface(job: Job) -> None:
+    """Compute the losses on one plane.
 
-    Args:
-        spec: resolved spec (:func:`lossatlas.legacy.probes.surface`): grid (points a side), limits ([[x], [y]] or None
-            = the paths' range), margin (share of that range added on each side), replicas (whose paths span the plane;
-            None = all), and a network or a function.
-        cloud_file: points of the traversals.
-        gram_file: their Gram matrix; None for a function, whose own two axes are the plane.
-        data_file: data.h5, or None for a function.
-        output: surface.h5 to make: ``/x``, ``/y``, ``/loss`` (y, x), ``/coordinates`` (n, 2) of the paths' points and
-            their ``/table``; attribute ``explained``, the share of the paths' variance along each axis.
-        state: folder of the unfinished job; removed at the end.
-        provenance: written into the output.
+    Spec: :class:`lossatlas.levelsets.spec.NetworkSurface` or ``FunctionSurface``. Inputs: ``cloud``, points of the
+    traversals; of networks also ``gram``, their Gram matrix, and ``data``, data.h5. A function's own two axes are its
+    plane.
+
+    surface.h5: ``/x``, ``/y``, ``/loss`` (y, x), ``/coordinates`` (n, 2) of the paths' points and their ``/table``;
+    attribute ``explained``, the share of the paths' variance along each axis.
     """
-    with open_hdf5(cloud_file, "points") as file:
+    spec, gram_file, data_file = job.spec, job.maybe("gram"), job.maybe("data")
+    with open_hdf5(job.file("cloud"), "points") as file:
         table = table_in(file)
-        chosen = _paths(table, spec["replicas"], cloud_file)
+        chosen = _paths(table, spec["replicas"], job.file("cloud"))
         if gram_file is None or data_file is None:
             landscape: Landscape = NAMED[spec["function"]]()
             plane = Plane(torch.zeros(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
@@ -60,13 +49,13 @@ def probe(
             landscape, coordinates, explained = network, axes.coordinates[chosen], axes.explained
             plane = Plane(plane.origin.to(network.device), plane.directions.to(network.device))
     x, y = _grid(coordinates, spec)
-    losses = surface(landscape, plane, x, y, state, f"surface {spec.get('label', spec.get('function'))}")
-    with create(output, "surface", provenance) as file:
+    losses = losses_on(landscape, plane, x, y, job.state, f"surface {spec.get('label', spec.get('function'))}")
+    with create(job.output, "surface", job.provenance) as file:
         for name, values in (("x", x), ("y", y), ("loss", losses), ("coordinates", coordinates)):
             file.create_dataset(name, data=values)
         file.attrs["explained"] = explained
         write_table(file, table.iloc[chosen].reset_index(drop=True))
-    remove_state(state)
+    remove_state(job.state)
 
 
 def _paths(table: pd.DataFrame, replicas: list[int] | None, cloud: Path) -> NDArray[np.intp]:

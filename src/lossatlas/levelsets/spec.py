@@ -1,0 +1,545 @@
+"""Level sets: what a study says of traversals, surfaces and averages, what is drawn and measured of them. Light."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Discriminator, model_validator
+
+from lossatlas.claims.spec import Measure
+from lossatlas.draw.spec import Columns, Figure, Table
+from lossatlas.errors import LossatlasError
+from lossatlas.models.spec import split_builder
+from lossatlas.seeds import derive
+from lossatlas.specs.artefact import Artefact
+from lossatlas.specs.base import Accepts, Reference, Refers, Spec, key, mistake
+from lossatlas.specs.registry import Entry, Step, View, Work, of
+from lossatlas.specs.study import Study, only
+from lossatlas.train.spec import OnNetwork, Precision, Replicas, network_spec, parts, probe_work, seeds, sweep
+
+FUNCTIONS = ("circle",)
+"""Landscapes with known answers that may be walked in place of networks (``lossatlas.landscape.analytic.NAMED``)."""
+
+_PAPER = "Tahir & Katz 2021, section V-A"
+
+# ---------------------------------------------------------------------------------------------------------------------
+# directions of interest
+
+
+class Norm2(Spec):
+    """The squared norm of the weights."""
+
+    kind: Literal["norm2"] = key("Which direction.", "norm2", source="Tahir & Katz 2021, section III")
+
+
+class Linear(Spec):
+    """A linear function c . theta."""
+
+    kind: Literal["linear"]
+    coefficients: list[float] = key("c, as many numbers as the landscape has dimensions.")
+
+
+class Random(Spec):
+    """One random direction for the whole path."""
+
+    kind: Literal["random"]
+    seed: int = key("Number of the direction; the study's master seed goes into the draw too.", 0)
+
+
+class Walk(Spec):
+    """A new random direction at every step."""
+
+    kind: Literal["walk"]
+    seed: int = key("Number of the walk; the study's master seed goes into the draws too.", 0)
+
+
+class Towards(Spec):
+    """The squared distance from the start of another replica."""
+
+    kind: Literal["towards"]
+    replica: int = key("Whose start.", 0, ge=0)
+
+
+class Function(Spec):
+    """A user's own differentiable function of theta."""
+
+    kind: Literal["function"]
+    builder: str = key("``package.module:function``.")
+
+    @model_validator(mode="after")
+    def _importable(self) -> "Function":
+        try:
+            split_builder(self.builder)
+        except LossatlasError as error:
+            raise mistake("builder", str(error).removeprefix("model: builder ")) from None
+        return self
+
+
+def _default_kind(raw: Any) -> Any:
+    return {"kind": "norm2", **raw} if isinstance(raw, Mapping) else raw
+
+
+Interest = Annotated[
+    Norm2 | Linear | Random | Walk | Towards | Function, Discriminator("kind"), BeforeValidator(_default_kind)
+]
+"""A direction of interest by its ``kind``; ``{}`` is ``norm2``. :mod:`lossatlas.levelsets.interest` makes it."""
+
+# ---------------------------------------------------------------------------------------------------------------------
+# traversals
+
+
+class Settings(Spec):
+    """How a level set is walked."""
+
+    traversal: Literal["predictor", "conjugate"] = key(
+        "predictor: the paper's path. conjugate: Riemannian conjugate gradients.", "predictor"
+    )
+    corrector: Literal["newton", "printed"] = key(
+        "newton: corrections of Newton length. printed: the paper's, a unit direction with a step length of its own.",
+        "newton",
+    )
+    step: float = key(
+        "First step length of predictor and printed corrector, in units of theta.",
+        1e-3,
+        source="ours: the paper gives none, and any between 1e-6 and 1e-2 leads to the same path",
+        gt=0,
+    )
+    threshold: float = key(
+        "Change of direction between two steps, in degrees, from which the step shrinks.", 0.1, source=_PAPER, gt=0
+    )
+    grow: float = key("Factor of the step length after a smaller change.", 1.1, source=_PAPER, gt=0)
+    shrink: float = key("Factor of the step length after a larger change.", 0.1, source=_PAPER, gt=0, lt=1)
+    tolerance: Annotated[float, key("Largest |L - L0|.", gt=0)] | Literal["scaled", "paper"] = key(
+        "Largest |L - L0|: a number, paper (1e-5) or scaled (min(1e-5, 5e-3 L0)).", "scaled"
+    )
+    corrections: int = key(
+        "Most corrector steps in a row; a step that needs more is taken back and tried shorter.", 500, ge=1
+    )
+    steps: int = key("Predictor steps after which to stop.", 1000, ge=1)
+    angle: float | None = key(
+        "Stop when the gradients of loss and interest are so many degrees apart; null = never.", None
+    )
+    gradients: int | None = key(
+        "Stop after so many gradients of the loss, predictor and corrector steps together; null = never.", None, ge=1
+    )
+
+
+class OnPaths(Spec):
+    """Keys of every probe here: whose paths, and how the network is evaluated."""
+
+    replicas: Replicas | None = key("Replicas whose paths are taken; null = all.", None, min_length=1)
+    precision: Precision = key("Of the network; points are float64.", "float32")
+
+
+class InChunks(Spec):
+    """Keys of probes that choose the chunks in which examples are evaluated."""
+
+    batch: int = key("Most examples in a chunk of the full batch.", 500, ge=1)
+
+
+class LevelsetProbe(OnPaths, InChunks, Settings):
+    """Paths along a fixed training loss (:mod:`lossatlas.levelsets.traversal`)."""
+
+    start: str | None = key("Name of the sweep whose end points are the starts.", None)
+    function: Literal["circle"] | None = key("A function in place of networks; its starts are random.", None)
+    level: float | None = key("The level; null = the loss at the start. Of a function it must be given.", None)
+    interest: Interest = key("Where to go while the loss stays.", Norm2())
+    points: int = key("Points recorded of a path, evenly spread over its steps.", 101, ge=2)
+    grain: int = key("Paths per job.", 1, ge=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "LevelsetProbe":
+        if (self.start is None) == (self.function is None):
+            raise mistake("", "give either start (a sweep) or function")
+        if self.function is not None and self.level is None:
+            raise mistake("level", "missing; starts of a function are moved onto a level")
+        return self
+
+
+class LevelsetJob(Spec):
+    """What names a job of traversals. ``members``: replica and seeds; ``interest`` with the master seed if it draws."""
+
+    label: str
+    interest: dict[str, Any]
+    settings: Settings
+    level: float | None
+    points: int
+    members: list[dict[str, Any]]
+
+
+class NetworkLevelset(OnNetwork, LevelsetJob):
+    """Traversals of networks."""
+
+
+class FunctionLevelset(LevelsetJob):
+    """Traversals of a function of :data:`FUNCTIONS`."""
+
+    function: str
+
+
+def levelset_work(made: Artefact) -> Work:
+    """Return the work of traversals: a step is two full gradients, the predictor's and at most one of the corrector."""
+    members = len(made.spec["members"])
+    steps = 2 * made.spec["settings"]["steps"] * members
+    return probe_work(made, members * made.spec["points"], steps, 3.0 * steps)
+
+
+LEVELSETS = Step(
+    "levelsets",
+    "levelset",
+    "points.h5",
+    "lossatlas.levelsets.jobs.levelset:levelset",
+    LevelsetJob,
+    ("data", "starts"),
+    gpu=True,
+    stored=False,
+    work=levelset_work,
+)
+
+
+def _levelset(study: Study, name: str, probe: LevelsetProbe) -> list[Artefact]:
+    """Return the parts of a level-set probe: its replicas, ``grain`` a job."""
+    interest = probe.interest.hashed()
+    if isinstance(probe.interest, Random | Walk):
+        interest["master"] = study.seed
+    settings = Settings(**{part: getattr(probe, part) for part in Settings.model_fields})
+    common: dict[str, Any] = {"interest": interest, "settings": settings, "level": probe.level, "points": probe.points}
+    if probe.function is not None:
+        members = [{"replica": r, "seeds": {"start": derive(study.seed, "start", r)}} for r in probe.replicas or [0]]
+        common |= {"label": probe.function, "function": probe.function}
+        return [
+            LEVELSETS.make(probe.function, FunctionLevelset(**common, members=group))
+            for group in parts(members, probe.grain)
+        ]
+    return _of_networks(study, name, probe, common)
+
+
+def _of_networks(study: Study, name: str, probe: LevelsetProbe, common: Mapping[str, Any]) -> list[Artefact]:
+    """Return the parts of a probe that starts from a sweep, each with those parts of the sweep it needs."""
+    where = f"probes.{name}.levelset"
+    starts = sweep(study, probe.start or "", f"{where}.start")
+    network = network_spec(starts, probe.precision, probe.batch)
+    replicas = probe.replicas or list(dict.fromkeys(m["replica"] for s in starts for m in s.spec["members"]))
+    found = []
+    for group in parts([{"replica": r, "seeds": seeds(study, r)} for r in replicas], probe.grain):
+        wanted = {int(member["replica"]) for member in group}
+        wanted |= {probe.interest.replica} if isinstance(probe.interest, Towards) else set()
+        sources = [s for s in starts if wanted & {m["replica"] for m in s.spec["members"]}]
+        missing = wanted - {m["replica"] for s in sources for m in s.spec["members"]}
+        if missing:
+            raise study.error(f"{where}.replicas", f"sweep {probe.start!r} has no replica {min(missing)}")
+        spec = NetworkLevelset(**network, **common, members=group)
+        found.append(LEVELSETS.make(spec.label, spec, data=starts[0].inputs["data"], starts=sources))
+    return found
+
+
+LEVELSET = Entry("probes", "levelset", LevelsetProbe, _levelset)
+LEVELSET_VIEW = View("levelset", of("probes", LevelsetProbe))
+
+# ---------------------------------------------------------------------------------------------------------------------
+# losses on the plane of a cloud's paths, and at the average of their end points
+
+Range = Annotated[list[float], key("Low and high.", min_length=2, max_length=2)]
+
+
+class Grid(Spec):
+    """Where on the plane the loss is evaluated."""
+
+    grid: int = key("Points a side.", 100, ge=2)
+    margin: float = key("Share of the paths' range added on each side.", 0.15, ge=0)
+    limits: list[Range] | None = key(
+        "[[x low, high], [y low, high]]; null = the paths' range.", None, min_length=2, max_length=2
+    )
+
+
+class SurfaceProbe(Grid, OnPaths):
+    """Training loss on a grid: on the first two principal axes of a cloud's paths, or of a function."""
+
+    cloud: str = key("Name of a cloud of traversals.")
+
+
+class SurfaceJob(Grid):
+    """What names a surface. ``replicas``: whose paths span the plane, null = all."""
+
+    replicas: list[int] | None
+
+
+class NetworkSurface(OnNetwork, SurfaceJob):
+    """A surface of a network, the first replica's. ``members``: of the traversals."""
+
+    members: list[dict[str, Any]]
+
+
+class FunctionSurface(SurfaceJob):
+    """A surface of a function of :data:`FUNCTIONS`, whose own axes are the plane."""
+
+    function: str
+
+
+def surface_work(made: Artefact) -> Work:
+    """Return the work of a surface: a loss at every point of the grid."""
+    return probe_work(made, made.spec["grid"] ** 2)
+
+
+SURFACES = Step(
+    "surfaces",
+    "surface",
+    "surface.h5",
+    "lossatlas.levelsets.jobs.surface:surface",
+    SurfaceJob,
+    ("cloud", "gram", "data"),
+    gpu=True,
+    work=surface_work,
+)
+
+
+def _surface(study: Study, name: str, probe: SurfaceProbe) -> list[Artefact]:
+    where = f"probes.{name}.surface"
+    cloud = only(study.get("cloud", probe.cloud, f"{where}.cloud"))
+    path = cloud.inputs["points"][0]
+    if path.kind != LEVELSETS.kind:
+        raise study.error(f"{where}.cloud", f"{probe.cloud!r} is not a cloud of traversals")
+    common: dict[str, Any] = {part: getattr(probe, part) for part in SurfaceJob.model_fields}
+    if "function" in path.spec:
+        function = FunctionSurface(**common, function=path.spec["function"])
+        return [SURFACES.make(path.label, function, cloud=cloud)]
+    network = network_spec(path.inputs["starts"], probe.precision, path.spec["batch"])
+    spec = NetworkSurface(**common, **network, members=_walked(cloud))
+    gram = study.get("gram", probe.cloud, where)
+    return [SURFACES.make(path.label, spec, cloud=cloud, data=path.inputs["data"], gram=gram)]
+
+
+def _walked(cloud: Artefact) -> list[dict[str, Any]]:
+    """Return the members of a cloud's traversals, without those of the sweeps beside them."""
+    return [m for part in cloud.inputs["points"] if part.kind == LEVELSETS.kind for m in part.spec["members"]]
+
+
+SURFACE = Entry("probes", "surface", SurfaceProbe, _surface)
+SURFACE_VIEW = View("surface", of("probes", SurfaceProbe), "lossatlas.levelsets.files:Surface.load")
+
+
+class AverageProbe(OnPaths, InChunks):
+    """Losses at the average of the end points of a cloud's paths."""
+
+    cloud: str = key("Name of a cloud of traversals.")
+
+
+class AverageJob(OnNetwork):
+    """What names an average. ``replicas``: whose end points, null = all; ``members``: of the traversals."""
+
+    replicas: list[int] | None
+    members: list[dict[str, Any]]
+
+
+def average_work(made: Artefact) -> Work:
+    """Return the work of an average: two points a replica, taken for one."""
+    return probe_work(made, len(made.spec["members"]))
+
+
+AVERAGES = Step(
+    "averages",
+    "average",
+    "average.h5",
+    "lossatlas.levelsets.jobs.average:average",
+    AverageJob,
+    ("cloud", "data"),
+    gpu=True,
+    work=average_work,
+)
+
+
+def _average(study: Study, name: str, probe: AverageProbe) -> list[Artefact]:
+    where = f"probes.{name}.average.cloud"
+    cloud = only(study.get("cloud", probe.cloud, where))
+    path = cloud.inputs["points"][0]
+    if path.kind != LEVELSETS.kind or "function" in path.spec:
+        raise study.error(where, f"{probe.cloud!r} is not a cloud of networks' traversals")
+    network = network_spec(path.inputs["starts"], probe.precision, probe.batch)
+    spec = AverageJob(**network, replicas=probe.replicas, members=_walked(cloud))
+    return [AVERAGES.make(path.label, spec, cloud=cloud, data=path.inputs["data"])]
+
+
+AVERAGE = Entry("probes", "average", AverageProbe, _average)
+AVERAGE_VIEW = View("average", of("probes", AverageProbe), "lossatlas.levelsets.files:average")
+
+# ---------------------------------------------------------------------------------------------------------------------
+# figures and tables
+
+Traversals = Annotated[str, Refers("gram")]
+"""Name of a cloud of traversals whose Gram matrix is read."""
+
+_CLOUD = "Name of a cloud of traversals of the study."
+
+
+class SurfacePanel(Spec):
+    """One surface."""
+
+    surface: Annotated[str, Refers("surface")] = key("Name of a surface probe of the study.")
+    title: str = key("Title above the panel.", "")
+    show: Literal["path", "start"] = key("The whole paths, or their first points.", "path")
+    objective: Range | None = key("Coefficients of a linear function shown as dashed contours; null = none.", None)
+
+
+class SurfaceFigure(Figure):
+    """Loss on a plane of weight space as contours, with the paths that span it, coloured by progress."""
+
+    kind: Literal["surface"] = "surface"
+    draw: ClassVar[str] = "lossatlas.levelsets.figures.surface:compose"
+    panels: list[SurfacePanel] = key("One surface each.", min_length=1)
+    log: bool = key("Logarithmic colours.", True)
+    columns: Columns
+
+
+class Chosen(Spec):
+    """Keys of whatever compares traversals with weight decay at its best lambda."""
+
+    choose: Literal["validation", "test"] = key(
+        "Where the best lambda is chosen: on the part held out of the training set, or on the test set.", "validation"
+    )
+
+
+class TraversalPanel(Spec):
+    """One cloud of traversals."""
+
+    cloud: Traversals = key(_CLOUD)
+    title: str = key("Title above the panel, or above its row.", "")
+
+
+class Paths3d(Chosen, Figure):
+    """Traversals in their first six principal axes, two three-dimensional panels a cloud, coloured by progress.
+
+    With the mean end point and the mean weight-decay point.
+    """
+
+    kind: Literal["paths3d"] = "paths3d"
+    draw: ClassVar[str] = "lossatlas.levelsets.figures.paths3d:compose"
+    panels: list[TraversalPanel] = key("One cloud of traversals each.", min_length=1)
+
+
+class Budget(Chosen, Figure):
+    """Test performance against the number of examples whose gradient was taken: traversals and weight decay."""
+
+    kind: Literal["budget"] = "budget"
+    draw: ClassVar[str] = "lossatlas.levelsets.figures.budget:compose"
+    panels: list[TraversalPanel] = key("One cloud of traversals with a sweep each.", min_length=1)
+    columns: Columns
+
+
+class PaperOfDecay(Spec):
+    """What a row may quote of the paper; null = the paper does not say."""
+
+    traversal: float | None = key("Test performance at the end of the traversals.", None)
+    traversal_std: float | None = key("Its standard deviation over replicas.", None)
+    decay: float | None = key("Test performance of training with weight decay.", None)
+    decay_std: float | None = key("Its standard deviation over replicas.", None)
+    lambda_: float | None = key("Its best lambda.", None, alias="lambda")
+
+
+class DecayRow(Spec):
+    """One cloud of traversals with a sweep."""
+
+    cloud: Traversals = key(_CLOUD)
+    title: str = key("Name of the row; the cloud's by default.", "")
+    paper: PaperOfDecay = key("The paper's values.", PaperOfDecay())
+    note: str = key("What to keep in mind.", "")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _titled(cls, raw: Any) -> Any:
+        if isinstance(raw, Mapping) and "cloud" in raw and not raw.get("title"):
+            return {**raw, "title": raw["cloud"]}
+        return raw
+
+
+class DecayTable(Table):
+    """Test performance at the end of traversals beside weight decay at its best lambda, chosen in two ways."""
+
+    kind: Literal["decay_table"] = "decay_table"
+    draw: ClassVar[str] = "lossatlas.levelsets.figures.decay_table:tabulate"
+    rows: list[DecayRow] = key("One cloud of traversals with a sweep each.", min_length=1)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# measures
+
+
+class OfTraversals(Measure):
+    """A measure of clouds of traversals, replica by replica from the first to the last point of a path.
+
+    Where several clouds may be given the value is that of the one that is worst for the claim.
+    """
+
+    cloud: Annotated[tuple[Reference, ...], Accepts("gram")]
+
+
+class LevelKept(OfTraversals):
+    """Largest |L - L0| at the end of any step of any traversal, or (`relative`) that over the path's tolerance."""
+
+    measure: ClassVar[str] = "level_kept"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:level_kept"
+    relative: bool = key("Over the path's own tolerance.", False)
+
+
+class AngleLeft(OfTraversals):
+    """Share of the way to 180 degrees between grad L and grad R that is left at the end of a traversal."""
+
+    measure: ClassVar[str] = "angle_left"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:angle_left"
+
+
+class PathChange(OfTraversals):
+    """A column at the end of a traversal against its start, mean over replicas."""
+
+    measure: ClassVar[str] = "path_change"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:path_change"
+    quantity: Literal["norm2", "test_loss", "test_accuracy"] = key("The column.", "test_loss")
+    contrast: Literal["difference", "ratio"] = key("End less start, or end over start.", "difference")
+
+
+class Rebound(OfTraversals):
+    """Largest rise of a column above its least value so far, over its range along the path: 0 = it only falls."""
+
+    measure: ClassVar[str] = "rebound"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:rebound"
+    quantity: Literal["norm2", "test_loss"] = key("The column.", "test_loss")
+
+
+class DecayGap(Chosen, OfTraversals):
+    """How much better traversals do on the test set than weight decay at its best lambda, or than plain training."""
+
+    measure: ClassVar[str] = "decay_gap"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:decay_gap"
+    against: Literal["decay", "plain"] = key("Weight decay, or training without any.", "decay")
+    optimizer: Literal["sgd", "adam"] = key("Of plain training.", "sgd")
+
+
+class MeansApart(Chosen, OfTraversals):
+    """Distance of the mean end point from the mean weight-decay point, in principal axes of the paths or in R^D.
+
+    It is relative to the mean length of the paths' displacement there, or to the distance from the origin there.
+    """
+
+    measure: ClassVar[str] = "means_apart"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:means_apart"
+    axes: int = key("Number of principal axes.", 6, ge=1)
+    space: Literal["axes", "whole"] = key("The principal axes, or the whole of R^D.", "axes")
+    relative_to: Literal["displacement", "origin"] = key(
+        "The mean displacement of a path, or the distance of the mean end point from the origin.", "displacement"
+    )
+
+
+class AverageLoss(Measure):
+    """Loss at the average of the end points over that at the end points, each on its replica's own examples."""
+
+    measure: ClassVar[str] = "average_loss"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:average_loss"
+    average: Annotated[tuple[Reference, ...], Accepts("average")]
+    part: Literal["train", "test"] = key("Whose loss.", "train")
+
+
+class ExplainedVariance(OfTraversals):
+    """Share of the variance of the first traversals along two principal axes: distance from `reference`."""
+
+    measure: ClassVar[str] = "explained_variance"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:explained_variance"
+    traversals: int = key("How many traversals, by their replicas' numbers.", 10, ge=1)
+    reference: float = key("The share to compare with.", 0.0)
