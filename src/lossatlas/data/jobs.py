@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,48 +13,32 @@ from lossatlas.data.sources import Opened, Part, balanced_order, open_source
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import create
 from lossatlas.seeds import derive
+from lossatlas.specs.registry import Job
 
 
-def prepare(spec: Mapping[str, Any], output: Path, root: Path, provenance: Mapping[str, Any] | None = None) -> None:
+def prepare(job: Job) -> None:
     """Write a data set, or a class-balanced part of it, to ``data.h5``; the file appears whole or not at all.
 
     Args:
-        spec: ``name``; ``variant`` (null: the first); ``train`` and ``test``, numbers of rows (null: all, as they
-            come); ``size``, pixels a side (null: as they are); ``seed`` of subsets and generated sets; ``options``.
-        output: the file to write.
-        root: the repository, whose ``data/`` DVC fills.
-        provenance: JSON-able description of the job; the spec alone if not given.
+        job: spec :class:`~lossatlas.data.spec.DataJob`: ``train`` and ``test``, numbers of rows (null: all, as they
+            come); ``size``, pixels a side (null: as they are); ``seed`` of subsets and generated sets. Its root is the
+            repository, whose ``data/`` DVC fills.
 
     Raises:
         LossatlasError: unknown names or options, impossible numbers, missing or damaged sources.
     """
-    name, variant = spec["name"], catalogue.variant_of(spec["name"], spec.get("variant"))
+    spec = job.spec
+    name, variant = spec["name"], catalogue.variant_of(spec["name"], spec["variant"])
     about, entry = catalogue.describe(name), catalogue.describe_variant(name, variant)
-    options = catalogue.resolve_options(name, spec.get("options"))
-    size, seed = spec.get("size"), int(spec.get("seed") or 0)
-    if size is not None and about["kind"] != "images":
-        raise LossatlasError(f"data set {name!r} has no images: `size` must be null, found {size!r}")
-    for key, value in (("train", spec.get("train")), ("test", spec.get("test")), ("size", size)):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise LossatlasError(
-                f"data set {name!r}: `{key}` must be a whole number from 1 up, or null; found {value!r}"
-            )
-    parts: dict[str, Arrays] = {}
-    classes = tuple(about["classes"])
+    options = catalogue.resolve_options(name, spec["options"])
+    if spec["size"] is not None and about["kind"] != "images":
+        raise LossatlasError(f"data set {name!r} has no images: `size` must be null, found {spec['size']!r}")
     if entry["reader"] in GENERATORS:
-        for part in PARTS:
-            count = spec.get(part) or entry["sizes"][part]
-            parts[part] = GENERATORS[entry["reader"]](part, count, seed, options)
+        generate, sizes = GENERATORS[entry["reader"]], entry["sizes"]
+        parts = {part: generate(part, spec[part] or sizes[part], spec["seed"], options) for part in PARTS}
+        classes = tuple(about["classes"])
     else:
-        opened = open_source(name, variant, root, options)
-        classes = classes or opened.classes or ()
-        _check_classes(name, classes, opened)
-        for part in PARTS:
-            parts[part] = _subset(name, part, opened.parts[part], spec.get(part), size, seed, about["task"])
-        if options.get("extra", 0) != 0:
-            extra = _subset(name, "extra", opened.parts["extra"], options["extra"], size, seed, about["task"])
-            joined = [np.concatenate(pair) for pair in zip(parts["train"], extra, strict=True)]
-            parts["train"] = (joined[0], joined[1])
+        parts, classes = _read(spec, about, open_source(name, variant, job.root, options), options)
     source = {
         "name": name,
         "variant": variant,
@@ -66,7 +49,7 @@ def prepare(spec: Mapping[str, Any], output: Path, root: Path, provenance: Mappi
         "licence": about["licence"],
     }
     mean, std = statistics(parts["train"][0])
-    with create(output, "data", provenance if provenance is not None else {"spec": dict(spec)}) as file:
+    with create(job.output, "data", job.provenance) as file:
         file.attrs["task"] = about["task"]
         file.attrs["classes"] = json.dumps(list(classes))
         file.attrs["source"] = json.dumps(source)
@@ -74,6 +57,21 @@ def prepare(spec: Mapping[str, Any], output: Path, root: Path, provenance: Mappi
         for part, (x, y) in parts.items():
             file.create_dataset(f"{part}/x", data=x)
             file.create_dataset(f"{part}/y", data=y)
+
+
+def _read(
+    spec: Mapping[str, Any], about: Mapping[str, Any], opened: Opened, options: Mapping[str, Any]
+) -> tuple[dict[str, Arrays], tuple[str, ...]]:
+    """Return the parts of a data set that files hold, ``extra`` rows behind the training part's, and its classes."""
+    name, size, seed, task = spec["name"], spec["size"], spec["seed"], about["task"]
+    classes = tuple(about["classes"]) or opened.classes or ()
+    _check_classes(name, classes, opened)
+    parts = {part: _subset(name, part, opened.parts[part], spec[part], size, seed, task) for part in PARTS}
+    if options.get("extra", 0) != 0:
+        extra = _subset(name, "extra", opened.parts["extra"], options["extra"], size, seed, task)
+        joined = [np.concatenate(pair) for pair in zip(parts["train"], extra, strict=True)]
+        parts["train"] = (joined[0], joined[1])
+    return parts, classes
 
 
 def _subset(name: str, part: str, source: Part, count: int | None, size: int | None, seed: int, task: str) -> Arrays:

@@ -1,7 +1,7 @@
-"""Networks by name (``lossatlas.legacy.models.MODELS``) or by a user's importable builder.
+"""Networks by name (:data:`lossatlas.models.spec.MODELS`) or by a user's importable builder.
 
-``lossatlas.legacy.models`` checks a model's spec without importing torch; ``build`` and ``from_vector`` import it
-when they are first used.
+``lossatlas.models.spec`` checks a model without importing torch; ``build`` and ``from_vector`` import it when they are
+first used.
 """
 
 from typing import TYPE_CHECKING, Any

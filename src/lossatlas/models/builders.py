@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.layout import Layout
-from lossatlas.legacy import models as catalogue
 from lossatlas.models import densenet, lstm, resnet, vgg  # noqa: F401  (they enter themselves)
 from lossatlas.models.registry import REGISTRY, Builder, he_initialise, image_shape, register
+from lossatlas.models.spec import per_block, resolve, split_builder
+from lossatlas.specs.yaml import nearest
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -40,7 +41,7 @@ def build(spec: Mapping[str, Any], input_shape: Sequence[int], outputs: int, see
     the caller's random numbers are the same with and without this call. A user's builder must draw from that generator.
 
     Args:
-        spec: see ``lossatlas.legacy.models.resolve``. A user's builder is called with the spec's other keys as
+        spec: see :mod:`lossatlas.models.spec`. A user's builder is called with the spec's other keys as
             keywords, and with ``input_shape`` and ``outputs`` where its signature accepts them and the spec does not
             set them.
         input_shape: shape of one example: (C, H, W) for images, (d,) for features.
@@ -51,7 +52,7 @@ def build(spec: Mapping[str, Any], input_shape: Sequence[int], outputs: int, see
         LossatlasError: a wrong spec, a builder that cannot be imported or called, or one that returns no network.
     """
     shape = tuple(int(n) for n in input_shape)
-    resolved = catalogue.resolve(spec)
+    resolved = resolve(spec)
     if "builder" in resolved:
         builder, keywords = _user_builder(resolved, shape, outputs)
     else:
@@ -74,7 +75,7 @@ def from_vector(model: AnyModule, theta: Tensor | np.ndarray) -> AnyModule:
 def _user_builder(spec: dict[str, Any], shape: tuple[int, ...], outputs: int) -> tuple[Builder, dict[str, Any]]:
     """Import a user's builder and settle its keywords."""
     name = spec["builder"]
-    module_name, function_name = catalogue.split_builder(name)
+    module_name, function_name = split_builder(name)
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
@@ -85,8 +86,7 @@ def _user_builder(spec: dict[str, Any], shape: tuple[int, ...], outputs: int) ->
     if not callable(builder):
         callables = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
         raise LossatlasError(
-            f"model: module {module_name!r} has no function {function_name!r}; "
-            f"{catalogue.nearest(function_name, callables)}"
+            f"model: module {module_name!r} has no function {function_name!r}; {nearest(function_name, callables)}"
         )
     keywords = {key: value for key, value in spec.items() if key != "builder"}
     signature = inspect.signature(builder)
@@ -98,9 +98,7 @@ def _user_builder(spec: dict[str, Any], shape: tuple[int, ...], outputs: int) ->
             keywords.setdefault(key, value)
     for key in keywords:
         if not takes_any and key not in accepted:
-            raise LossatlasError(
-                f"model: builder {name!r} has no argument {key!r}; {catalogue.nearest(key, sorted(accepted))}"
-            )
+            raise LossatlasError(f"model: builder {name!r} has no argument {key!r}; {nearest(key, sorted(accepted))}")
     try:
         signature.bind(**keywords)
     except TypeError as error:
@@ -169,7 +167,7 @@ def cnn(
     padding=[2, 0], hidden=[120, 84]``.
     """
     depth, height, width = image_shape("cnn", input_shape)
-    kernels, paddings = catalogue.per_block(kernel, len(channels)), catalogue.per_block(padding, len(channels))
+    kernels, paddings = per_block(kernel, len(channels)), per_block(padding, len(channels))
     layers: list[tuple[str, nn.Module]] = []
     for i, (filters, side, margin) in enumerate(zip(channels, kernels, paddings, strict=True), start=1):
         got = (height, width)
@@ -272,7 +270,7 @@ class WideResNet(nn.Module):
 
     def __init__(self, depth: int, width: int, channels: int, outputs: int, shortcut: bool = True) -> None:
         super().__init__()
-        catalogue.check({"name": "wrn", "depth": depth, "width": width, "shortcut": shortcut})
+        resolve({"name": "wrn", "depth": depth, "width": width, "shortcut": shortcut})
         blocks = (depth - 4) // 6
         self.conv = nn.Conv2d(channels, 16, 3, padding=1, bias=False)
         previous, groups = 16, []

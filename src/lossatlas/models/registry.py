@@ -12,7 +12,7 @@ REGISTRY: dict[str, Builder] = {}
 
 
 def register(name: str) -> Callable[[Builder], Builder]:
-    """Enter a builder under the name by which ``catalogue.MODELS`` describes its arguments."""
+    """Enter a builder under the name by which :data:`lossatlas.models.spec.MODELS` describes its arguments."""
 
     def enter(builder: Builder) -> Builder:
         REGISTRY[name] = builder

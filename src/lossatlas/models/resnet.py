@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from lossatlas.legacy import models as catalogue
 from lossatlas.models.registry import he_initialise, image_shape, register
+from lossatlas.models.spec import scaled
 
 
 class _Block(nn.Module):
@@ -43,7 +43,7 @@ class ResNet(nn.Module):
 
     def __init__(self, depth: int, width: float, channels: int, outputs: int, shortcut: bool = True) -> None:
         super().__init__()
-        filters = [catalogue.scaled(n, width) for n in (16, 32, 64)]
+        filters = [scaled(n, width) for n in (16, 32, 64)]
         self.conv = nn.Conv2d(channels, filters[0], 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(filters[0])
         groups, previous = [], filters[0]

@@ -13,15 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas.landscape.layout import Layout
-from lossatlas.legacy.recipe import learning_rate
 from lossatlas.seeds import derive
 from lossatlas.train.loop import EVALUATION_BATCH, Examples
 from lossatlas.train.optimizers import make_optimizer
 from lossatlas.train.poison import mixed, second_term
+from lossatlas.train.spec import learning_rate
 from lossatlas.train.stacked import stacked_forward
-
-OPTIMIZERS = ("sgd", "adam")
-"""Update rules that treat every weight by itself (clipping apart), so that many networks can share one optimiser."""
 
 
 class Lockstep:

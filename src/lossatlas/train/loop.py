@@ -26,11 +26,11 @@ from lossatlas.files.points import Journal, remove_state, write_points
 from lossatlas.files.rows import COMMIT_SECONDS
 from lossatlas.landscape.landscape import channels_last
 from lossatlas.landscape.layout import Layout
-from lossatlas.legacy.recipe import OPTIMIZERS, learning_rate
 from lossatlas.seeds import derive
 from lossatlas.train.optimizers import CHUNK, Objective, make_optimizer
 from lossatlas.train.poison import Extra, mixed, second_term
 from lossatlas.train.proxprop import ProxProp
+from lossatlas.train.spec import OPTIMIZERS, learning_rate
 
 log = logging.getLogger(__name__)
 
@@ -196,7 +196,7 @@ class Training:
         Args:
             model: trained in place.
             examples: its data, on the model's device.
-            recipe: resolved recipe (:mod:`lossatlas.legacy.recipe`).
+            recipe: resolved recipe (:class:`lossatlas.train.spec.Recipe`).
             seed: seed of the minibatch order and the augmentation.
             name: what errors call this training.
         """

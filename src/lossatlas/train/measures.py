@@ -1,29 +1,29 @@
 """Measures on the last recorded epoch of runs."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from lossatlas.arrays import Array
-from lossatlas.claims.measurement import MeasureFunction, Measurement
+from lossatlas.claims.measurement import Measurement
+from lossatlas.specs.registry import Inputs
 from lossatlas.statistics import STATISTICS, bootstrap
+from lossatlas.train.spec import AccuracyGap, MaxTrainLoss, MinAccuracy
 
 
-def accuracy_gap(inputs: Mapping[str, Sequence[Any]], parameters: Mapping[str, Any]) -> Measurement:
+def accuracy_gap(spec: AccuracyGap, inputs: Inputs) -> Measurement:
     """Measure how far one set of runs is ahead of another, in their mean last accuracy."""
-    quantity = parameters["quantity"]
     sides = {}
-    for role in ("better", "worse"):
-        values = _last(inputs[role], quantity)
+    for role, runs in (("better", spec.better), ("worse", spec.worse)):
+        values = _last(inputs.given(runs), spec.quantity)
         sides[role] = values[np.isfinite(values)]
         if not len(sides[role]):
-            return Measurement(None, None, 0, f"{role}: no replica has a finite {quantity}")
+            return Measurement(None, None, 0, f"{role}: no replica has a finite {spec.quantity}")
     better, worse = sides["better"], sides["worse"]
     spread = None
     if len(better) > 1 or len(worse) > 1:
-        if parameters["spread"] == "bootstrap":
+        if spec.spread == "bootstrap":
             spread = bootstrap([better, worse], lambda b, w: b.mean(axis=-1) - w.mean(axis=-1))
         else:
             spread = (float(better.min() - worse.max()), float(better.max() - worse.min()))
@@ -31,15 +31,14 @@ def accuracy_gap(inputs: Mapping[str, Sequence[Any]], parameters: Mapping[str, A
     return Measurement(float(better.mean() - worse.mean()), spread, min(len(better), len(worse)), detail)
 
 
-def max_train_loss(inputs: Mapping[str, Sequence[Any]], _: Mapping[str, Any]) -> Measurement:
+def max_train_loss(spec: MaxTrainLoss, inputs: Inputs) -> Measurement:
     """Measure the largest last training loss of runs."""
-    return _extreme(_last(inputs["runs"], "train_loss"), "max", np.inf, "train_loss")
+    return _extreme(_last(inputs.given(spec.runs), "train_loss"), "max", np.inf, "train_loss")
 
 
-def min_accuracy(inputs: Mapping[str, Sequence[Any]], parameters: Mapping[str, Any]) -> Measurement:
+def min_accuracy(spec: MinAccuracy, inputs: Inputs) -> Measurement:
     """Measure the smallest last accuracy of runs."""
-    quantity = parameters["quantity"]
-    return _extreme(_last(inputs["runs"], quantity), "min", 0.0, quantity)
+    return _extreme(_last(inputs.given(spec.runs), spec.quantity), "min", 0.0, spec.quantity)
 
 
 def _extreme(values: Array, statistic: str, absent: float, quantity: str) -> Measurement:
@@ -57,11 +56,3 @@ def _extreme(values: Array, statistic: str, absent: float, quantity: str) -> Mea
 def _last(runs: Sequence[pd.Series], quantity: str) -> Array:
     """Return a quantity of runs at their last recorded epoch; NaN where it was not recorded."""
     return np.array([float(run.get(quantity, np.nan)) for run in runs], dtype=np.float64)
-
-
-REGISTRY: dict[str, MeasureFunction] = {
-    "accuracy_gap": accuracy_gap,
-    "max_train_loss": max_train_loss,
-    "min_accuracy": min_accuracy,
-}
-"""The function of each measure."""

@@ -1,7 +1,7 @@
 """Optimisers by name, and the loss as those that evaluate it several times a step want it.
 
 What an optimiser is called, which keys of a recipe it takes and which options of its own it has stands in
-:data:`lossatlas.legacy.recipe.OPTIMIZERS`, one line each.
+:data:`lossatlas.train.spec.OPTIMIZERS`, one line each.
 """
 
 import importlib
@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from lossatlas.legacy.recipe import OPTIMIZERS
+from lossatlas.train.spec import OPTIMIZERS
 
 CHUNK = 500
 """Examples of a chunk of the full batch: activations of small networks then stay in the cache."""

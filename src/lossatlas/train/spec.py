@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, model_validator
 
@@ -69,6 +69,9 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "proxprop": Optimizer("lossatlas.train.proxprop:ProxProp", options={"tau": 0.5, "iterations": 10}),
 }
 """Every optimiser by the name a recipe gives it. A new one is one line; ``lossatlas.train.optimizers`` makes it."""
+
+TOGETHER = ("sgd", "adam")
+"""Update rules that treat every weight by itself (clipping apart), so that many networks can share one optimiser."""
 
 WORKERS = ("weight_decay", "momentum", "nesterov")
 """Keys that change what is minimised or how: an optimiser without them must not be given any."""
@@ -475,7 +478,11 @@ class Sweep(Spec):
 
 
 class SweepJob(Spec):
-    """What names a job of a sweep. ``held_out``: share; ``members``: value, replica, held_out, seeds, start."""
+    """What names a job of a sweep.
+
+    ``recipe``: the run's with the sweep's changes; ``parameter``, ``factor``, ``history``: as of a sweep; ``held_out``:
+    share; ``members``: value, replica, held_out, seeds (role -> seed) and start (an epoch), where they have one.
+    """
 
     label: str
     labels: str
@@ -560,9 +567,9 @@ def _check_lockstep(study: Study, entry: Sweep, trained: Run, recipe: Recipe, wh
     """Raise for what networks in lockstep cannot have of their own, or at all."""
     if entry.parameter not in (None, "beta"):
         raise study.error(f"{where}.parameter", f"{entry.parameter!r} in lockstep: only beta may differ; leave it out")
-    if recipe.optimizer not in ("sgd", "adam"):
+    if recipe.optimizer not in TOGETHER:
         raise study.error(
-            f"{where}.recipe.optimizer", f"{recipe.optimizer!r} does not go in lockstep; valid: sgd, adam"
+            f"{where}.recipe.optimizer", f"{recipe.optimizer!r} does not go in lockstep; valid: {', '.join(TOGETHER)}"
         )
     if recipe.augment or recipe.criterion != "cross_entropy" or recipe.precision not in ("float32", "float64"):
         raise study.error(f"{where}.lockstep", "needs no augmentation, criterion cross_entropy, precision float32")
@@ -654,11 +661,11 @@ RunName = Annotated[str, Refers("runs")]
 # ---------------------------------------------------------------------------------------------------------------------
 # figures and tables
 
-QUANTITIES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
-"""What is evaluated of a network."""
-
 Quantity = Literal["train_loss", "train_accuracy", "test_loss", "test_accuracy"]
 Accuracy = Literal["test_accuracy", "train_accuracy"]
+
+QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
+"""What is evaluated of a network."""
 
 
 class RunRow(Spec):

@@ -1,39 +1,29 @@
 """Figure of kind ``accuracies``: train and test accuracy of runs beside each other, and the paper's."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from lossatlas.draw import style
 from lossatlas.draw.style import Drawn, Sidebar
-from lossatlas.train.numbers import last_epoch
+from lossatlas.specs.registry import Inputs
+from lossatlas.train.spec import Accuracies, Accuracy
+
+PARTS: dict[str, Accuracy] = {"train": "train_accuracy", "test": "test_accuracy"}
 
 TRAIN, TEST, PAPER = "#6B6B6B", "#0072B2", "#D55E00"
 
 
-def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+def compose(spec: Accuracies, inputs: Inputs) -> Drawn:
     """Draw one row a run: train and test accuracy of its replicas, and what the paper reports.
 
     Args:
-        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
-        inputs: ``runs``: row title -> points files, one a replica.
+        spec: the figure's.
+        inputs: ``runs``.
 
     Returns:
         The figure and its numbers (row, part, replica, accuracy, paper).
     """
-    rows = []
-    for entry in spec["rows"]:
-        ends = [last_epoch(path) for path in inputs["runs"][entry["title"]]]
-        for part in ("train", "test"):
-            paper = entry["paper"].get(f"{part}_accuracy", np.nan)
-            for replica, end in enumerate(ends):
-                value = float(end[f"{part}_accuracy"])
-                rows.append(
-                    {"row": entry["title"], "part": part, "replica": replica, "accuracy": value, "paper": paper}
-                )
-    table = pd.DataFrame(rows)
+    table = numbers(spec, inputs)
     titles = list(dict.fromkeys(table["row"]))
     sidebar = Sidebar(width=1.35)
     sidebar.marker("train", marker="s", color=TRAIN, markersize=4)
@@ -58,3 +48,15 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     axes.spines[["top", "right"]].set_visible(False)
     sidebar.draw(figure, wide + width + 0.25, 0.2)
     return Drawn(figure, table)
+
+
+def numbers(spec: Accuracies, inputs: Inputs) -> pd.DataFrame:
+    """Return the accuracies, a row for each row of the figure, part and replica."""
+    found = []
+    for row in spec.rows:
+        for part, quantity in PARTS.items():
+            paper = row.paper.get(quantity, np.nan)
+            for replica, end in enumerate(inputs.all("runs", row.run)):
+                value = float(end[quantity])
+                found.append({"row": row.title, "part": part, "replica": replica, "accuracy": value, "paper": paper})
+    return pd.DataFrame(found)

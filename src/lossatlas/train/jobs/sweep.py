@@ -18,44 +18,36 @@ from lossatlas.files.hdf5 import read_table
 from lossatlas.files.points import read_point
 from lossatlas.landscape.layout import Layout
 from lossatlas.progress import Progress
+from lossatlas.specs.registry import Job
 from lossatlas.train.examples import build_model, drawing, make_examples
 from lossatlas.train.lockstep import Lockstep
 from lossatlas.train.loop import DivergedError, Examples, Recorder, Training, finish, pick_device, row_of
+from lossatlas.train.spec import QUANTITIES
 
-QUANTITIES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
-
-def sweep(
-    spec: Mapping, data_file: Path, output: Path, state: Path, provenance: Mapping, starts: Sequence[Path] = ()
-) -> None:
+def sweep(job: Job) -> None:
     """Train every member of one job and keep its end point; resumes from the last commit to the same bits.
 
     A spec with ``lockstep`` trains them all at once (:mod:`lossatlas.train.lockstep`).
 
     Args:
-        spec: resolved spec (:mod:`lossatlas.legacy.probes`): label, model, recipe, labels, resample, scale, parameter
-            (key of the recipe that varies, or None), factor (the key's value is factor times the member's), history
-            (evaluations during training; None = one an epoch), held_out (share), early (whether the evaluated point of
-            lowest test loss is kept, too), and members: value, replica, held_out, seeds.
-        data_file: data.h5.
-        output: points.h5 to make. One row a member, with columns source, replica, parameter, value, optimizer,
-            held_out and example_gradients (examples whose gradient was taken, with repetition). A held-out member has
-            validation_loss and validation_accuracy, the others test_loss and test_accuracy. With ``early`` each member
-            has two rows, told apart by column ``stop``: ``last``, then ``early``, whose epoch is that of its lowest
-            test loss (validation loss where it has one); ``weight_mean`` and ``weight_std`` are the mean and standard
-            deviation over the components of theta, ``train_examples`` and ``test_examples`` counts. ``/history`` holds
-            the same columns during training.
-        state: folder of the unfinished job; removed at the end.
-        provenance: written into the output.
-        starts: points files of the runs from whose recorded points members start (their ``start``: an epoch).
+        job: spec :class:`~lossatlas.train.spec.SweepJob`; ``data``: data.h5; ``starts``: points.h5 of the run from
+            whose recorded points members start (their ``start``: an epoch), if they do. Makes points.h5: one row a
+            member, with columns source, replica, parameter, value, optimizer, held_out and example_gradients (examples
+            whose gradient was taken, with repetition). A held-out member has validation_loss and validation_accuracy,
+            the others test_loss and test_accuracy. With ``early`` each member has two rows, told apart by column
+            ``stop``: ``last``, then ``early``, whose epoch is that of its lowest test loss (validation loss where it
+            has one); ``weight_mean`` and ``weight_std`` are the mean and standard deviation over the components of
+            theta, ``train_examples`` and ``test_examples`` counts. ``/history`` holds the same columns during training.
     """
+    spec, data_file = job.spec, job.file("data")
     if spec.get("lockstep"):
-        _in_lockstep(spec, data_file, output, state, provenance, starts)
+        _in_lockstep(job)
         return
     members = spec["members"]
     examples, outputs = _examples(spec, members[0], data_file)
     first = build_model(spec["model"], examples, outputs, members[0]["seeds"]["init"])
-    recorder = Recorder(state, Layout.of(first), Layout.of_buffers(first))
+    recorder = Recorder(job.state, Layout.of(first), Layout.of_buffers(first))
     progress = recorder.state
     with Progress(f"sweep {spec['label']}", len(members), progress.unit) as bar:
         for unit in range(progress.unit, len(members)):
@@ -68,7 +60,7 @@ def sweep(
                 recorder.commit()
             bar.update()
     recorder.commit()
-    finish(recorder, output, state, provenance, {"history": pd.DataFrame(progress.history)})
+    finish(recorder, job.output, job.state, job.provenance, {"history": pd.DataFrame(progress.history)})
 
 
 def _examples(spec: Mapping, member: Mapping, data_file: Path) -> tuple[Examples, int]:
@@ -112,7 +104,7 @@ def _train(spec: Mapping, member: Mapping, model: torch.nn.Module, examples: Exa
             recorder.layout.load_into(model, before)
             diverged = True
         if diverged or epoch + 1 in marks or epoch + 1 == epochs:
-            found = dict.fromkeys(QUANTITIES, math.nan) if diverged else training.metrics()
+            found: dict[str, float] = dict.fromkeys(QUANTITIES, math.nan) if diverged else training.metrics()
             row = _row(spec, member, found, epoch + 1, len(examples.x))
             progress.history.append(row)
             if spec.get("early"):
@@ -157,19 +149,19 @@ def _record(spec: Mapping, recorder: Recorder, training: Training, row: dict) ->
         recorder.append(point["theta"], point["buffers"], {**point["row"], "stop": stop, **moments, **more})
 
 
-def _in_lockstep(
-    spec: Mapping, data_file: Path, output: Path, state: Path, provenance: Mapping, starts: Sequence[Path]
-) -> None:
+def _in_lockstep(job: Job) -> None:
     """Train the members of one job at once; a member that diverges stays as it was, with NaN for every loss."""
+    spec, starts = job.spec, job.maybe("starts")
     members, recipe = spec["members"], spec["recipe"]
-    prepared = [_examples(spec, member, data_file) for member in members]
+    prepared = [_examples(spec, member, job.file("data")) for member in members]
     models = [
         build_model(spec["model"], examples, outputs, member["seeds"]["init"])
         for member, (examples, outputs) in zip(members, prepared, strict=True)
     ]
     layout = Layout.of(models[0])
-    recorder = Recorder(state, layout, Layout.of_buffers(models[0]))
-    first = _starts(members, starts) if starts else torch.stack([layout.flatten(model) for model in models])
+    recorder = Recorder(job.state, layout, Layout.of_buffers(models[0]))
+    drawn = torch.stack([layout.flatten(model) for model in models])
+    first = drawn if starts is None else _starts(members, starts)
     examples = [one for one, _ in prepared]
     training = Lockstep(
         models[0],
@@ -205,12 +197,11 @@ def _in_lockstep(
         layout.load_into(models[0], theta.detach())
         recorder.record(models[0], row)
     recorder.commit()
-    finish(recorder, output, state, provenance, {"history": pd.DataFrame(progress.history)})
+    finish(recorder, job.output, job.state, job.provenance, {"history": pd.DataFrame(progress.history)})
 
 
-def _starts(members: Sequence[Mapping], files: Sequence[Path]) -> torch.Tensor:
+def _starts(members: Sequence[Mapping], file: Path) -> torch.Tensor:
     """Return the weights (m, D) at the recorded epochs of a run from which members start."""
-    (file,) = files
     table = read_table(file, "points")
     rows = []
     for member in members:

@@ -1,30 +1,25 @@
 """Train a network from its initialisation and export the recorded weight vectors."""
 
-from collections.abc import Mapping
-from pathlib import Path
-
 from lossatlas.landscape.layout import Layout
 from lossatlas.progress import Progress
+from lossatlas.specs.registry import Job
 from lossatlas.train.examples import build_model, drawing, make_examples
 from lossatlas.train.loop import Recorder, Training, finish, pick_device, row_of
 
 
-def train_run(spec: Mapping, data_file: Path, output: Path, state: Path, provenance: Mapping) -> None:
-    """Train one replica of a run; resumes from the last whole epoch found in ``state``.
+def train(job: Job) -> None:
+    """Train one replica of a run; resumes from the last whole epoch found in the job's state.
 
     Args:
-        spec: resolved spec of the run (:mod:`lossatlas.legacy.plan`): label, model, recipe, labels, record, seeds.
-        data_file: data.h5.
-        output: points.h5 to make.
-        state: folder of the unfinished job; removed at the end.
-        provenance: written into the output.
+        job: spec :class:`~lossatlas.train.spec.RunJob`; ``data``: data.h5. Makes points.h5, one row a recorded point.
     """
+    spec = job.spec
     recipe, record, seed = spec["recipe"], spec["record"], spec["seeds"]
     examples, outputs = make_examples(
-        data_file, spec["labels"], seed["labels"], recipe["precision"], pick_device(), **drawing(spec)
+        job.file("data"), spec["labels"], seed["labels"], recipe["precision"], pick_device(), **drawing(spec)
     )
     model = build_model(spec["model"], examples, outputs, seed["init"])
-    recorder = Recorder(state, Layout.of(model), Layout.of_buffers(model))
+    recorder = Recorder(job.state, Layout.of(model), Layout.of_buffers(model))
     training = Training(model, examples, recipe, seed["training"], spec["label"])
     progress = recorder.state
     if progress.model is not None and progress.optimizer is not None:
@@ -53,4 +48,4 @@ def train_run(spec: Mapping, data_file: Path, output: Path, state: Path, provena
                     point(epoch + 1.0)
             commit(epoch + 1)
             bar.update()
-    finish(recorder, output, state, provenance)
+    finish(recorder, job.output, job.state, job.provenance)
