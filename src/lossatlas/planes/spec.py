@@ -1,0 +1,649 @@
+"""Lines, planes, curvature and descent: settings, artefacts, figures and measures. Light."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, model_validator
+
+from lossatlas.claims.spec import Measure
+from lossatlas.clouds.spec import path_gram
+from lossatlas.draw.spec import Columns, Figure, Table
+from lossatlas.seeds import derive
+from lossatlas.specs.artefact import Artefact
+from lossatlas.specs.base import Accepts, Reference, Refers, Spec, key, mistake, unique
+from lossatlas.specs.registry import Entry, Step, View, Work
+from lossatlas.specs.study import Study
+from lossatlas.train.spec import Count, Index, OnNetwork, Precision, network_spec, run, run_spec, run_work, sized
+
+REACH = 0.5
+"""How far along a line sharpness is looked for, in units of its direction: if scaled, half of a filter's norm."""
+
+TOLERANCE = 1e-2
+"""Of both ends' residuals, relative to the larger magnitude: a ratio of 0.01 of the two ends is then still resolved."""
+
+PRODUCTS = 60
+"""Hessian-vector products after which the ends of a spectrum are given up."""
+
+Normalise = Literal["none", "layer", "filter"]
+SharpnessOfLine = Literal["rise", "worst", "curvature"]
+Positive = Annotated[float, key("A number above 0.", gt=0)]
+Range = Annotated[list[float], key("Coordinates of the first and the last point.", min_length=2, max_length=2)]
+Ranges = Annotated[list[Range], key("Range of each coordinate.", min_length=2, max_length=2)]
+Side = Annotated[int, key("Points of a side.", ge=2)]
+Sides = Annotated[list[Side], key("Points of each side.", min_length=2, max_length=2)]
+Directions = Annotated[list[Index], AfterValidator(unique("give each direction once"))]
+
+
+def _with_train(parts: list[str]) -> list[str]:
+    if "train" not in parts:
+        raise mistake("", f"{parts!r} lacks train, which is always measured; write [train, test] or [train]")
+    return parts
+
+
+Parts = Annotated[
+    list[Literal["train", "test"]], AfterValidator(unique("name each part once")), AfterValidator(_with_train)
+]
+
+# ---------------------------------------------------------------------------------------------------------------------
+# probes
+
+
+class Probe(Spec):
+    """A measurement at points of lines or of a plane through the end of a run."""
+
+    word: ClassVar[str]
+    """Its kind in a study."""
+
+    run: str | None = key("Name of the run.", None)
+    replica: int | None = key("Replica of the runs; their first by default.", None, ge=0)
+    examples: int | None = key("Most examples of each part; null = all.", None, ge=1)
+    grain: int | None = key("Rows (or lines) per job; null = all.", None, ge=1)
+
+
+class Losses(Probe):
+    """What losses on lines and on planes have in common."""
+
+    run: str = key("Name of the run through whose end it goes.")
+    parts: Parts = key("Parts of the data.", ["train"], min_length=1)
+    precision: Precision = key("Of the network; points are float64.", "float32")
+    batch: int = key("Most examples in a chunk.", 250, ge=1)
+
+
+class LineProbe(Losses):
+    """Losses along lines through the end of a run: random directions, or the segment to the end of another run."""
+
+    word: ClassVar[str] = "line"
+
+    to: str | None = key("Name of the run whose end is at 1; null = random directions.", None)
+    seeds: Directions = key("One random direction each.", [0], min_length=1)
+    normalise: (
+        Normalise | Annotated[list[Normalise], key("Several.", min_length=1), AfterValidator(unique("give each once"))]
+    ) = key(
+        "Normalisation of the directions; a list measures under each.", ["filter"], source="Li et al. 2018, section 4"
+    )
+    scale: dict[Normalise, Positive] = key(
+        "Normalisation -> factor of its directions, 1 by default: without a normalisation a weight moves by a standard "
+        "normal number.",
+        {},
+    )
+    limits: Range = key("Coordinates of the first and the last point.", [-1.0, 1.0])
+    grid: int = key("Points of a line.", 51, ge=1)
+    batch_norm: Literal["stored", "recompute", "interpolate"] | None = key(
+        "Batch-norm statistics: those of the minimum (null without `to`), computed anew at each point, or (null with "
+        "`to`) mixed like the weights.",
+        None,
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "LineProbe":
+        if self.to is None and self.batch_norm == "interpolate":
+            raise mistake("batch_norm", "`interpolate` goes with `to`: a line through one minimum")
+        return self
+
+
+class PlaneProbe(Losses):
+    """Losses on a plane through the end of a run."""
+
+    word: ClassVar[str] = "plane"
+
+    axes: Literal["random", "pca", "path_random", "path_start"] = key(
+        "random: two normalised directions. pca: principal axes of the run's recorded path. path_random, path_start: "
+        "two random ones, or one from the end to the initialisation and a random one, over the range of the path.",
+        "random",
+    )
+    seeds: Directions = key("Of the random directions.", [0, 1], min_length=2, max_length=2)
+    normalise: Normalise = key("Normalisation of two random directions.", "filter", source="Li et al. 2018, section 4")
+    limits: Range | Ranges = key("Range of both coordinates, or of each, along random directions.", [-1.0, 1.0])
+    margin: float = key("Share of a path's range added on each side.", 0.15, ge=0)
+    grid: Side | Sides = key("Points a side, or of each side.", 51)
+    batch_norm: Literal["stored", "recompute"] | None = key(
+        "Batch-norm statistics: those of the minimum (null), or computed anew at each point.", None
+    )
+
+
+class CurvatureProbe(Probe):
+    """Ends of the spectrum of the training loss's Hessian by Lanczos, at the end of a run or over a plane."""
+
+    word: ClassVar[str] = "curvature"
+
+    plane: str | None = key("Name of a plane probe; its points.", None)
+    run: str | None = key("Name of a run; its end alone.", None)
+    replica: int | None = key("Replica of the run; the plane's by default, or its first.", None, ge=0)
+    grid: Count | Annotated[list[Count], key("Points of each side.", min_length=2, max_length=2)] | None = key(
+        "Points a side, or of each side; the plane's by default.", None
+    )
+    limits: Range | Ranges | None = key("As of a plane; the plane's by default.", None)
+    examples: int | None = key("Most training examples; the plane's by default, or all.", None, ge=1)
+    precision: Precision | None = key("Of the network; the plane's by default, or float32.", None)
+    batch: int | None = key("Most examples in a chunk; the plane's by default, or 250.", None, ge=1)
+    grain: int | None = key("Rows per job; the plane's by default, or all.", None, ge=1)
+    tolerance: float = key("Residual of both eigenpairs over the larger eigenvalue's magnitude.", TOLERANCE, gt=0)
+    products: int = key("Most Hessian-vector products a point.", PRODUCTS, ge=1)
+    seed: int = key("Of the first vector.", 0, ge=0)
+    trace: int = key("Probe vectors of Hutchinson's estimate of the trace; 0 = none.", 0, ge=0)
+    density: list[Count] | None = key(
+        "[probe vectors, steps] of the spectral density; null = none.", None, min_length=2, max_length=2
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> "CurvatureProbe":
+        if (self.plane is None) == (self.run is None):
+            raise mistake("", "give either plane (a probe of that kind) or run")
+        return self
+
+    def on(self, plane: PlaneProbe | None) -> PlaneProbe:
+        """Return the plane whose points are measured: one of the study with this probe's own keys, or a run's end."""
+        asked = ("replica", "examples", "grain", "grid", "limits", "precision", "batch")
+        own = {name: value for name in asked if (value := getattr(self, name)) is not None}
+        if plane is None:
+            assert self.run is not None
+            plane = PlaneProbe(run=self.run)
+            own |= {"grid": [1, 1], "limits": [0.0, 0.0]}
+        return plane.model_copy(update={**own, "parts": ["train"]})
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# artefacts
+
+
+class SliceJob(OnNetwork):
+    """What names a job on a slice: a run's network on its examples, what spans the slice, and its points.
+
+    ``seeds``: of the run. ``slice``: ``kind`` (``lines``, ``segment``, ``plane``, ``path``) and its ``directions``, or
+    for a path ``axes`` (``pca``, ``random``, ``start``), ``seeds`` and ``drops`` (epochs at which the learning rate was
+    lowered). ``x``, ``y``: [low, high, number] of the coordinates; a path gives low and high itself, with ``margin``.
+    """
+
+    resample: dict[str, Any] | None = key("As of a run.", None, quiet=True)
+    scale: str = key("As of a run.", "standard", quiet=True)
+    seeds: dict[str, int]
+    examples: int | None
+    parts: list[str]
+    batch_norm: str
+    slice: dict[str, Any]
+    x: list[int | float | None]
+    y: list[int | float | None] | None = key("As `x`, of a plane; of lines there is none.", None, quiet=True)
+    margin: float | None = key("Share of a path's range added on each side; of others there is none.", None, quiet=True)
+
+
+class TileJob(SliceJob):
+    """What names a tile. ``measure``: ``kind`` (``losses``, ``curvature``) and its settings; ``rows``: first, stop."""
+
+    measure: dict[str, Any]
+    rows: list[int]
+
+
+class GridJob(Spec):
+    """What names a grid: its tiles alone."""
+
+
+def tile_work(made: Artefact) -> Work:
+    """Return the work of a tile.
+
+    A Hessian-vector product counts as three gradients, 9 forward passes (forward and backward 3, their derivative 6); a
+    point of a curvature map as all the products it may take, and it keeps a Krylov basis in float64. Recomputed
+    batch-norm statistics are one more pass.
+    """
+    net, train, test, size = sized(made)
+    spec, about = made.spec, made.spec["measure"]
+    points = (spec["rows"][1] - spec["rows"][0]) * int(spec["x"][2])
+    seen = min(train, spec["examples"] or train)
+    if about["kind"] == "losses":
+        tested = min(test, spec["examples"] or test) if "test" in spec["parts"] else 0
+        flops = net.flops * points * (seen * _passes(spec) + tested)
+        return Work(net.parameters, points, net.layers, points, flops, train, test, size)
+    probes, steps = about["density"] or (0, 0)
+    products = points * (about["products"] + about["trace"] + probes * steps)
+    flops = net.flops * 9.0 * products * seen
+    vectors = 2.0 * about["products"]
+    return Work(net.parameters, points, net.layers, products, flops, train, test, size, vectors=vectors)
+
+
+def descent_work(made: Artefact) -> Work:
+    """Return the work of a descent: a gradient at each recorded point, four losses around its projection."""
+    net, train, test, size = sized(made)
+    spec, (path,) = made.spec, made.inputs["run"]
+    rows, seen = run_work(path).rows, min(train, spec["examples"] or train)
+    flops = net.flops * (3.0 + 4 * _passes(spec)) * rows * seen
+    return Work(net.parameters, rows, net.layers, 5 * rows, flops, train, test, size)
+
+
+def _passes(spec: Mapping) -> int:
+    """Return the passes over the training examples that their loss takes."""
+    return 2 if spec["batch_norm"] == "recompute" else 1
+
+
+TILES = Step(
+    "tiles",
+    "tile",
+    "grid.h5",
+    "lossatlas.planes.jobs.tile:tile",
+    TileJob,
+    ("data", "run", "to", "gram"),
+    gpu=True,
+    work=tile_work,
+)
+GRIDS = Step("grids", "assemble", "grid.h5", "lossatlas.planes.jobs.assemble:assemble", GridJob, ("tiles",))
+DESCENTS = Step(
+    "descents",
+    "descent",
+    "descent.h5",
+    "lossatlas.planes.jobs.descent:descent",
+    SliceJob,
+    ("data", "run", "gram"),
+    gpu=True,
+    work=descent_work,
+)
+
+# ---------------------------------------------------------------------------------------------------------------------
+# planning
+
+
+def grid(study: Study, name: str, where: str, replica: int | None = None) -> Artefact:
+    """Return what a probe of kind line, plane or curvature measures: a tile, or the grid of several.
+
+    Args:
+        study: its study.
+        name: of the probe.
+        where: place of the name in the study, for messages.
+        replica: of its run, in place of the probe's own; None = that one.
+    """
+    if replica is None:
+        (made,) = study.made("probes", name, Probe, where)
+        return made
+    spec = study.entry("probes", name, Probe, where)
+    return _planned(study, name, spec.model_copy(update={"replica": replica}))[0]
+
+
+def grids(study: Study, name: str, where: str) -> list[Artefact]:
+    """Return what a probe of kind line, plane or curvature measures at every replica of its run."""
+    spec = study.entry("probes", name, Probe, where)
+    if spec.run is None:
+        raise study.error(where, f"probe {name!r} is not of one run")
+    replicas = run_spec(study, spec.run, f"probes.{name}.{spec.word}.run").replicas
+    return [grid(study, name, where, replica) for replica in replicas]
+
+
+def descent(study: Study, name: str, where: str) -> Artefact:
+    """Return the angles between the steps of a recorded path and the gradient; ``name`` is a plane of that path."""
+    plane, at = study.entry("probes", name, PlaneProbe, where), f"probes.{name}.plane"
+    if plane.axes == "random":
+        raise study.error(f"{at}.axes", "a descent needs a plane of its path: pca, path_random or path_start")
+    spec, inputs = _plane(study, plane.model_copy(update={"grid": 2, "margin": 0.0, "parts": ["train"]}), at)
+    return DESCENTS.make(spec["label"], spec, **inputs)
+
+
+def _planned(study: Study, name: str, spec: Probe) -> list[Artefact]:
+    where = f"probes.{name}.{spec.word}"
+    if isinstance(spec, LineProbe):
+        return [_line(study, spec, where)]
+    if isinstance(spec, PlaneProbe):
+        return [_losses(study, spec, where)]
+    assert isinstance(spec, CurvatureProbe)
+    return [_curvature(study, spec, where)]
+
+
+def _line(study: Study, probe: LineProbe, where: str) -> Artefact:
+    """Return losses along lines: random ones through a minimum, or the segment to another minimum."""
+    made = run(study, probe.run, probe.replica, f"{where}.run")
+    inputs = {"data": made.inputs["data"], "run": (made,)}
+    if probe.to is None:
+        how = [probe.normalise] if isinstance(probe.normalise, str) else probe.normalise
+        chosen = [(each, seed) for each in how for seed in probe.seeds]
+        directions = [_direction(study, each, seed, probe.scale.get(each, 1.0)) for each, seed in chosen]
+        cut: dict[str, Any] = {"kind": "lines", "directions": directions}
+    else:
+        other = run(study, probe.to, probe.replica, f"{where}.to")
+        if other.spec["model"] != made.spec["model"] or other.inputs["data"][0].hash != made.inputs["data"][0].hash:
+            raise study.error(f"{where}.to", f"{probe.to!r} has another network or data than {probe.run!r}")
+        inputs["to"] = (other,)
+        cut = {"kind": "segment", "directions": []}
+    spec = _spec(made, probe, cut, "interpolate" if probe.to else "stored")
+    spec |= {"x": [*probe.limits, probe.grid], "measure": {"kind": "losses"}}
+    return _tiles(spec, inputs, max(len(cut["directions"]), 1), probe.grain)
+
+
+def _losses(study: Study, probe: PlaneProbe, where: str) -> Artefact:
+    """Return losses on a plane: random directions at a minimum, or a plane of the path that led there."""
+    spec, inputs = _plane(study, probe, where)
+    return _tiles({**spec, "measure": {"kind": "losses"}}, inputs, spec["y"][2], probe.grain)
+
+
+def _curvature(study: Study, probe: CurvatureProbe, where: str) -> Artefact:
+    """Return the ends of the Hessian's spectrum (and trace, and density) at a run's minimum or over a plane."""
+    over = None if probe.plane is None else study.entry("probes", probe.plane, PlaneProbe, f"{where}.plane")
+    plane = probe.on(over)
+    spec, inputs = _plane(study, plane, where)
+    about = {part: getattr(probe, part) for part in ("tolerance", "products", "trace", "density")}
+    spec["measure"] = {"kind": "curvature", **about, "seed": derive(study.seed, "lanczos", probe.seed)}
+    return _tiles(spec, inputs, spec["y"][2], plane.grain)
+
+
+def _plane(study: Study, probe: PlaneProbe, where: str) -> tuple[dict[str, Any], dict[str, tuple[Artefact, ...]]]:
+    """Return spec and inputs of a plane, without its measure."""
+    made = run(study, probe.run, probe.replica, f"{where}.run")
+    inputs: dict[str, tuple[Artefact, ...]] = {"data": made.inputs["data"], "run": (made,)}
+    counts = [probe.grid] * 2 if isinstance(probe.grid, int) else probe.grid
+    if probe.axes == "random":
+        limits: Any = probe.limits if isinstance(probe.limits[0], list) else [probe.limits] * 2
+        directions = [_direction(study, probe.normalise, seed, 1.0) for seed in probe.seeds]
+        cut: dict[str, Any] = {"kind": "plane", "directions": directions}
+        sides: dict[str, Any] = {"x": [*limits[0], counts[0]], "y": [*limits[1], counts[1]]}
+    else:
+        inputs["gram"] = (path_gram(study, probe.run, made, f"{where}.run"),)
+        recipe = made.spec["recipe"]
+        drops = [round(share * recipe["epochs"]) for share in recipe["milestones"]]
+        cut = {"kind": "path", "axes": probe.axes.removeprefix("path_"), "drops": drops}
+        if probe.axes != "pca":
+            cut["seeds"] = [derive(study.seed, "direction", seed) for seed in probe.seeds]
+        sides = {"x": [None, None, counts[0]], "y": [None, None, counts[1]], "margin": probe.margin}
+    return {**_spec(made, probe, cut, "stored"), **sides}, inputs
+
+
+def _direction(study: Study, normalise: str, seed: int, scale: float) -> dict[str, Any]:
+    """Return a random direction: equal seeds are the same Gaussian draw for every network of one size."""
+    number = derive(study.seed, "direction", seed)
+    return {"normalise": normalise, "number": seed, "seed": number, "scale": scale}
+
+
+def _spec(made: Artefact, probe: LineProbe | PlaneProbe, cut: Mapping[str, Any], batch_norm: str) -> dict[str, Any]:
+    """Return the keys of :class:`SliceJob` but for its coordinates; ``batch_norm`` where the probe says nothing."""
+    spec = network_spec([made], probe.precision, probe.batch)
+    spec |= {"seeds": made.spec["seeds"], "examples": probe.examples, "parts": list(probe.parts), "slice": dict(cut)}
+    return {**spec, "batch_norm": probe.batch_norm or batch_norm}
+
+
+def _tiles(spec: dict[str, Any], inputs: Mapping[str, Any], rows: int, grain: int | None) -> Artefact:
+    """Return the one tile of a slice, or the grid gathered from tiles of ``grain`` rows."""
+    size = rows if grain is None else grain
+    bounds = [[start, min(start + size, rows)] for start in range(0, rows, size)]
+    parts = [TILES.make(spec["label"], {**spec, "rows": part}, **inputs) for part in bounds]
+    return parts[0] if len(parts) == 1 else GRIDS.make(spec["label"], {}, tiles=parts)
+
+
+LINE = Entry("probes", "line", LineProbe, _planned)
+PLANE = Entry("probes", "plane", PlaneProbe, _planned)
+CURVATURE = Entry("probes", "curvature", CurvatureProbe, _planned)
+GRID = View("grid", lambda study, name, where: (grid(study, name, where),), "lossatlas.planes.files:Grid.load")
+ALL_GRIDS = View("grids", grids, "lossatlas.planes.files:Grid.load")
+DESCENT = View("descent", lambda study, name, where: (descent(study, name, where),), "lossatlas.planes.files:descent")
+
+# ---------------------------------------------------------------------------------------------------------------------
+# figures and tables
+
+GridName = Annotated[str, Refers("grid")]
+GridsName = Annotated[str, Refers("grids")]
+PathName = Annotated[str, Refers("path_gram")]
+
+_TITLE = "Title above the panel; {model} stands for the network."
+
+
+class Segment(Spec):
+    """A panel of lines."""
+
+    line: GridName = key("Name of a line probe with `to`.")
+    title: str = key(_TITLE, "")
+    ends: list[str | int | float] = key("What lies at 0 and at 1, in two words.", [])
+
+    @model_validator(mode="after")
+    def _two(self) -> "Segment":
+        if len(self.ends) not in (0, 2):
+            raise mistake("ends", f"{self.ends!r} is not a list of two; write [what lies at 0, at 1]")
+        return self
+
+
+class Lines(Figure):
+    """Loss and accuracy along the segments between two minima."""
+
+    kind: Literal["lines"] = "lines"
+    draw: ClassVar[str] = "lossatlas.planes.figures.lines:compose"
+    panels: list[Segment] = key("One segment each.", min_length=1)
+    columns: Columns
+
+
+class PlanePanel(Spec):
+    """A panel of losses on a plane."""
+
+    plane: GridName = key("Name of a plane probe of the study.")
+    title: str = key(_TITLE, "")
+
+
+class Contours(Figure):
+    """Loss on planes through minima as contours on one logarithmic scale, with the test error of each minimum."""
+
+    kind: Literal["contours"] = "contours"
+    draw: ClassVar[str] = "lossatlas.planes.figures.contours:compose"
+    panels: list[PlanePanel] = key("One plane each.", min_length=1)
+    part: Literal["train", "test"] = key("Part of the data.", "train")
+    columns: Columns
+
+
+class Relief(Figure):
+    """Loss on planes through minima in three dimensions: a picture, an interactive page, and a VTK file."""
+
+    kind: Literal["relief"] = "relief"
+    draw: ClassVar[str] = "lossatlas.planes.figures.relief:compose"
+    formats: ClassVar[tuple[str, ...] | None] = ("png", "html", "vtp")
+    panels: list[PlanePanel] = key("One plane each.", min_length=1)
+    columns: Columns
+
+
+class MapPanel(PlanePanel):
+    """A panel of curvature over a plane."""
+
+    map: GridName = key("Name of a curvature probe over the plane.")
+
+
+class CurvatureMaps(Figure):
+    """|lambda_min / lambda_max| of the Hessian over planes, below their contours."""
+
+    kind: Literal["curvature"] = "curvature"
+    draw: ClassVar[str] = "lossatlas.planes.figures.curvature:compose"
+    panels: list[MapPanel] = key("One curvature map each.", min_length=1)
+
+
+class PathPlanes(Figure):
+    """Recorded trainings projected on planes, over the contours of the loss there."""
+
+    kind: Literal["pathplanes"] = "pathplanes"
+    draw: ClassVar[str] = "lossatlas.planes.figures.pathplanes:compose"
+    panels: list[PlanePanel] = key("One plane of a path each.", min_length=1)
+    columns: Columns
+
+
+class SharpSeries(Spec):
+    """One network of figure sharpness, in all replicas."""
+
+    line: GridsName = key("Name of a line probe; all replicas of its run.")
+    path: Annotated[str | None, Refers("path_gram")] = key(
+        "Name of a run with all its epochs, for the growth of the weights; null = none.", None
+    )
+    label: str = key("Label of the network.")
+
+
+class Sharpness(Figure):
+    """Losses along random lines under no, layer and filter normalisation, growth and histogram of the weights."""
+
+    kind: Literal["sharpness"] = "sharpness"
+    draw: ClassVar[str] = "lossatlas.planes.figures.sharpness:compose"
+    series: list[SharpSeries] = key("One network each.", min_length=1)
+
+
+def _titled(raw: Any, by: str) -> Any:
+    """Return a row with its title, that of what it shows by default."""
+    if isinstance(raw, Mapping) and not raw.get("title") and by in raw:
+        return {**raw, "title": raw[by]}
+    return raw
+
+
+class SharpRow(Spec):
+    """One network of table sharpness, in all replicas."""
+
+    line: GridsName = key("Name of a line probe; all replicas of its run.")
+    curvature: Annotated[str | None, Refers("grids")] = key(
+        "Name of a curvature probe of that run; null = none.", None
+    )
+    title: str = key("Name of the row; the line's by default.", "")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, raw: Any) -> Any:
+        return _titled(raw, "line")
+
+
+class SharpnessTable(Table):
+    """Test error and sharpness of networks under each normalisation, with their rank correlations."""
+
+    kind: Literal["sharpness_table"] = "sharpness_table"
+    draw: ClassVar[str] = "lossatlas.planes.figures.sharpness:tabulate"
+    rows: list[SharpRow] = key("One network each, in all replicas.", min_length=1)
+    reach: float = key("How far along a line the measures look, in units of its direction.", REACH, gt=0)
+
+
+class VarianceRow(Spec):
+    """One recorded path."""
+
+    run: PathName = key("Name of a run with all its epochs.")
+    planes: Annotated[list[str], Refers("grid")] = key(
+        "Names of plane probes of that path besides its principal one.", []
+    )
+    title: str = key("Name of the row; the run's by default.", "")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, raw: Any) -> Any:
+        return _titled(raw, "run")
+
+
+class VarianceTable(Table):
+    """Share of each recorded path's variance that two principal axes and other planes hold."""
+
+    kind: Literal["variance_table"] = "variance_table"
+    draw: ClassVar[str] = "lossatlas.planes.figures.pathplanes:tabulate"
+    rows: list[VarianceRow] = key("One recorded path each.", min_length=1)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# measures
+
+Grids = Annotated[tuple[Reference, ...], Accepts("grid", "grids")]
+
+
+class NegativeCurvature(Measure):
+    """Share of a plane's points with |lambda_min / lambda_max| above a threshold: `first` less `second`."""
+
+    measure: ClassVar[str] = "negative_curvature"
+    run: ClassVar[str] = "lossatlas.planes.measures:negative_curvature"
+    first: Grids
+    second: Grids
+    above: float = key("The threshold.", 0.1)
+
+
+class Bent(Measure):
+    """Share of a plane's inner points at which its surface is not convex: `first` less `second`."""
+
+    measure: ClassVar[str] = "bent"
+    run: ClassVar[str] = "lossatlas.planes.measures:bent"
+    first: Grids
+    second: Grids
+
+
+class Flattening(Measure):
+    """Rank correlation of the median rise of the loss within `reach` with a plane's place in the list."""
+
+    measure: ClassVar[str] = "flattening"
+    run: ClassVar[str] = "lossatlas.planes.measures:flattening"
+    planes: Grids
+    reach: float = key("Distance from the minimum, in units of the plane's directions.", REACH, gt=0)
+
+
+class OfSharpness(Measure):
+    """How sharp a line is."""
+
+    by: SharpnessOfLine = key(
+        "rise: mean rise of the loss at `reach` on both sides. worst: largest rise within it over 1 + the loss. "
+        "curvature: second difference at the minimum.",
+        "rise",
+        alias="measure",
+    )
+    reach: float = key("How far along a line to look, in units of its direction.", REACH, gt=0)
+
+
+class SharpnessRank(OfSharpness):
+    """Rank correlation of sharpness under `of` with the test error, less the best of those `against`."""
+
+    measure: ClassVar[str] = "sharpness_rank"
+    run: ClassVar[str] = "lossatlas.planes.measures:sharpness_rank"
+    lines: Grids
+    of: Normalise = key("Normalisation of the directions.", "filter")
+    against: list[Normalise] = key("Normalisations it is compared with; [] = none.", [])
+    least: int = key("Networks needed.", 8, ge=1)
+
+
+class SharpnessRatio(OfSharpness):
+    """Sharpness of `first` over that of `second`: medians over directions and replicas."""
+
+    measure: ClassVar[str] = "sharpness_ratio"
+    run: ClassVar[str] = "lossatlas.planes.measures:sharpness_ratio"
+    first: Grids
+    second: Grids
+    normalise: Normalise = key("Normalisation of the directions.", "filter")
+
+
+class PathShare(Measure):
+    """Share of a path's variance in its first principal axes: the smallest or the largest among paths."""
+
+    measure: ClassVar[str] = "path_share"
+    run: ClassVar[str] = "lossatlas.planes.measures:path_share"
+    paths: Annotated[tuple[Reference, ...], Accepts("path_gram")]
+    axes: int = key("Principal axes.", 2, ge=1)
+    statistic: Literal["min", "max"] = key("Over the paths.", "min")
+
+
+class PlaneShare(Measure):
+    """Share of a path's variance in a plane that is not its principal one: the largest among planes."""
+
+    measure: ClassVar[str] = "plane_share"
+    run: ClassVar[str] = "lossatlas.planes.measures:plane_share"
+    planes: Grids
+
+
+class ConvexRatio(Measure):
+    """Median |lambda_min / lambda_max| where a plane looks convex, by itself or less the median elsewhere."""
+
+    measure: ClassVar[str] = "convex_ratio"
+    run: ClassVar[str] = "lossatlas.planes.measures:convex_ratio"
+    maps: Grids
+    relative_to: Literal["other"] | None = key("other: less the median elsewhere; null = by itself.", None)
+
+
+class DescentAngle(Measure):
+    """Mean angle (or its distance from `about`) of steps with the negative gradient: early, late, late less early."""
+
+    measure: ClassVar[str] = "descent_angle"
+    run: ClassVar[str] = "lossatlas.planes.measures:descent_angle"
+    descents: Annotated[tuple[Reference, ...], Accepts("descent")]
+    when: Literal["early", "late", "change"] = key("The first steps, the last, or the last less the first.", "early")
+    space: Literal["plane", "full"] = key("In the plane of the path, or in the whole space.", "plane")
+    share: float = key("Share of the steps that is early, and late.", 1 / 3, gt=0, le=1)
+    about: float = key("Degrees from which the distance is taken; 0 = the angle itself.", 0.0)
