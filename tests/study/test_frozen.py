@@ -9,7 +9,7 @@ from lossatlas.specs.yaml import read_yaml
 from lossatlas.study.config import load
 from lossatlas.study.plan import Plan
 
-FROZEN = sorted((ROOT / "tests/frozen").glob("*.txt"))
+FROZEN = sorted((ROOT / "tests/study/frozen").glob("*.txt"))
 PRESETS = ("quick", "laptop", "paper")
 
 

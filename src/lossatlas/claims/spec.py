@@ -12,7 +12,7 @@ A measure is one class in its subject's ``spec.py`` and the function it names::
         cutoff: float = key("Training loss that bounds the basin.", 0.1, gt=0)
 
 ``volume_gap(spec: VolumeGap, inputs: Inputs) -> Measurement`` measures it. A study writes its inputs below ``inputs``
-and its other keys below ``parameters``.
+and its other keys below ``parameters``; one of these that has the name of an input gets the alias ``parameters.<name>``.
 """
 
 from collections.abc import Mapping
@@ -149,16 +149,21 @@ def _measure(
 ) -> Measure:
     """Return a measure from its two mappings; messages name the one that a key stands in."""
     roles = kind.roles()
-    misplaced = [name for name in parameters if name in roles]
-    if misplaced:
-        raise LossatlasError(f"{_at(at, 'parameters')}.{misplaced[0]}: an input; write it under `inputs`")
+    aliases = {field.alias for field in kind.model_fields.values()}
+    given = {role: inputs[role] for role in roles if role in inputs}
+    for name, value in parameters.items():
+        twin = f"parameters.{name}"  # of a key that has the name of an input
+        if name in roles and twin not in aliases:
+            raise LossatlasError(f"{_at(at, twin)}: an input; write it under `inputs`")
+        given[twin if twin in aliases else name] = value
     try:
-        return read(kind, {**{role: inputs[role] for role in roles if role in inputs}, **parameters})
+        return read(kind, given)
     except LossatlasError as error:
         lines = []
         for line in str(error).splitlines():
             role = line.partition(":")[0].partition("[")[0].partition(".")[0]
             missing = line == f"{role}: missing" and role in roles
+            line = line.removeprefix("parameters.")
             place = _at(where, "inputs") if role in roles else _at(at, "parameters")
             lines.append(f"{place}.{line}" + (f"; write {{{roles[role]}: name}}" if missing else ""))
         raise LossatlasError("\n".join(lines)) from None

@@ -92,11 +92,25 @@ class Spec(BaseModel):
         """Yield the names this spec itself holds; a spec whose two keys make one name overrides this."""
         for name, field in type(self).model_fields.items():
             value, place = getattr(self, name), field.alias or name
-            for mark in field.metadata:
-                if isinstance(mark, Refers):
-                    yield from _named(mark.what, value, place)
+            for what in _referred(type(self), name):
+                yield from _named(what, value, place)
             if isinstance(value, tuple):
                 yield from (Reference(one.what, one.name, place) for one in value if isinstance(one, Reference))
+
+
+@cache
+def _referred(spec: type[Spec], name: str) -> tuple[str, ...]:
+    """Return what a field's texts name, wherever in its type the mark stands: of itself, of a list's entries."""
+
+    def marks(annotation: Any) -> Iterator[str]:
+        if get_origin(annotation) is Annotated:
+            yield from (mark.what for mark in annotation.__metadata__ if isinstance(mark, Refers))
+        for part in get_args(annotation):
+            yield from marks(part)
+
+    field = spec.model_fields[name]
+    own = (mark.what for mark in field.metadata if isinstance(mark, Refers))
+    return tuple(dict.fromkeys((*own, *marks(field.annotation))))
 
 
 def _named(what: str, value: Any, place: str) -> Iterator[Reference]:

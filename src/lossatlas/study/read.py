@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lossatlas.claims import spec as claims
+from lossatlas.claims.spec import Judged
+from lossatlas.claims.spec import resolve as resolve_claim
 from lossatlas.draw.spec import Product
 from lossatlas.errors import LossatlasError
-from lossatlas.specs.base import Spec, partial, read
+from lossatlas.specs.base import Spec, read
 from lossatlas.specs.registry import Entry
 from lossatlas.specs.yaml import merge, nearest
 from lossatlas.study import subjects
@@ -35,7 +36,7 @@ class StudyFile:
     sections: dict[str, dict[str, tuple[Entry, Spec]]] = field(default_factory=dict)
     figures: dict[str, Product] = field(default_factory=dict)
     tables: dict[str, Product] = field(default_factory=dict)
-    claims: list[claims.Judged] = field(default_factory=list)
+    claims: list[Judged] = field(default_factory=list)
 
 
 class _Mistakes:
@@ -85,20 +86,13 @@ def read_study(raw: Any, source: str) -> StudyFile:
         if not isinstance(document.get(name, ""), str):
             wrong.lines.append(f"{name}: {document[name]!r} is not text")
     study = StudyFile(str(document.get("title", "")), str(document.get("reference", "")))
-    defaults = _defaults(document.get("defaults"), wrong)
     for section in names[len(PLAIN) :]:
         given = wrong.mapping(document.get(section), section)
         if section == "runs":
-            given = (
-                {name: merge(defaults, run) for name, run in given.items() if isinstance(run, Mapping)}
-                if defaults
-                else given
-            )
-        study.sections[section] = {}
-        for name, entry in given.items():
-            made = _entry(section, name, entry, wrong)
-            if made is not None:
-                study.sections[section][name] = made
+            study.sections[section] = _runs(given, document.get("defaults"), wrong)
+            continue
+        made = {name: _entry(section, name, entry, wrong) for name, entry in given.items()}
+        study.sections[section] = {name: entry for name, entry in made.items() if entry is not None}
     for section, role in (("figures", "figure"), ("tables", "table")):
         for name, entry in wrong.mapping(document.get(section), section).items():
             product = wrong.tried(read_product, entry, f"{section}.{name}", role)
@@ -113,12 +107,31 @@ def read_study(raw: Any, source: str) -> StudyFile:
     return study
 
 
-def _defaults(raw: Any, wrong: _Mistakes) -> dict[str, Any]:
-    """Return what is merged under every run, checked as part of one."""
-    if raw is None:
-        return {}
-    run = subjects.entries()["runs", ""].spec
-    return dict(raw) if wrong.tried(read, partial(run), raw, "defaults") is not None else {}
+def _runs(given: dict[str, Any], defaults: Any, wrong: _Mistakes) -> dict[str, tuple[Entry, Spec]]:
+    """Return the runs, the study's defaults merged under each; a mistake of the defaults is told once, as theirs."""
+    found = {}
+    for name, own in given.items():
+        told = _Mistakes()
+        made = _entry("runs", name, merge(defaults or {}, own), told)
+        if made is not None:
+            found[name] = made
+        for line in told.lines:
+            place, _, message = line.partition(": ")
+            keys = place.removeprefix(f"runs.{name}.").split(".")
+            wrong.lines.append(f"defaults.{'.'.join(keys)}: {message}" if _is_of(keys, defaults, own) else line)
+    return found
+
+
+def _is_of(keys: list[str], defaults: Any, own: Any) -> bool:
+    """Tell whether a key stands in the defaults and not in a run of its own."""
+    for name in keys:
+        name = name.partition("[")[0]
+        if not isinstance(defaults, Mapping) or name not in defaults:
+            return False
+        if not isinstance(own, Mapping) or name not in own:
+            return True
+        defaults, own = defaults[name], own[name]
+    return False
 
 
 def _entry(section: str, name: str, raw: Any, wrong: _Mistakes) -> tuple[Entry, Spec] | None:
@@ -172,6 +185,6 @@ def _claims(raw: Any, study: StudyFile, wrong: _Mistakes) -> None:
         return
     for i, one in enumerate(raw):
         name = one.get("id", i) if isinstance(one, Mapping) else i
-        judged = wrong.tried(claims.resolve, one, subjects.measures(), f"claims.{name}")
+        judged = wrong.tried(resolve_claim, one, subjects.measures(), f"claims.{name}")
         if judged is not None:
             study.claims.append(judged)
