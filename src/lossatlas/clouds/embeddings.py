@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 
 from lossatlas.arrays import Array
 from lossatlas.clouds.files import Embedding, Gram
+from lossatlas.clouds.spec import METHODS
+from lossatlas.clouds.spec import Embedding as Settings
 from lossatlas.errors import LossatlasError
-from lossatlas.legacy import embed as catalogue
+from lossatlas.specs.base import read
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ def embed(
         method: ``phate``, ``tsne``, ``umap``, ``pca``, ``kpca`` or ``random``.
         metric: ``euclidean`` or ``cosine`` (the latter for phate, tsne and umap only).
         seed: any integer that is not negative; required by phate, tsne, umap and random.
-        **parameters: see ``lossatlas.legacy.embed.METHODS``.
+        **parameters: see :data:`lossatlas.clouds.spec.METHODS`.
 
     Returns:
         The embedding, bit-identical for equal arguments on one machine, whatever the number of threads.
@@ -48,9 +50,9 @@ def embed(
         LossatlasError: unknown method, metric or parameter, a value that does not fit the number of points, a missing
             seed, or a result that is not finite.
     """
-    spec = catalogue.check({"method": method, "metric": metric, "parameters": parameters})
-    used: dict[str, Any] = spec["parameters"]
-    if catalogue.METHODS[method].seeded:
+    spec = read(Settings, {"method": method, "metric": metric, "parameters": parameters}, "embedding")
+    used: dict[str, Any] = spec.parameters.hashed()
+    if METHODS[method].seeded:
         if seed is None or seed < 0:
             raise LossatlasError(f"embedding {method}: seed = {seed}; give an integer of at least 0")
     else:

@@ -1,4 +1,4 @@
-"""Gram and embedding files: read, and written. Imports no torch."""
+"""Gram, embedding and scores files: read, and written."""
 
 import json
 import os
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 from lossatlas.arrays import Array
+from lossatlas.clouds.spec import SCORES
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import create, table_in, write_table
 
@@ -224,7 +225,7 @@ class Embedding:
 
     Attributes:
         coordinates: (n, 2) float64.
-        method: name in ``lossatlas.legacy.embed.METHODS``.
+        method: name in :data:`lossatlas.clouds.spec.METHODS`.
         metric: ``euclidean`` or ``cosine``.
         parameters: every parameter as used; ``auto`` values of the neighbourhood size are replaced by the number.
         notes: what the method found out, e.g. PHATE's ``t`` or ``explained_variance_ratio``, and ``warnings`` if the
@@ -241,7 +242,7 @@ class Embedding:
 
 
 def write_embedding(
-    path: str | os.PathLike[str], embedding: Embedding, table: pd.DataFrame, provenance: dict[str, Any]
+    path: str | os.PathLike[str], embedding: Embedding, table: pd.DataFrame, provenance: Mapping[str, Any]
 ) -> None:
     """Write an embedding file atomically: ``/coordinates``, ``/table``, attribute ``method`` (JSON).
 
@@ -294,3 +295,17 @@ def read_embedding(path: str | os.PathLike[str]) -> tuple[Embedding, pd.DataFram
         coordinates, about["name"], about["metric"], about["parameters"], about["notes"], about["seed"]
     )
     return embedding, table
+
+
+def read_scores(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read ``scores.csv``; a missing or foreign file is a :class:`LossatlasError`."""
+    try:
+        table = pd.read_csv(path, dtype={"setting": str})
+    except (OSError, ValueError) as error:
+        raise LossatlasError(
+            f"{path}: no readable scores ({error}); delete it and run the same command again"
+        ) from error
+    missing = [name for name in ("method", "metric", "setting", "seed", *SCORES) if name not in table]
+    if missing:
+        raise LossatlasError(f"{path}: no column {missing[0]!r}; delete it and run the same command again")
+    return table

@@ -1,31 +1,28 @@
 """Measures on the scores of embedding methods."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import numpy as np
 
-from lossatlas.claims.measurement import MeasureFunction, Measurement
-from lossatlas.clouds.numbers import Scores
-from lossatlas.legacy.figures import EXACT
+from lossatlas.claims.measurement import Measurement
+from lossatlas.clouds.spec import EXACT, BestMethod
+from lossatlas.specs.registry import Inputs
 
 
-def best_method(inputs: Mapping[str, Sequence[Scores]], parameters: Mapping[str, Any]) -> Measurement:
+def best_method(spec: BestMethod, inputs: Inputs) -> Measurement:
     """Measure how far a method is ahead of the best other one, with means over seeds on each cloud.
 
     The value is the mean over clouds of (the method's mean - the largest mean of another method), the interval the
     range of that difference over all pairs of seeds of all clouds. A method that does not take the metric asked for
     counts under its own; the cloud itself (``exact``) does not compete.
     """
-    method, score, settings = parameters["method"], parameters["score"], parameters["settings"]
+    method, score, settings = spec.method, spec.score, spec.settings
     gaps, low, high, details = [], np.inf, -np.inf, []
-    for scores in inputs["scores"]:
+    for scores in inputs.given(spec.scores):
         metrics: dict[str, list[str]] = {}
         for name, metric in scores.methods():
             metrics.setdefault(name, []).append(metric)
         found = {}
         for name, taken in metrics.items():
-            metric = parameters["metric"] if parameters["metric"] in taken else taken[0]
+            metric = spec.metric if spec.metric in taken else taken[0]
             values = scores.values(name, metric, score, settings)
             if name != EXACT and len(values):
                 found[name] = values
@@ -44,5 +41,4 @@ def best_method(inputs: Mapping[str, Sequence[Scores]], parameters: Mapping[str,
     return Measurement(float(np.mean(gaps)), (low, high) if several else None, len(gaps), detail)
 
 
-REGISTRY: dict[str, MeasureFunction] = {"best_method": best_method}
 """The function of each measure."""

@@ -1,33 +1,17 @@
 """Scores of embedding methods as tables and claims read them: at library defaults, and at settings chosen elsewhere."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lossatlas.errors import LossatlasError
-from lossatlas.legacy.figures import SCORES
+from lossatlas.clouds.files import read_scores
 
 DEFAULT = "{}"
 """The setting of library defaults."""
-
-
-def read(path: Path | str) -> pd.DataFrame:
-    """Read ``scores.csv``; a missing or foreign file is a :class:`LossatlasError`."""
-    try:
-        table = pd.read_csv(path, dtype={"setting": str})
-    except (OSError, ValueError) as error:
-        raise LossatlasError(
-            f"{path}: no readable scores ({error}); delete it and run the same command again"
-        ) from error
-    missing = [name for name in ("method", "metric", "setting", "seed", *SCORES) if name not in table]
-    if missing:
-        raise LossatlasError(f"{path}: no column {missing[0]!r}; delete it and run the same command again")
-    return table
 
 
 @dataclass(frozen=True)
@@ -45,13 +29,13 @@ class Scores:
     select: Sequence[pd.DataFrame] = ()
 
     @classmethod
-    def load(cls, paths: Mapping[str, Any]) -> "Scores":
-        """Read {``report``: file, ``select``: files}, as :meth:`lossatlas.legacy.plan.StudyPlan.scores` names them."""
-        report = Path(paths["report"])
-        return cls(report.parent.name, read(report), [read(path) for path in paths["select"]])
+    def load(cls, paths: Sequence[Path]) -> "Scores":
+        """Read ``scores.csv`` of the cloud, then those of the clouds on which settings are chosen."""
+        report, *select = paths
+        return cls(Path(report).parent.name, read_scores(report), [read_scores(path) for path in select])
 
     def methods(self) -> list[tuple[str, str]]:
-        """Return every (method, metric) in order, :data:`~lossatlas.legacy.figures.EXACT` among them."""
+        """Return every (method, metric) in order, :data:`~lossatlas.clouds.spec.EXACT` among them."""
         return list(dict.fromkeys(zip(self.report["method"], self.report["metric"], strict=True)))
 
     def chosen(self, method: str, metric: str, score: str) -> str | None:

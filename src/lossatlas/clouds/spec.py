@@ -837,7 +837,7 @@ class ScoresTable(Table):
     """Scores of embedding methods on clouds, at library defaults and at settings chosen on other clouds."""
 
     kind: Literal["scores"] = "scores"
-    draw: ClassVar[str] = "lossatlas.clouds.figures.scores:compare"
+    draw: ClassVar[str] = "lossatlas.clouds.figures.scores:tabulate"
     rows: list[ScoresRow] = key("One cloud each.", min_length=1)
     paper: dict[str, str | Number] = key("Method -> what the paper reads off its picture of it.", {})
 

@@ -1,6 +1,6 @@
 """Figures of kind ``animation``: clouds side by side, their trajectories drawn as they happened."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,10 +14,12 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from lossatlas.clouds.figures.embedding import Colors, Panel, layout, marks, numbers_of, read_panels, sidebar_of
+from lossatlas.clouds.spec import Animation
 from lossatlas.draw import style
 from lossatlas.draw.film import Film, Frame
 from lossatlas.draw.style import Drawn, Sidebar
 from lossatlas.errors import LossatlasError
+from lossatlas.specs.registry import Inputs
 
 Floats = NDArray[np.float64]
 
@@ -52,21 +54,21 @@ class Clock:
     fps: int
 
     @classmethod
-    def of(cls, spec: Mapping[str, Any], first: float, last: float) -> "Clock":
-        """Return the clock of a resolved spec for epochs ``first`` to ``last``."""
+    def of(cls, spec: Animation, first: float, last: float) -> "Clock":
+        """Return the clock of a figure for epochs ``first`` to ``last``."""
         span = last - first
         if not span > 0:
             raise LossatlasError("panels: no point after the first epoch, so nothing moves; record more epochs")
-        allowed = int(spec["seconds_max"] * spec["fps"] / span + 1e-9)
+        allowed = int(spec.seconds_max * spec.fps / span + 1e-9)
         if allowed < 1:
             raise LossatlasError(
-                f"seconds_max: {span:g} epochs at one frame each last {span / spec['fps']:g} s, more than "
-                f"{spec['seconds_max']:g}; raise seconds_max or fps"
+                f"seconds_max: {span:g} epochs at one frame each last {span / spec.fps:g} s, more than "
+                f"{spec.seconds_max:g}; raise seconds_max or fps"
             )
-        per = min(spec["frames_per_epoch"] or FRAMES_PER_EPOCH, allowed)
+        per = min(spec.frames_per_epoch or FRAMES_PER_EPOCH, allowed)
         times = first + np.arange(int(np.ceil(span * per - 1e-9)) + 1) / per
         times[-1] = last
-        return cls(times, per, spec["fps"])
+        return cls(times, per, spec.fps)
 
     def frame(self, epochs: pd.Series) -> pd.Series:
         """Return the frame that shows each recorded epoch exactly, none where it falls between two."""
@@ -101,18 +103,14 @@ class Trajectory:
         return self.losses[np.clip(np.searchsorted(self.epochs, times, side="right") - 1, 0, None)]
 
 
-def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
-    """Draw the panels of a resolved spec in motion.
-
-    Args:
-        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
-        inputs: ``panels``: the embedding files in panel order.
+def compose(spec: Animation, inputs: Inputs) -> Drawn:
+    """Draw the panels in motion.
 
     Returns:
         The last frame as figure, the film, the numbers (a row a recorded point, as kind ``embedding`` has them, with
         the ``frame`` that shows it exactly) and notes.
     """
-    panels, notes = read_panels(spec, inputs["panels"])
+    panels, notes = read_panels(spec, inputs)
     colors = Colors(spec, panels)
     clock = Clock.of(spec, colors.first, colors.last)
     frames = "1 frame" if clock.per_epoch == 1 else f"{clock.per_epoch} frames"
@@ -192,7 +190,7 @@ class _Cast:
     """The trajectories of one panel: faint paths, fading tails, diamonds, dots, stars, each above the one before."""
 
     def __init__(self, axes: Axes, panel: Panel, area: float, colors: Colors, tail: float) -> None:
-        self.colors, self.tail, self.by = colors, tail, panel.spec["color"]
+        self.colors, self.tail, self.by = colors, tail, panel.spec.color
         self.trajectories = [
             Trajectory(
                 rows["epoch"].to_numpy(float),
@@ -205,7 +203,7 @@ class _Cast:
         share = FAINT_GREY if self.by in BY_VALUE else FAINT_PATH
         faint = [_faded(np.array([path.color]), share)[0] for path in self.trajectories]
         self.paths = LineCollection([], colors=faint, linewidths=0.6, capstyle="round", zorder=1)
-        self.paths.set_visible(panel.spec["lines"])
+        self.paths.set_visible(panel.spec.lines)
         self.tails: Any = LineCollection([], capstyle="round", zorder=2)
         self.dots: Any = axes.scatter([], [], s=2.1 * area, linewidths=0.45, zorder=3.5)
         self.lost = axes.scatter([], [], s=1.6 * area, color="#c2185b", marker="x", linewidths=0.7, zorder=6)

@@ -1,8 +1,7 @@
 """Figures of kind ``embedding``: panels of two-dimensional embeddings of clouds."""
 
-import json
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,11 +16,13 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import Colormap, LogNorm, Normalize, to_rgb
 from numpy.typing import NDArray
 
+from lossatlas.clouds.files import Embedding
+from lossatlas.clouds.spec import EmbeddingFigure, Look, Panelled
 from lossatlas.draw import style
 from lossatlas.draw.style import Drawn, Sidebar
 from lossatlas.errors import LossatlasError
-from lossatlas.files.hdf5 import open_hdf5, table_in
 from lossatlas.files.points import TRAJECTORY
+from lossatlas.specs.registry import Inputs
 
 COLUMNS = ("run", "replica", "seed", "step", "epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy")
 """Columns of a table in the order of the CSV."""
@@ -54,22 +55,22 @@ class Panel:
 
     Attributes:
         letter: its letter in the figure.
-        spec: its resolved entry of the figure's spec.
+        spec: its entry of the figure's spec, a :class:`lossatlas.clouds.spec.Motion` or Look.
         points: columns x and y and the table's, finite coordinates only.
-        method: the embedding's method, metric, parameters and notes.
+        embedding: what made the coordinates.
         jumps: whether it is a jump-and-retrain cloud, whose row of seed -1 is the minimum theta_o.
     """
 
     letter: str
-    spec: Mapping[str, Any]
+    spec: Any
     points: pd.DataFrame
-    method: Mapping[str, Any]
+    embedding: Embedding
     jumps: bool
 
     @property
     def name(self) -> str:
         """Name of the method."""
-        return str(self.method.get("name", self.method.get("method", "")))
+        return self.embedding.method
 
     @property
     def minimum(self) -> pd.DataFrame:
@@ -88,12 +89,41 @@ class Panel:
         return [rows.sort_values("epoch", kind="stable") for _, rows in groups]
 
 
-def read(path: Path | str) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read an embedding: coordinates as columns x and y beside the table, and the method."""
-    with open_hdf5(Path(path), "embedding") as file:
-        coordinates = file["coordinates"][:]
-        table = table_in(file)
-        method = json.loads(file.attrs["method"])
+def compose(spec: EmbeddingFigure, inputs: Inputs) -> Drawn:
+    """Draw the panels.
+
+    Returns:
+        The figure, its numbers (a row a point: panel, cloud, embedding, coordinates, table) and notes.
+    """
+    panels, notes = read_panels(spec, inputs)
+    colors = Colors(spec, panels)
+    notes += colors.notes
+    figure = layout(spec, panels, sidebar_of(spec, panels, colors), notes, partial(_draw, colors=colors))
+    numbers = pd.concat([numbers_of(panel) for panel in panels], ignore_index=True)
+    return Drawn(figure, numbers, tuple(notes))
+
+
+def read_panels(spec: Panelled, inputs: Inputs) -> tuple[list[Panel], list[str]]:
+    """Return the embedding of each panel; points without finite coordinates are left out and noted."""
+    panels, lost = [], 0
+    for i, entry in enumerate(spec.panels):
+        name = (entry.cloud, entry.embedding)
+        embedding, table = inputs.one("embedding", *name)
+        (path,) = inputs.paths("embedding", *name)
+        points = _points(embedding, table, path)
+        finite = np.isfinite(points[["x", "y"]].to_numpy()).all(axis=1)
+        lost += int((~finite).sum())
+        if not finite.any():
+            raise LossatlasError(f"{path}: no point has finite coordinates; delete the file and run again")
+        jumps = bool((points["seed"] >= 0).any())
+        panels.append(Panel(letter(i), entry, points[finite].reset_index(drop=True), embedding, jumps))
+    notes = [f"{_count(lost, 'point')} without finite coordinates left out."] if lost else []
+    return panels, notes
+
+
+def _points(embedding: Embedding, table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return an embedding's coordinates as columns x and y beside its table."""
+    coordinates = embedding.coordinates
     missing = [name for name in ("run", "seed", "step", "epoch") if name not in table]
     if missing or coordinates.ndim != 2 or coordinates.shape[1] < 2 or len(coordinates) != len(table):
         raise LossatlasError(
@@ -104,43 +134,7 @@ def read(path: Path | str) -> tuple[pd.DataFrame, dict[str, Any]]:
     points = table[ordered].copy()
     points.insert(0, "x", coordinates[:, 0])
     points.insert(1, "y", coordinates[:, 1])
-    return points, method
-
-
-def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
-    """Draw the panels of a resolved spec.
-
-    Args:
-        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
-        inputs: ``panels``: the embedding files in panel order.
-
-    Returns:
-        The figure, its numbers (a row a point: panel, cloud, embedding, coordinates, table) and notes.
-    """
-    paths = inputs["panels"]
-    if len(paths) != len(spec["panels"]):
-        raise LossatlasError(f"panels: {len(spec['panels'])} in the spec but {len(paths)} embedding files")
-    panels, notes = read_panels(spec, paths)
-    colors = Colors(spec, panels)
-    notes += colors.notes
-    figure = layout(spec, panels, sidebar_of(spec, panels, colors), notes, partial(_draw, colors=colors))
-    numbers = pd.concat([numbers_of(panel) for panel in panels], ignore_index=True)
-    return Drawn(figure, numbers, tuple(notes))
-
-
-def read_panels(spec: Mapping[str, Any], paths: Sequence[Path | str]) -> tuple[list[Panel], list[str]]:
-    """Read the embedding of each panel; points without finite coordinates are left out and noted."""
-    panels, lost = [], 0
-    for i, (entry, path) in enumerate(zip(spec["panels"], paths, strict=True)):
-        points, method = read(path)
-        finite = np.isfinite(points[["x", "y"]].to_numpy()).all(axis=1)
-        lost += int((~finite).sum())
-        if not finite.any():
-            raise LossatlasError(f"{path}: no point has finite coordinates; delete the file and run again")
-        jumps = bool((points["seed"] >= 0).any())
-        panels.append(Panel(letter(i), entry, points[finite].reset_index(drop=True), method, jumps))
-    notes = [f"{_count(lost, 'point')} without finite coordinates left out."] if lost else []
-    return panels, notes
+    return points
 
 
 def letter(i: int) -> str:
@@ -152,7 +146,7 @@ def numbers_of(panel: Panel) -> pd.DataFrame:
     """Return a panel's points with its letter, cloud, embedding and title in front."""
     numbers = panel.points.copy()
     for place, name in enumerate(("cloud", "embedding", "title")):
-        numbers.insert(place, name, panel.spec[name])
+        numbers.insert(place, name, getattr(panel.spec, name))
     numbers.insert(0, "panel", panel.letter)
     return numbers
 
@@ -188,7 +182,7 @@ class Colors:
         notes: what the loss's logarithmic scale could not show.
     """
 
-    def __init__(self, spec: Mapping[str, Any], panels: Sequence[Panel]) -> None:
+    def __init__(self, spec: Panelled, panels: Sequence[Panel]) -> None:
         self.spec, self.panels = spec, panels
         self.cmap: Colormap = mpl.colormaps[style.VALUE_MAP]
         self.notes: list[str] = []
@@ -208,28 +202,27 @@ class Colors:
         epochs = pd.concat([rows["epoch"] for rows in moving])
         self.first, self.last = float(epochs.min()), float(epochs.max())
         if self.having("epoch"):
-            self.norms["epoch"] = Normalize(*(spec["limits"] or (self.first, max(self.last, self.first + 1e-9))))
+            self.norms["epoch"] = Normalize(*(spec.limits or (self.first, max(self.last, self.first + 1e-9))))
         if self.having("train_loss"):
             self._loss_norm()
 
     def having(self, color: str) -> list[Panel]:
         """Return the panels with that colouring."""
-        return [panel for panel in self.panels if panel.spec["color"] == color]
+        return [panel for panel in self.panels if panel.spec.color == color]
 
     def group_of(self, rows: pd.DataFrame, color: str) -> list[Any]:
         """Return the group of each row: its direction's seed, or its run's shown label."""
         if color == "direction":
             return [int(seed) for seed in rows["seed"]]
-        labels = {str(run): str(label) for run, label in self.spec["labels"].items()}
-        return [labels.get(str(run), str(run)) for run in rows["run"]]
+        return [self.spec.labels.get(str(run), str(run)) for run in rows["run"]]
 
     def _loss_norm(self) -> None:
         used = self.having("train_loss")
         losses = np.concatenate([_losses(panel.points) for panel in used])
         finite = np.isfinite(losses)
         positive = losses[finite & (losses > 0)]
-        if self.spec["limits"]:
-            low, high = map(float, self.spec["limits"])
+        if self.spec.limits:
+            low, high = map(float, self.spec.limits)
             if low <= 0:
                 raise LossatlasError(f"limits: {low} is not positive; the loss's colours are logarithmic")
         elif len(positive):
@@ -244,7 +237,7 @@ class Colors:
             self.notes.append(f"Crosses: {_count(absent, 'point')} without a finite loss.")
         if zero:
             self.notes.append(f"{_count(zero, 'point')} of loss 0 or below drawn at the low end of the colours.")
-        if self.spec["limits"]:
+        if self.spec.limits:
             outside = int(((positive < low) | (positive > high)).sum())
             if outside:
                 self.notes.append(f"{_count(outside, 'point')} beyond the colour limits drawn at their ends.")
@@ -263,7 +256,7 @@ class Colors:
 
     def of(self, panel: Panel, rows: pd.DataFrame) -> NDArray[np.float64]:
         """Return RGB (n, 3) of rows of a panel; NaN where there is no finite value to colour by."""
-        color = panel.spec["color"]
+        color = panel.spec.color
         if color in ("epoch", "train_loss"):
             return self.values(rows, color)
         if color == "step":
@@ -271,15 +264,12 @@ class Colors:
         progress = (rows["epoch"].to_numpy(float) - self.first) / max(self.last - self.first, 1e-12)
         base = np.array([self.groups[color][group] for group in self.group_of(rows, color)]).reshape(-1, 3)
         return np.array(
-            [
-                style.shade(hue, np.array([p]), panel.spec["hue"])[0]
-                for hue, p in zip(base.tolist(), progress, strict=True)
-            ]
+            [style.shade(hue, np.array([p]), panel.spec.hue)[0] for hue, p in zip(base.tolist(), progress, strict=True)]
         ).reshape(-1, 3)
 
     def line(self, panel: Panel, rows: pd.DataFrame) -> tuple[float, float, float]:
         """Return the colour of the line through a trajectory."""
-        color = panel.spec["color"]
+        color = panel.spec.color
         if color in self.groups:
             return self.groups[color][self.group_of(rows.iloc[:1], color)[0]]
         return self.step_hues[rows["step"].iloc[0]] if color == "step" else to_rgb("#9a9a9a")
@@ -292,7 +282,7 @@ def _losses(rows: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def layout(
-    spec: Mapping[str, Any],
+    spec: Panelled,
     panels: Sequence[Panel],
     sidebar: Sidebar,
     notes: Sequence[str],
@@ -301,14 +291,14 @@ def layout(
     """Return a figure of square panels in rows, legends beside them, notes below.
 
     Args:
-        spec: the figure's resolved spec.
+        spec: of the figure.
         panels: what to show.
         sidebar: the legends.
         notes: sentences below the panels.
         paint: called with axes, panel and ``area`` (of a point), draws a panel's content.
     """
     count = len(panels)
-    columns = min(spec["columns"] or {1: 1, 2: 2, 4: 4, 7: 4, 8: 4}.get(count, 3), count)
+    columns = min(spec.columns or {1: 1, 2: 2, 4: 4, 7: 4, 8: 4}.get(count, 3), count)
     rows = -(-count // columns)
     width = PANEL_WIDTH[min(columns, 4)]
     area = POINT_AREA[min(columns, 4)]
@@ -319,7 +309,7 @@ def layout(
     row_ticks = [
         any(panels[i].name in LINEAR for i in range(r * columns, min((r + 1) * columns, count))) for r in range(rows)
     ]
-    above = 0.26 if count > 1 or any(panel.spec["title"] for panel in panels) else 0.08
+    above = 0.26 if count > 1 or any(panel.spec.title for panel in panels) else 0.08
     heights = [
         above + width + (0.36 if tick else 0.20) + 0.115 * lines
         for tick, lines in zip(row_ticks, row_lines, strict=True)
@@ -365,8 +355,8 @@ def _draw(axes: Axes, panel: Panel, area: float, colors: Colors) -> None:
     moving = panel.moving.sort_values("epoch", kind="stable")
     trajectories = panel.trajectories()
     rgb = colors.of(panel, moving)
-    by_value = panel.spec["color"] in ("epoch", "train_loss")
-    if panel.spec["lines"]:
+    by_value = panel.spec.color in ("epoch", "train_loss")
+    if panel.spec.lines:
         segments = [rows[["x", "y"]].to_numpy() for rows in trajectories]
         hues = [colors.line(panel, rows) for rows in trajectories]
         axes.add_collection(
@@ -388,9 +378,9 @@ def marks(axes: Axes, panel: Panel, area: float, colors: Colors) -> list[PathCol
     """Draw and return the diamonds at the jumps and the stars at initialisations and the minimum."""
     drawn = []
     trajectories = panel.trajectories()
-    by_value = panel.spec["color"] in ("epoch", "train_loss")
+    by_value = panel.spec.color in ("epoch", "train_loss")
     starts = pd.concat([rows.iloc[:1] for rows in trajectories]) if trajectories else panel.moving.iloc[:0]
-    if panel.jumps and panel.spec["diamonds"]:
+    if panel.jumps and panel.spec.diamonds:
         jumps = starts[(starts["epoch"] == 0) & (starts["step"] > 0)]
         faces: Any = [_diamond_face(colors, panel, step) for step in jumps["step"]]
         sizes = [3.0 * area] * len(jumps)
@@ -420,7 +410,7 @@ _GOLD_STAR: dict[str, Any] = {"facecolors": "#FFD42A", "edgecolors": "black", "l
 
 
 def _diamond_face(colors: Colors, panel: Panel, step: float) -> tuple[float, ...]:
-    return colors.step_hues[step] if panel.spec["color"] == "step" else colors.steps[step]
+    return colors.step_hues[step] if panel.spec.color == "step" else colors.steps[step]
 
 
 def _diamond_growth(colors: Colors, step: float) -> float:
@@ -433,7 +423,7 @@ def _dress(axes: Axes, panel: Panel, settings: Sequence[str], lettered: bool, wi
     name = AXES.get(panel.name, panel.name)
     labels = [f"{name} {i}" for i in (1, 2)]
     if panel.name in LINEAR:
-        shares = _notes(panel.method).get("explained_variance_ratio") or []
+        shares = panel.embedding.notes.get("explained_variance_ratio") or []
         labels = [f"{label} ({100 * share:.1f} %)" for label, share in zip(labels, shares, strict=False)] or labels
     axes.set_xlabel(labels[0], labelpad=2)
     axes.set_ylabel(labels[1], labelpad=2)
@@ -444,24 +434,20 @@ def _dress(axes: Axes, panel: Panel, settings: Sequence[str], lettered: bool, wi
         axes.set_yticks([])
     if lettered:
         axes.text(0.0, 1.025, panel.letter, transform=axes.transAxes, fontweight="bold", fontsize=9.5, va="bottom")
-    if panel.spec["title"]:
+    if panel.spec.title:
         wide = any(letter in "mw" for letter in panel.letter) or len(panel.letter) > 1
         indent = (0.15 + 0.05 * wide) / width if lettered else 0.0
-        axes.text(indent, 1.025, panel.spec["title"], transform=axes.transAxes, fontsize=8.5, va="bottom")
+        axes.text(indent, 1.025, panel.spec.title, transform=axes.transAxes, fontsize=8.5, va="bottom")
     for i, line in enumerate(settings):
         y = -(_below(panel) + 0.115 * i) / width
         axes.text(0.5, y, line, transform=axes.transAxes, fontsize=6, color=style.FAINT, ha="center", va="top")
 
 
-def _notes(method: Mapping[str, Any]) -> dict[str, Any]:
-    return {**method, **(method.get("notes") or {})}
-
-
 def _settings(panel: Panel) -> str:
     """Return the method's settings in words: "cosine distance, knn 15, t 25"."""
-    values = dict(panel.method.get("parameters") or {})
-    values.update({k: v for k, v in (panel.method.get("notes") or {}).items() if np.isscalar(v)})
-    metric = panel.method.get("metric")
+    values = dict(panel.embedding.parameters)
+    values.update({k: v for k, v in panel.embedding.notes.items() if np.isscalar(v)})
+    metric = panel.embedding.metric
     parts = [f"{metric} distance"] if metric and panel.name not in LINEAR else []
     for key in sorted(values, key=lambda k: FIRST.index(k) if k in FIRST else len(FIRST)):
         value = values[key]
@@ -476,7 +462,7 @@ def _wrapped(text: str, width: float) -> list[str]:
     return textwrap.wrap(text, int(width / 0.047), max_lines=2, placeholder=" …") if text else []
 
 
-def sidebar_of(spec: Mapping[str, Any], panels: Sequence[Panel], colors: Colors) -> Sidebar:
+def sidebar_of(spec: Panelled, panels: Sequence[Panel], colors: Colors) -> Sidebar:
     """Return the legends of all panels; no ramp by epoch where a panel's spec has no ``hue``."""
     longest = max([len(str(group)) for groups in colors.groups.values() for group in groups], default=0)
     sidebar = Sidebar(width=max(1.35, 0.3 + 0.066 * longest))
@@ -488,8 +474,8 @@ def sidebar_of(spec: Mapping[str, Any], panels: Sequence[Panel], colors: Colors)
         sidebar.heading(heading + _letters(used, panels))
         for group, rgb in colors.groups[color].items():
             sidebar.marker(str(group), color=rgb, **point)
-        for hue in dict.fromkeys(panel.spec["hue"] for panel in used if "hue" in panel.spec):
-            same = [panel for panel in used if panel.spec["hue"] == hue]
+        for hue in dict.fromkeys(panel.spec.hue for panel in used if isinstance(panel.spec, Look)):
+            same = [panel for panel in used if panel.spec.hue == hue]
             if same:
                 sidebar.heading("Epoch" + _letters(same, panels))
                 along = np.linspace(0.0, 1.0, 64)
@@ -504,9 +490,9 @@ def sidebar_of(spec: Mapping[str, Any], panels: Sequence[Panel], colors: Colors)
             used = colors.having(color)
             sidebar.heading(label.capitalize() + _letters(used, panels))
             sidebar.colorbar(colors.norms[color], colors.cmap, "", 1.5)
-    jumping = [panel for panel in panels if panel.jumps and panel.spec["diamonds"]]
-    grey = [panel for panel in jumping if panel.spec["color"] in ("direction", "run")]
-    sized = [panel for panel in jumping if panel.spec["color"] in ("epoch", "train_loss")]
+    jumping = [panel for panel in panels if panel.jumps and panel.spec.diamonds]
+    grey = [panel for panel in jumping if panel.spec.color in ("direction", "run")]
+    sized = [panel for panel in jumping if panel.spec.color in ("epoch", "train_loss")]
     diamond = {"marker": "D", "markeredgecolor": "black", "markeredgewidth": 0.7}
     if grey:
         sidebar.heading(

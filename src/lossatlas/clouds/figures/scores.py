@@ -1,14 +1,13 @@
 """Table of kind ``scores``: embedding methods on clouds, at library defaults and at settings chosen elsewhere."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lossatlas.clouds.numbers import Scores
-from lossatlas.legacy.figures import SCORES, SETTINGS
+from lossatlas.clouds.spec import SCORES, SETTINGS, ScoresTable
+from lossatlas.specs.registry import Inputs
 
 COLUMNS = [
     "row",
@@ -23,24 +22,20 @@ COLUMNS = [
 """Columns of every table of kind ``scores``."""
 
 
-def compare(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> pd.DataFrame:
+def tabulate(spec: ScoresTable, inputs: Inputs) -> pd.DataFrame:
     """Compare embedding methods on clouds, at library defaults and after a sweep.
-
-    Args:
-        spec: resolved spec of kind ``scores``.
-        inputs: ``scores``: row title -> {``report``, ``select``}.
 
     Returns:
         One row for each cloud, method, metric and score, with :data:`COLUMNS`: mean, sample standard deviation and
         range over the embeddings' seeds; ``setting`` is the one chosen, by this score, on the other clouds.
     """
     rows = []
-    for entry in spec["rows"]:
-        scores = Scores.load(inputs["scores"][entry["title"]])
+    for entry in spec.rows:
+        scores = inputs.one("scores", entry.scores)
         for method, metric in scores.methods():
             for score in SCORES:
-                row: dict[str, Any] = {"row": entry["title"], "method": method, "metric": metric, "score": score}
-                row["paper"] = spec["paper"].get(method, "")
+                row: dict[str, Any] = {"row": entry.title, "method": method, "metric": metric, "score": score}
+                row["paper"] = spec.paper.get(method, "")
                 row["seeds"] = len(scores.values(method, metric, score, "defaults"))
                 chosen = scores.chosen(method, metric, score)
                 row["setting"] = "" if chosen is None else _words(chosen)

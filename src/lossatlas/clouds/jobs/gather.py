@@ -1,4 +1,4 @@
-"""Which rows of which files a gathered cloud holds: all of them, or the best members of sweeps."""
+"""The job that gathers points of many files as one cloud: all of their rows, or the best members of sweeps."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,9 +8,18 @@ import pandas as pd
 
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import read_table
+from lossatlas.files.points import gather
+from lossatlas.specs.registry import Job
 
 Rows = tuple[Path, list[int] | None]
 """A points file and the numbers of its rows, None = all."""
+
+
+def gather_cloud(job: Job) -> None:
+    """Gather the minimum of a run, if there is one, and the points of many jobs into one cloud, by reference."""
+    minimum: list[tuple[Rows, dict[str, str]]] = [((path, [-1]), {}) for path in job.files("run")]
+    sources, columns = zip(*minimum, *chosen(job.spec, job.files("points")), strict=True)
+    gather(job.output, sources, job.provenance, job.spec.get("names"), columns, with_history(job.spec))
 
 
 def chosen(spec: Mapping, files: Sequence[Path]) -> list[tuple[Rows, dict[str, str]]]:

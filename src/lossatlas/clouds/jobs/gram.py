@@ -20,7 +20,7 @@ beside the Gram matrix (``near_pairs`` (m, 2), ``near_distances2`` (m,)).
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from lossatlas.arrays import Array
 from lossatlas.clouds.files import copy_table, distances2_of, first_line, unreadable
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import create, table_in
+from lossatlas.specs.registry import Job
 
 logger = logging.getLogger(__name__)
 
@@ -48,10 +49,15 @@ _MAX_COLUMNS = 32768
 _ROWS_AT_ONCE = 64
 
 
+def gram(job: Job) -> None:
+    """Reduce the points of ``cloud`` to their Gram matrix."""
+    compute(job.file("cloud"), job.output, job.provenance)
+
+
 def compute(
     points_path: str | os.PathLike[str],
     output_path: str | os.PathLike[str],
-    provenance: dict[str, Any],
+    provenance: Mapping[str, Any],
     memory_bytes: int = DEFAULT_MEMORY_BYTES,
     progress: Callable[[float], None] | None = None,
 ) -> None:

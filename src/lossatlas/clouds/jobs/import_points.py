@@ -1,6 +1,5 @@
 """Weight vectors from elsewhere, as points of a run's network: from a ``.npy`` file of shape (n, D)."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,25 +11,26 @@ from lossatlas.files.checksum import file_digest
 from lossatlas.files.hdf5 import create, write_table
 from lossatlas.files.points import CHUNK_COLUMNS
 from lossatlas.landscape.layout import Layout
+from lossatlas.specs.registry import Job
 from lossatlas.train.loop import EVALUATION_BATCH, row_of
 from lossatlas.train.networks import member
 
 
-def import_points(spec: Mapping, data_file: Path, output: Path, provenance: Mapping) -> None:
+def import_points(job: Job) -> None:
     """Write the rows of a ``.npy`` file as a points file, each with its losses on the run's data.
 
+    Its columns are those of every points file, and ``replica``, the row's number.
+
     Args:
-        spec: resolved spec (:func:`lossatlas.legacy.sets.imported`): file, sha256, and the run's model, labels,
-            criterion, resample, scale, seeds and label.
-        data_file: data.h5.
-        output: points.h5 to make. Columns: those of every points file, and ``replica``, the row's number.
-        provenance: written into the output.
+        job: makes points.h5 from ``data``; its spec is an :class:`lossatlas.clouds.spec.ImportJob`.
 
     Raises:
         LossatlasError: the file is missing, is not the one of the checksum, or holds no vectors of this network.
     """
+    spec = job.spec
     theta = read_vectors(Path(spec["file"]), spec["sha256"])
-    found = member({**spec, "precision": "float32", "batch": EVALUATION_BATCH}, spec["seeds"], data_file)
+    network = {**spec, "precision": "float32", "batch": EVALUATION_BATCH}
+    found = member(network, spec["seeds"], job.file("data"))
     layout: Layout = found.train.layout
     if theta.shape[1] != layout.dim:
         raise LossatlasError(
@@ -44,7 +44,7 @@ def import_points(spec: Mapping, data_file: Path, output: Path, provenance: Mapp
     rows = []
     for i, vector in enumerate(theta):
         rows.append({**row_of("imported", -1, 0.0, 0.0), "replica": i, **found.metrics(torch.from_numpy(vector))})
-    with create(output, "points", provenance) as file:
+    with create(job.output, "points", job.provenance) as file:
         file.attrs["layout"] = layout.to_json()
         file.attrs["buffer_layout"] = found.train.buffer_layout.to_json()
         file.create_dataset("theta", data=theta, chunks=(1, min(layout.dim, CHUNK_COLUMNS)))

@@ -12,10 +12,10 @@ from scipy.spatial.distance import pdist, squareform
 from lossatlas.clouds.embeddings import embed
 from lossatlas.clouds.files import Gram
 from lossatlas.clouds.scores import Scorer
+from lossatlas.clouds.spec import EXACT, METHODS, SCORES
 from lossatlas.files.hdf5 import atomic
 from lossatlas.files.record import provenance_file, write_record
-from lossatlas.legacy import embed as catalogue
-from lossatlas.legacy.figures import EXACT, SCORES
+from lossatlas.specs.registry import Job
 
 logger = logging.getLogger(__name__)
 
@@ -25,13 +25,19 @@ COLUMNS = ["method", "metric", "setting", "seed", *SCORES]
 the study's number of the draw, empty for methods without randomness."""
 
 
+def scores(job: Job) -> None:
+    """Score embeddings of the cloud of ``gram`` against its geometry, or against that of ``truth``."""
+    truth = [Gram.load(path) for path in job.files("truth")]
+    write(job.output, score(Gram.load(job.file("gram")), job.spec, *truth), job.provenance)
+
+
 def score(gram: Gram, spec: Mapping[str, Any], truth: Gram | None = None) -> pd.DataFrame:
     """Embed a cloud under every setting and seed and score the pictures.
 
     Args:
         gram: the cloud.
         spec: ``settings`` (list of {method, metric, setting}), ``seeds`` (list of [number, derived seed]), ``demap_k``,
-            ``trust_k``, as :meth:`lossatlas.legacy.plan.StudyPlan.scores` resolves them.
+            ``trust_k``: a :class:`lossatlas.clouds.spec.ScoresJob`.
         truth: the same points without noise, for the geodesics.
 
     Returns:
@@ -43,7 +49,7 @@ def score(gram: Gram, spec: Mapping[str, Any], truth: Gram | None = None) -> pd.
     ]
     for entry in spec["settings"]:
         method, metric, setting = entry["method"], entry["metric"], entry["setting"]
-        seeded = catalogue.METHODS[method].seeded
+        seeded = METHODS[method].seeded
         seeds: Sequence[Sequence[int | None]] = spec["seeds"] if seeded else [[None, None]]
         for number, seed in seeds:
             picture = embed(gram, method, metric, seed=seed, **setting)

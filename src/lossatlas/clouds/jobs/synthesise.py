@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import create, write_table
 from lossatlas.files.points import CHUNK_COLUMNS
+from lossatlas.specs.registry import Job
 
 LOSSES = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
@@ -73,7 +74,7 @@ def write(output: Path, theta: NDArray[np.float32], table: pd.DataFrame, provena
         write_table(file, table)
 
 
-def synthesise(output: Path, spec: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
+def synthesise(job: Job) -> None:
     """Make the artificial cloud of a resolved spec {kind: tree, ...}."""
-    settings = {key: value for key, value in spec.items() if key != "kind"}
-    write(output, *tree(**settings), provenance)
+    settings = {key: value for key, value in job.spec.items() if key != "kind"}
+    write(job.output, *tree(**settings), job.provenance)
