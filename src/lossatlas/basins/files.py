@@ -1,6 +1,6 @@
 """Volume, slice and boundary files, read. Imports no torch."""
 
-from collections.abc import Sequence
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,54 +9,102 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lossatlas.arrays import Array
-from lossatlas.files.hdf5 import open_hdf5, read_table, table_in
-
-
-def load(files: Sequence[Path | str]) -> pd.DataFrame:
-    """Return the tables of volume files as one: a row for each minimum and cutoff."""
-    return pd.concat([read_table(Path(file), "volume") for file in files], ignore_index=True)
+from lossatlas.files.hdf5 import open_hdf5, table_in
 
 
 @dataclass(frozen=True)
-class Decisions:
-    """What one minimum decides: grid, labels, the points, and its table row."""
-
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-    label: NDArray[np.uint8]
-    points: NDArray[np.float32]
-    classes: NDArray[np.int64]
-    row: pd.Series
-
-
-@dataclass(frozen=True)
-class Rings:
-    """What networks trained on rings decide at the test points.
+class Volumes:
+    """The basins of the minima of a volume file.
 
     Attributes:
-        table: a row for each minimum.
-        x: test points (n, 2).
-        y: their classes (n,).
-        predicted: (minima, n).
+        table: a row for each minimum and cutoff, those of a minimum one after the other.
+        radii: (minima, cutoffs, directions) float64, the cutoffs ascending.
+        steps: (s,) float64.
+        profile: (minima, profiles, s) float32, the loss at these steps along the first directions.
     """
 
     table: pd.DataFrame
-    x: Array
-    y: NDArray[np.int64]
-    predicted: NDArray[np.int64]
+    radii: Array
+    steps: Array
+    profile: NDArray[np.float32]
 
     @classmethod
-    def load(cls, path: Path) -> "Rings":
-        """Read a boundary file."""
-        with open_hdf5(path, "boundary") as file:
-            found = (file[name][...] for name in ("test/x", "test/y", "test/predicted"))
-            return cls(table_in(file), *found)
+    def load(cls, path: str | os.PathLike[str]) -> "Volumes":
+        """Read a volume file."""
+        with open_hdf5(Path(path), "volume") as file:
+            return cls(table_in(file), *(file[name][...] for name in ("radii", "steps", "profile")))
 
-    def separation(self) -> Array:
-        """Return for each minimum the mean share of the blue ring and of the inner red ring that is right: 1/2 to 1."""
-        radius = np.linalg.norm(self.x, axis=1)
-        right = self.predicted == self.y
-        red = np.sort(radius[self.y == 1])
-        widest = int(np.argmax(np.diff(red)))  # between the inner and the outer red ring
-        inner = (self.y == 1) & (radius <= red[widest])
-        return (right[:, self.y == 0].mean(1) + right[:, inner].mean(1)) / 2
+    @property
+    def cutoffs(self) -> list[float]:
+        """Return the training losses that bound the basins, ascending."""
+        return sorted(set(self.table["cutoff"]))
+
+    @property
+    def minima(self) -> pd.DataFrame:
+        """Return a table row for each minimum, that of the lowest cutoff."""
+        return self.table.iloc[:: len(self.cutoffs)].reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class Slices:
+    """The loss on random planes through the minima of a slice file.
+
+    Attributes:
+        minima: a row for each minimum.
+        x: (k,) float64, steps along both directions.
+        loss: (minima, k, k) float64.
+    """
+
+    minima: pd.DataFrame
+    x: Array
+    loss: Array
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Slices":
+        """Read a slice file."""
+        with open_hdf5(Path(path), "slice") as file:
+            return cls(table_in(file), file["x"][...], file["loss"][...])
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Examples in the plane.
+
+    Attributes:
+        x: (n, 2) float32, in the data's own units.
+        y: (n,) int64, their classes.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Boundaries:
+    """What the minima of a boundary file decide.
+
+    Attributes:
+        minima: a row for each minimum.
+        x: (k,) float64, columns of the grid, in the data's own units.
+        y: (k,) float64, its rows.
+        label: (minima, k, k) uint8, the class decided there.
+        train: the training points.
+        test: the test points.
+        predicted: (minima, n) uint8, the class decided at each test point.
+    """
+
+    minima: pd.DataFrame
+    x: Array
+    y: Array
+    label: NDArray[np.uint8]
+    train: Labelled
+    test: Labelled
+    predicted: NDArray[np.uint8]
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Boundaries":
+        """Read a boundary file."""
+        with open_hdf5(Path(path), "boundary") as file:
+            train, test = (Labelled(file[f"{part}/x"][...], file[f"{part}/y"][...]) for part in ("train", "test"))
+            x, y, label, predicted = (file[name][...] for name in ("x", "y", "label", "test/predicted"))
+            return cls(table_in(file), x, y, label, train, test, predicted)

@@ -1,26 +1,35 @@
 """Measures on basins, poisoned minima and decision boundaries (study generalization)."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from lossatlas.basins.files import Rings
-from lossatlas.basins.numbers import at_cutoff, field
+from lossatlas.basins.files import Volumes
+from lossatlas.basins.numbers import at_cutoff, field, joined, of_value, separation
+from lossatlas.basins.spec import (
+    BasinRank,
+    CircleFound,
+    EffectiveDirections,
+    LeastAccuracy,
+    LeastGap,
+    Poisoned,
+    Proximity,
+    VolumeGap,
+)
 from lossatlas.claims.measurement import Measurement
-from lossatlas.clouds.files import Gram
+from lossatlas.specs.registry import Inputs
 from lossatlas.statistics import bootstrap, rank_correlation
 
 
-def basin_rank(inputs: Mapping[str, Sequence[pd.DataFrame]], parameters: Mapping[str, Any]) -> Measurement:
+def basin_rank(spec: BasinRank, inputs: Inputs) -> Measurement:
     """Spearman's rank correlation over minima, times ``sign``; of several cutoffs the worst for the claim."""
-    table = pd.concat(inputs["volume"], ignore_index=True)
+    table = joined(inputs.given(spec.volume))
     table = table.assign(gap=table["train_accuracy"] - table["test_accuracy"])
-    cutoffs = sorted(set(table["cutoff"])) if parameters["cutoff"] is None else [parameters["cutoff"]]
-    sign, found, detail = float(parameters["sign"]), [], []
+    cutoffs = sorted(set(table["cutoff"])) if spec.cutoff is None else [spec.cutoff]
+    sign, found, detail = float(spec.sign), [], []
     for cutoff in cutoffs:
-        rank, low, high, n = rank_correlation(at_cutoff(table, cutoff), parameters["x"], parameters["y"])
+        rank, low, high, n = rank_correlation(at_cutoff(table, cutoff), spec.x, spec.y)
         if np.isfinite(rank):
             ends = sorted((sign * low, sign * high))
             found.append((sign * rank, (ends[0], ends[1]), n))
@@ -31,17 +40,16 @@ def basin_rank(inputs: Mapping[str, Sequence[pd.DataFrame]], parameters: Mapping
     return Measurement(value, spread if np.isfinite(spread).all() else None, n, "; ".join(detail))
 
 
-def _side(tables: Sequence[pd.DataFrame], parameters: Mapping[str, Any], side: str) -> pd.DataFrame:
-    rows = at_cutoff(pd.concat(tables, ignore_index=True), parameters["cutoff"])
-    value = parameters[f"{side}_value"]
-    return rows if value is None else rows[np.isclose(rows["value"], value)]
+def _side(volumes: Sequence[Volumes], cutoff: float, value: float | None) -> pd.DataFrame:
+    return of_value(at_cutoff(joined(volumes), cutoff), value)
 
 
-def volume_gap(inputs: Mapping[str, Sequence[pd.DataFrame]], parameters: Mapping[str, Any]) -> Measurement:
+def volume_gap(spec: VolumeGap, inputs: Inputs) -> Measurement:
     """Log10 volume of the minima ``first`` less that of ``second``, mean over replicas (paired: one initialisation)."""
-    first, second = (_side(inputs[side], parameters, side) for side in ("first", "second"))
+    first = _side(inputs.given(spec.first), spec.cutoff, spec.first_value)
+    second = _side(inputs.given(spec.second), spec.cutoff, spec.second_value)
     pairs = first.merge(second, on="replica", suffixes=("", "_second"))
-    column = parameters["column"]
+    column = spec.column
     gaps = (pairs[column] - pairs[f"{column}_second"]).to_numpy(float)
     finite = gaps[np.isfinite(gaps)]
     if not len(finite):
@@ -61,9 +69,9 @@ def volume_gap(inputs: Mapping[str, Sequence[pd.DataFrame]], parameters: Mapping
     )
 
 
-def effective_directions(inputs: Mapping[str, Sequence[pd.DataFrame]], parameters: Mapping[str, Any]) -> Measurement:
+def effective_directions(spec: EffectiveDirections, inputs: Inputs) -> Measurement:
     """Median over minima of the effective number of directions behind the volume, at one cutoff."""
-    rows = at_cutoff(pd.concat(inputs["volume"], ignore_index=True), parameters["cutoff"])
+    rows = at_cutoff(joined(inputs.given(spec.volume)), spec.cutoff)
     values = rows["effective_directions"].to_numpy(float)
     values = values[np.isfinite(values)]
     if not len(values):
@@ -75,19 +83,19 @@ def effective_directions(inputs: Mapping[str, Sequence[pd.DataFrame]], parameter
     return Measurement(float(np.median(values)), (float(values.min()), float(values.max())), len(values), detail)
 
 
-def least_accuracy(inputs: Mapping[str, Sequence[pd.DataFrame]], parameters: Mapping[str, Any]) -> Measurement:
+def least_accuracy(spec: LeastAccuracy, inputs: Inputs) -> Measurement:
     """Smallest accuracy among minima whose swept value is at most ``up_to``."""
-    table = pd.concat(inputs["volume"], ignore_index=True).drop_duplicates(["replica", "value"])
-    rows = table[table["value"] <= parameters["up_to"] + 1e-12]
-    values = rows[parameters["quantity"]].to_numpy(float)
-    by_value = rows.groupby("value")[parameters["quantity"]].min()
+    table = joined(inputs.given(spec.volume)).drop_duplicates(["replica", "value"])
+    rows = table[table["value"] <= spec.up_to + 1e-12]
+    values = rows[spec.quantity].to_numpy(float)
+    by_value = rows.groupby("value")[spec.quantity].min()
     detail = ", ".join(f"{value:g}: {least:.3f}" for value, least in by_value.items())
     return Measurement(float(values.min()), None, len(values), f"smallest at each value: {detail}")
 
 
-def poisoned(inputs: Mapping[str, Sequence[Gram]], parameters: Mapping[str, Any]) -> Measurement:
+def poisoned(spec: Poisoned, inputs: Inputs) -> Measurement:
     """Of the poisoned minima: least train accuracy or largest test accuracy; or the test accuracy where SGD ends."""
-    (gram,) = inputs["cloud"]
+    (gram,) = inputs.given(spec.cloud)
     found, table = field(gram), gram.table.reset_index(drop=True)
     bad = table.iloc[found.bad]
     last = table.iloc[found.path[-1]]
@@ -101,12 +109,12 @@ def poisoned(inputs: Mapping[str, Sequence[Gram]], parameters: Mapping[str, Any]
         f"{bad['test_accuracy'].min():.3f} to {bad['test_accuracy'].max():.3f}; SGD ends at "
         f"{last['train_accuracy']:.3f} and {last['test_accuracy']:.3f}"
     )
-    return Measurement(float(values[parameters["quantity"]]), None, len(bad), detail)
+    return Measurement(float(values[spec.quantity]), None, len(bad), detail)
 
 
-def proximity(inputs: Mapping[str, Sequence[Gram]], parameters: Mapping[str, Any]) -> Measurement:
+def proximity(spec: Proximity, inputs: Inputs) -> Measurement:
     """Median distance from a poisoned minimum to the iterate it started from, over the distance that SGD covers."""
-    (gram,) = inputs["cloud"]
+    (gram,) = inputs.given(spec.cloud)
     found = field(gram)
     ratios = found.to_start / found.displacement
     spread = (float(ratios.min()), float(ratios.max()))
@@ -118,34 +126,21 @@ def proximity(inputs: Mapping[str, Sequence[Gram]], parameters: Mapping[str, Any
     return Measurement(float(np.median(ratios)), spread, len(ratios), detail)
 
 
-def circle_found(inputs: Mapping[str, Sequence[Rings]], parameters: Mapping[str, Any]) -> Measurement:
+def circle_found(spec: CircleFound, inputs: Inputs) -> Measurement:
     """Mean share right on the blue ring and on the inner red ring (1/2: they are not told apart), or train accuracy."""
-    shares = np.concatenate([rings.separation() for rings in inputs["boundaries"]])
-    train = np.concatenate([rings.table["train_accuracy"].to_numpy(float) for rings in inputs["boundaries"]])
-    values = shares if parameters["quantity"] == "separation" else train
-    value = float({"mean": values.mean(), "min": values.min(), "max": values.max()}[parameters["statistic"]])
+    files = inputs.given(spec.boundaries)
+    shares = np.concatenate([separation(rings) for rings in files])
+    train = np.concatenate([rings.minima["train_accuracy"].to_numpy(float) for rings in files])
+    values = shares if spec.quantity == "separation" else train
+    value = float({"mean": values.mean(), "min": values.min(), "max": values.max()}[spec.statistic])
     detail = (
         f"separation {', '.join(f'{s:.3f}' for s in shares)}; train accuracy {train.min():.3f} to {train.max():.3f}"
     )
     return Measurement(value, (float(values.min()), float(values.max())), len(values), detail)
 
 
-def least_gap(inputs: Mapping[str, Sequence[Any]], parameters: Mapping[str, Any]) -> Measurement:
+def least_gap(spec: LeastGap, inputs: Inputs) -> Measurement:
     """Test accuracy of the worst of the runs ``better`` less the mean of those ``worse``."""
-    values = {side: [float(row["test_accuracy"]) for row in inputs[side]] for side in ("better", "worse")}
-    detail = f"better {min(values['better']):.3f} to {max(values['better']):.3f}, worse {np.mean(values['worse']):.3f}"
-    value = min(values["better"]) - float(np.mean(values["worse"]))
-    return Measurement(value, None, len(values["better"]), detail)
-
-
-REGISTRY: dict[str, Callable[[Mapping[str, Sequence[Any]], Mapping[str, Any]], Measurement]] = {
-    "basin_rank": basin_rank,
-    "volume_gap": volume_gap,
-    "effective_directions": effective_directions,
-    "least_accuracy": least_accuracy,
-    "poisoned": poisoned,
-    "proximity": proximity,
-    "circle_found": circle_found,
-    "least_gap": least_gap,
-}
-"""The function of each measure."""
+    better, worse = ([float(row["test_accuracy"]) for row in inputs.given(side)] for side in (spec.better, spec.worse))
+    detail = f"better {min(better):.3f} to {max(better):.3f}, worse {np.mean(worse):.3f}"
+    return Measurement(min(better) - float(np.mean(worse)), None, len(better), detail)

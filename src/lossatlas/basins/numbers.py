@@ -1,18 +1,68 @@
 """Numbers of basins, boundaries and minefields that figures and claims share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lossatlas.basins.files import Decisions
+from lossatlas.arrays import Array
+from lossatlas.basins.files import Boundaries, Volumes
+from lossatlas.basins.spec import Shown
 from lossatlas.clouds.files import Gram
 from lossatlas.errors import LossatlasError
-from lossatlas.files.hdf5 import open_hdf5, table_in
+
+
+class OfMinima(Protocol):
+    """What a file on minima holds."""
+
+    @property
+    def minima(self) -> pd.DataFrame:
+        """Return a row for each minimum, with columns value and replica."""
+
+
+F = TypeVar("F", bound=OfMinima)
+
+
+@dataclass(frozen=True)
+class Found(Generic[F]):
+    """A minimum of a probe.
+
+    Attributes:
+        file: what its file holds.
+        place: its place there.
+        row: its table row.
+    """
+
+    file: F
+    place: int
+    row: pd.Series
+
+
+def find(files: Sequence[F], shown: Shown) -> Found[F]:
+    """Return the first minimum that a panel's ``value`` and ``replica`` choose; None = any.
+
+    Raises:
+        LossatlasError: none of the files holds it.
+    """
+    for file in files:
+        table = file.minima
+        wanted = np.ones(len(table), dtype=bool)
+        if shown.value is not None:
+            wanted &= np.isclose(table["value"], shown.value)
+        if shown.replica is not None:
+            wanted &= (table["replica"] == shown.replica).to_numpy()
+        if wanted.any():
+            place = int(np.flatnonzero(wanted)[0])
+            return Found(file, place, table.iloc[place])
+    raise LossatlasError(f"panels: no minimum of value {shown.value} and replica {shown.replica}")
+
+
+def joined(volumes: Sequence[Volumes]) -> pd.DataFrame:
+    """Return the tables of volume files as one: a row for each minimum and cutoff."""
+    return pd.concat([one.table for one in volumes], ignore_index=True)
 
 
 def at_cutoff(table: pd.DataFrame, cutoff: float) -> pd.DataFrame:
@@ -27,43 +77,30 @@ def at_cutoff(table: pd.DataFrame, cutoff: float) -> pd.DataFrame:
     return found.reset_index(drop=True)
 
 
-def matching(table: pd.DataFrame, panel: Mapping[str, Any]) -> NDArray[np.intp]:
-    """Return the places of the minima that a panel's ``value`` and ``replica`` choose; null = any."""
-    wanted = np.ones(len(table), dtype=bool)
-    if panel["value"] is not None:
-        wanted &= np.isclose(table["value"], panel["value"])
-    if panel["replica"] is not None:
-        wanted &= (table["replica"] == panel["replica"]).to_numpy()
-    return np.flatnonzero(wanted)
+def radii_at(volumes: Volumes, cutoff: float) -> Array:
+    """Return the radii (minima, directions) of one cutoff; raises as :func:`at_cutoff` does."""
+    measured = at_cutoff(volumes.table, cutoff)["cutoff"].iloc[0]
+    return volumes.radii[:, volumes.cutoffs.index(measured)]
 
 
-def find(files: Sequence[Path | str], kind: str, panel: Mapping[str, Any]) -> tuple[Path, int, pd.Series]:
-    """Return the file, place and table row of a panel's minimum; null keys match the first.
+def of_value(table: pd.DataFrame, value: float | None) -> pd.DataFrame:
+    """Return the rows of one swept value; None = all."""
+    return table if value is None else table[np.isclose(table["value"], value)]
 
-    Raises:
-        LossatlasError: none of the files holds it.
+
+def separation(rings: Boundaries) -> Array:
+    """Return for each minimum the mean share of the blue ring and of the inner red ring that is right: 1/2 to 1.
+
+    Args:
+        rings: decisions of networks trained on concentric rings: blue (class 0), and red on both sides of it.
     """
-    for path in files:
-        with open_hdf5(Path(path), kind) as file:
-            table = table_in(file)
-        places = matching(table, panel)
-        if len(places):
-            return Path(path), int(places[0]), table.iloc[places[0]]
-    raise LossatlasError(f"panels: no minimum of value {panel['value']} and replica {panel['replica']}")
-
-
-def decisions(files: Sequence[Path | str], panel: Mapping[str, Any]) -> Decisions:
-    """Return what the minimum of a panel decides."""
-    path, place, row = find(files, "boundary", panel)
-    with open_hdf5(path, "boundary") as file:
-        return Decisions(
-            file["x"][...],
-            file["y"][...],
-            file["label"][place],
-            file["train/x"][...],
-            file["train/y"][...],
-            row,
-        )
+    points, y = rings.test.x, rings.test.y
+    radius = np.linalg.norm(points, axis=1)
+    right = rings.predicted == y
+    red = np.sort(radius[y == 1])
+    widest = int(np.argmax(np.diff(red)))  # between the inner and the outer red ring
+    inner = (y == 1) & (radius <= red[widest])
+    return (right[:, y == 0].mean(1) + right[:, inner].mean(1)) / 2
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from scipy.special import gammaln
 from torch import Tensor
 
 from lossatlas.arrays import Array
+from lossatlas.basins.spec import BLOCK
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.landscape import Landscape, NetworkLandscape
 
@@ -40,7 +41,7 @@ class Search:
 
     tolerance: float = 2.5e-5
     growth: float = 1.15
-    pilot: int = 64
+    pilot: int = BLOCK
     least: float = 1e-10
     most: float = 1e6
     chunk: int = 32

@@ -1,7 +1,6 @@
 """Figures of basins: accuracy, radius and log-volume against a swept value; the loss along random directions."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from string import ascii_lowercase
 from typing import Any
 
@@ -9,13 +8,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from lossatlas.arrays import Array
-from lossatlas.basins.files import load
-from lossatlas.basins.numbers import at_cutoff, matching
+from lossatlas.basins.numbers import at_cutoff, find, joined, of_value, radii_at
+from lossatlas.basins.spec import Basins, Groups, Profiles
 from lossatlas.draw import style
 from lossatlas.draw.style import Drawn, Sidebar
 from lossatlas.errors import LossatlasError
-from lossatlas.files.hdf5 import open_hdf5, table_in
+from lossatlas.specs.registry import Inputs
 from lossatlas.statistics import rank_correlation
 
 TRAIN, TEST, MEDIAN, LARGEST = "#6B6B6B", "#0072B2", "#0072B2", "#D55E00"
@@ -27,18 +25,14 @@ NAMES = {"beta": "β"}
 # kind basins
 
 
-def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+def compose(spec: Basins, inputs: Inputs) -> Drawn:
     """Draw accuracy, radius and log-volume against the swept value, and volume against accuracy for every cutoff.
-
-    Args:
-        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
-        inputs: ``volumes``: volume files.
 
     Returns:
         The figure and its numbers: the table of the files.
     """
-    table = load(inputs["volumes"])
-    chosen = at_cutoff(table, spec["cutoff"])
+    table = joined(inputs.all("volume", spec.volume))
+    chosen = at_cutoff(table, spec.cutoff)
     cutoffs = sorted(set(table["cutoff"]))
     values = sorted(set(table["value"]))
     width, height, left, below, above = 2.25, 1.85, 0.72, 0.46, 0.5
@@ -58,9 +52,9 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     _against(places[0], chosen, values, [("train_accuracy", TRAIN, "--"), ("test_accuracy", TEST, "-")])
     places[0].set_title("Accuracy")
     _against(places[1], chosen, values, [("radius_median", MEDIAN, "-"), ("radius_largest", LARGEST, "--")])
-    places[1].set_title(f"Radius at loss {spec['cutoff']:g} (steps)")
+    places[1].set_title(f"Radius at loss {spec.cutoff:g} (steps)")
     _against(places[2], chosen, values, [("log10_volume", TEST, "-")])
-    places[2].set_title(f"log10 volume at loss {spec['cutoff']:g}")
+    places[2].set_title(f"log10 volume at loss {spec.cutoff:g}")
     for axes in places[:3]:
         axes.set_xlabel(f"{name} (not to scale)")
     notes = _scatters(places[3:], table, cutoffs, values)
@@ -143,26 +137,20 @@ def _sidebar(values: Sequence[float], directions: int) -> Sidebar:
 # kind groups
 
 
-def groups(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+def groups(spec: Groups, inputs: Inputs) -> Drawn:
     """Draw log-volume, radius and test accuracy of groups of minima beside each other, one dot a minimum.
-
-    Args:
-        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
-        inputs: ``volumes``: a list of volume files for each group.
 
     Returns:
         The figure and its numbers: the rows behind the dots, with ``group``.
     """
     parts = []
-    for entry, files in zip(spec["groups"], inputs["volumes"], strict=True):
-        rows = at_cutoff(load(files), spec["cutoff"])
-        if entry["value"] is not None:
-            rows = rows[np.isclose(rows["value"], entry["value"])]
+    for group in spec.groups:
+        rows = of_value(at_cutoff(joined(inputs.all("volume", group.volume)), spec.cutoff), group.value)
         if rows.empty:
-            raise LossatlasError(f"groups: {entry['volume']!r} has no minimum of value {entry['value']}")
-        parts.append(rows.assign(group=entry["title"], section=entry["section"]))
+            raise LossatlasError(f"groups: {group.volume!r} has no minimum of value {group.value}")
+        parts.append(rows.assign(group=group.title, section=group.section))
     table = pd.concat(parts, ignore_index=True)
-    titles = [entry["title"] for entry in spec["groups"]]
+    titles = [group.title for group in spec.groups]
     panels = (
         ("log10_volume", "log10 volume"),
         ("radius_median", "median radius (steps)"),
@@ -189,7 +177,7 @@ def groups(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
         axes.spines[["top", "right"]].set_visible(False)
         axes.text(0.0, 1.04, ascii_lowercase[k], transform=axes.transAxes, fontweight="bold", fontsize=9.5)
     figure.text(
-        0.01, 0.02, f"Basin below loss {spec['cutoff']:g}. Dots: minima; bars: means.", fontsize=6.5, color=style.FAINT
+        0.01, 0.02, f"Basin below loss {spec.cutoff:g}. Dots: minima; bars: means.", fontsize=6.5, color=style.FAINT
     )
     return Drawn(figure, table)
 
@@ -198,17 +186,13 @@ def groups(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
 # kind profiles
 
 
-def profiles(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+def profiles(spec: Profiles, inputs: Inputs) -> Drawn:
     """Draw the loss along random directions from one minimum a panel, with the cutoff and the basin beneath it.
-
-    Args:
-        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
-        inputs: ``volumes``: a list of volume files for each panel.
 
     Returns:
         The figure and its numbers (panel, direction, step, loss).
     """
-    count = len(spec["panels"])
+    count = len(spec.panels)
     width, height, left, below, above = 2.6, 2.0, 0.62, 0.46, 0.4
     sidebar = Sidebar(width=1.6)
     sidebar.line("one random direction", color=TEST, linewidth=0.8)
@@ -216,17 +200,19 @@ def profiles(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     sidebar.line("median radius", color=LARGEST, linewidth=6, alpha=0.15)
     figure = style.new_figure(count * (left + width) + 0.25 + sidebar.width, above + height + below + 0.05)
     numbers = []
-    for i, (panel, files) in enumerate(zip(spec["panels"], inputs["volumes"], strict=True)):
-        steps, losses, row, radii = _profile(files, panel, spec["cutoff"])
+    for i, panel in enumerate(spec.panels):
+        found = find(inputs.all("volume", panel.volume), panel)
+        steps, losses = found.file.steps, found.file.profile[found.place].astype(float)
+        radii = radii_at(found.file, spec.cutoff)[found.place]
         axes = style.axes_at(figure, left + i * (left + width), above, width, height)
         axes.plot(steps, losses.T, color=TEST, linewidth=0.7, alpha=0.75, zorder=3)
-        axes.axhline(spec["cutoff"], color=LARGEST, linewidth=1.1, linestyle="--", zorder=4)
+        axes.axhline(spec.cutoff, color=LARGEST, linewidth=1.1, linestyle="--", zorder=4)
         axes.axvspan(0, float(np.median(radii)), color=LARGEST, alpha=0.12, linewidth=0)
         axes.set_yscale("log")
         axes.set_xlabel("step along the direction (|direction| = |weights|)")
         axes.set_ylabel("training loss")
         axes.set_title(
-            f"{panel['title']}: test accuracy {100 * row['test_accuracy']:.1f}%\n"
+            f"{panel.title}: test accuracy {100 * found.row['test_accuracy']:.1f}%\n"
             f"median radius {np.median(radii):.3g}, range {radii.min():.3g} to {radii.max():.3g}"
         )
         axes.spines[["top", "right"]].set_visible(False)
@@ -234,26 +220,10 @@ def profiles(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
         direction = np.repeat(np.arange(len(losses)), len(steps))
         numbers.append(
             pd.DataFrame({"direction": direction, "step": np.tile(steps, len(losses)), "loss": losses.ravel()}).assign(
-                panel=panel["title"]
+                panel=panel.title
             )
         )
     for axes in figure.axes:
         axes.sharey(figure.axes[0]) if axes is not figure.axes[0] else None
     sidebar.draw(figure, count * (left + width) + 0.25, above)
     return Drawn(figure, pd.concat(numbers)[["panel", "direction", "step", "loss"]].reset_index(drop=True))
-
-
-def _profile(files: Sequence[Path], panel: Mapping, cutoff: float) -> tuple[Array, Array, pd.Series, Array]:
-    """Return steps, losses (directions, steps), the table row and the radii of a panel's minimum."""
-    for path in files:
-        with open_hdf5(Path(path), "volume") as file:
-            table = table_in(file)
-            cutoffs = sorted(set(table["cutoff"]))
-            rows = table.iloc[:: len(cutoffs)].reset_index(drop=True)
-            mine = matching(rows, panel)
-            if len(mine):
-                at_cutoff(table, cutoff)
-                (k,) = np.flatnonzero(np.isclose(cutoffs, cutoff))
-                i = int(mine[0])
-                return file["steps"][...], file["profile"][i].astype(float), rows.iloc[i], file["radii"][i, k]
-    raise LossatlasError(f"panels: no minimum of value {panel['value']} and replica {panel['replica']}")

@@ -1,7 +1,6 @@
 """Figures of classifiers in the plane: decision boundaries with the training points, and slices of the loss below."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from string import ascii_lowercase
 from typing import Any
 
@@ -13,70 +12,66 @@ from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from lossatlas.basins.files import Decisions
-from lossatlas.basins.numbers import decisions, find
+from lossatlas.basins.files import Boundaries, Slices
+from lossatlas.basins.numbers import Found, find
+from lossatlas.basins.spec import BoundaryFigure, Shown, SliceFigure
 from lossatlas.draw import style
 from lossatlas.draw.style import Drawn, Sidebar
-from lossatlas.files.hdf5 import open_hdf5
+from lossatlas.specs.registry import Inputs
 
 POINTS = ("#0072B2", "#D55E00", "#009E73", "#992E70", "#F0B429", "#56B4E9")
 GROUNDS = ("#bcd9ec", "#f6cdb0", "#b5dfd1", "#dcc2d3", "#fbe6b5", "#cfe8f6")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
-def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+def compose(spec: BoundaryFigure, inputs: Inputs) -> Drawn:
     """Draw decision boundaries, one minimum a panel, and below each a slice of the loss where the panel has one.
-
-    Args:
-        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
-        inputs: ``boundaries``: boundary files for each panel; ``slices``: slice files for each panel, or nothing.
 
     Returns:
         The figure and its numbers (panel, what, x, y, value): points with their class, the grid with the class decided
         there, and of slices the loss.
     """
-    panels = spec["panels"]
-    sliced = bool(inputs["slices"])
-    columns = min(spec["columns"] or min(len(panels), 4), len(panels))
+    panels = spec.panels
+    columns = min(spec.columns or min(len(panels), 4), len(panels))
     rows = -(-len(panels) // columns)
+    found = [find(inputs.all("boundaries", panel.boundaries), panel) for panel in panels]
+    planes = [find(inputs.all("slices", panel.slices), panel) for panel in panels if panel.slices is not None]
+    sliced = bool(planes)
     side, above, below = 2.05, 0.62, 0.12
     gap, lower = (0.72, side + 0.75) if sliced else (0.3, 0.0)
     sidebar = Sidebar(width=1.6)
     sidebar.heading("Training points")
-    found = [decisions(files, panel) for panel, files in zip(panels, inputs["boundaries"], strict=True)]
-    planes = [_plane(files, panel) for panel, files in zip(panels, inputs["slices"], strict=True)] if sliced else []
-    for label in sorted({int(c) for d in found for c in d.classes}):
-        sidebar.marker(spec["classes"][label] if label < len(spec["classes"]) else f"class {label}", **_look(label))
+    for label in sorted({int(c) for one in found for c in one.file.train.y}):
+        name = str(spec.classes[label]) if label < len(spec.classes) else f"class {label}"
+        sidebar.marker(name, **_look(label))
     sidebar.heading("Ground")
     sidebar.marker("class decided there", marker="s", color=GROUNDS[0], markersize=6)
     norm = _norm(planes)
     if sliced:
         sidebar.heading("Slices")
-        sidebar.line(f"loss {spec['cutoff']:g}", color="#D55E00", linewidth=1.2)
+        sidebar.line(f"loss {spec.cutoff:g}", color="#D55E00", linewidth=1.2)
         sidebar.colorbar(norm, mpl.colormaps["Greys"], "training loss", 1.3)
     height = rows * (above + side + below + lower)
     width = gap + 0.1 + columns * (side + gap) + sidebar.width
     figure = style.new_figure(width, max(height, sidebar.height + above) + 0.1)
     numbers = []
-    for i, (panel, d) in enumerate(zip(panels, found, strict=True)):
+    for i, (panel, one) in enumerate(zip(panels, found, strict=True)):
         row, column = divmod(i, columns)
         left, top = gap + 0.05 + column * (side + gap), above + row * (above + side + below + lower)
         axes = style.axes_at(figure, left, top, side, side)
-        _decide(axes, d, _limits(spec, d))
-        axes.set_title(_title(panel, d.row))
+        _decide(axes, one, _limits(spec, one.file))
+        axes.set_title(_title(panel, one.row))
         axes.text(0.0, 1.02, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5, ha="right")
-        numbers += _numbers(panel, d)
+        numbers += _numbers(panel, one)
         if sliced:
-            x, loss, _ = planes[i]
             axes = style.axes_at(figure, left, top + side + 0.28, side, side)
-            _slice(axes, x, loss, norm, spec["cutoff"])
-            numbers.append(_grid_numbers(panel["title"], "slice", x, x, loss))
+            numbers.append(_slice(axes, planes[i], norm, spec.cutoff, panel.title))
     sidebar.draw(figure, gap + 0.1 + columns * (side + gap), above)
     return Drawn(figure, pd.concat(numbers, ignore_index=True))
 
 
-def _title(panel: Mapping, row: pd.Series) -> str:
-    head = panel["title"] + "\n" if panel["title"] else ""
+def _title(panel: Shown, row: pd.Series) -> str:
+    head = f"{panel.title}\n" if panel.title else ""
     train, test = (100 * row[f"{part}_accuracy"] for part in ("train", "test"))
     return f"{head}train {train:.1f}%, test {test:.1f}%\ngap {train - test:.1f} points"
 
@@ -92,18 +87,19 @@ def _look(label: int) -> dict[str, Any]:
     }
 
 
-def _limits(spec: Mapping, d: Decisions) -> tuple[float, float, float, float]:
-    if spec["limits"] is not None:
-        (x0, x1), (y0, y1) = spec["limits"]
+def _limits(spec: BoundaryFigure, file: Boundaries) -> tuple[float, float, float, float]:
+    if spec.limits is not None:
+        (x0, x1), (y0, y1) = spec.limits
         return x0, x1, y0, y1
-    return d.x[0], d.x[-1], d.y[0], d.y[-1]
+    return file.x[0], file.x[-1], file.y[0], file.y[-1]
 
 
-def _decide(axes: Axes, d: Decisions, limits: tuple[float, float, float, float]) -> None:
-    classes = max(int(d.label.max()), int(d.classes.max())) + 1
+def _decide(axes: Axes, found: Found[Boundaries], limits: tuple[float, float, float, float]) -> None:
+    file, decided = found.file, found.file.label[found.place]
+    classes = max(int(decided.max()), int(file.train.y.max())) + 1
     axes.imshow(
-        d.label,
-        extent=(d.x[0], d.x[-1], d.y[0], d.y[-1]),
+        decided,
+        extent=(file.x[0], file.x[-1], file.y[0], file.y[-1]),
         origin="lower",
         cmap=ListedColormap([GROUNDS[k % len(GROUNDS)] for k in range(classes)]),
         vmin=-0.5,
@@ -112,7 +108,7 @@ def _decide(axes: Axes, d: Decisions, limits: tuple[float, float, float, float])
         aspect="auto",
     )
     for label in range(classes):
-        points = d.points[d.classes == label]
+        points = file.train.x[file.train.y == label]
         axes.plot(points[:, 0], points[:, 1], linestyle="none", **_look(label))
     axes.set_xlim(*limits[:2])
     axes.set_ylim(*limits[2:])
@@ -120,19 +116,16 @@ def _decide(axes: Axes, d: Decisions, limits: tuple[float, float, float, float])
     axes.set_yticks([])
 
 
-def _plane(files: Sequence[Path | str], panel: Mapping) -> tuple[NDArray, NDArray, pd.Series]:
-    path, place, row = find(files, "slice", panel)
-    with open_hdf5(path, "slice") as file:
-        return file["x"][...], file["loss"][place], row
-
-
-def _norm(planes: Sequence[tuple[NDArray, NDArray, pd.Series]]) -> LogNorm:
-    finite = np.concatenate([loss[np.isfinite(loss)] for _, loss, _ in planes]) if planes else np.array([1e-3, 1.0])
+def _norm(planes: Sequence[Found[Slices]]) -> LogNorm:
+    losses = [plane.file.loss[plane.place] for plane in planes]
+    finite = np.concatenate([loss[np.isfinite(loss)] for loss in losses]) if planes else np.array([1e-3, 1.0])
     low = max(float(finite.min()), 1e-6)
     return LogNorm(low, max(float(finite.max()), 2 * low))
 
 
-def _slice(axes: Axes, x: NDArray, loss: NDArray, norm: LogNorm, cutoff: float) -> None:
+def _slice(axes: Axes, found: Found[Slices], norm: LogNorm, cutoff: float, title: str) -> pd.DataFrame:
+    """Draw the loss on a plane; return its numbers."""
+    x, loss = found.file.x, found.file.loss[found.place]
     shown = np.ma.masked_invalid(np.clip(loss, norm.vmin, norm.vmax))
     levels = np.geomspace(norm.vmin or 1e-6, norm.vmax or 1.0, 17)
     axes.contourf(x, x, shown, levels=levels, norm=norm, cmap="Greys")
@@ -145,12 +138,15 @@ def _slice(axes: Axes, x: NDArray, loss: NDArray, norm: LogNorm, cutoff: float) 
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.set_aspect("equal")
+    return _grid_numbers(title, "slice", x, x, loss)
 
 
-def _numbers(panel: Mapping, d: Decisions) -> list[pd.DataFrame]:
-    points = pd.DataFrame({"x": d.points[:, 0], "y": d.points[:, 1], "value": d.classes}).assign(what="point")
-    grid = _grid_numbers(panel["title"], "decided", d.x, d.y, d.label)
-    return [points.assign(panel=panel["title"])[["panel", "what", "x", "y", "value"]], grid]
+def _numbers(panel: Shown, found: Found[Boundaries]) -> list[pd.DataFrame]:
+    file = found.file
+    columns = {"x": file.train.x[:, 0], "y": file.train.x[:, 1], "value": file.train.y}
+    points = pd.DataFrame(columns).assign(what="point")
+    grid = _grid_numbers(panel.title, "decided", file.x, file.y, file.label[found.place])
+    return [points.assign(panel=panel.title)[["panel", "what", "x", "y", "value"]], grid]
 
 
 def _grid_numbers(title: str, what: str, x: NDArray, y: NDArray, values: NDArray) -> pd.DataFrame:
@@ -164,30 +160,25 @@ def _grid_numbers(title: str, what: str, x: NDArray, y: NDArray, values: NDArray
 # kind slices
 
 
-def slices(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+def slices(spec: SliceFigure, inputs: Inputs) -> Drawn:
     """Draw random planes through minima beside each other: contours above a profile through the middle.
-
-    Args:
-        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
-        inputs: ``slices``: slice files for each panel.
 
     Returns:
         The figure and its numbers (panel, what, x, y, value): the loss on the grid.
     """
-    planes = [_plane(files, panel) for panel, files in zip(spec["panels"], inputs["slices"], strict=True)]
+    planes = [find(inputs.all("slices", panel.slices), panel) for panel in spec.panels]
     norm = _norm(planes)
     side, gap, above, below = 2.3, 0.72, 0.66, 0.5
     sidebar = Sidebar(width=1.5)
-    sidebar.line(f"loss {spec['cutoff']:g}", color="#D55E00", linewidth=1.2)
+    sidebar.line(f"loss {spec.cutoff:g}", color="#D55E00", linewidth=1.2)
     sidebar.marker("minimum", marker="+", color=style.INK, markersize=6)
     sidebar.colorbar(norm, mpl.colormaps["Greys"], "training loss", 1.3)
     figure = style.new_figure(len(planes) * (side + gap) + 0.2 + sidebar.width + 0.15, above + side + below)
     numbers = []
-    for i, (panel, (x, loss, row)) in enumerate(zip(spec["panels"], planes, strict=True)):
+    for i, (panel, plane) in enumerate(zip(spec.panels, planes, strict=True)):
         axes = style.axes_at(figure, gap + i * (side + gap), above, side, side)
-        _slice(axes, x, loss, norm, spec["cutoff"])
-        axes.set_title(_title(panel, row))
+        numbers.append(_slice(axes, plane, norm, spec.cutoff, panel.title))
+        axes.set_title(_title(panel, plane.row))
         axes.text(0.0, 1.02, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5, ha="right")
-        numbers.append(_grid_numbers(panel["title"], "slice", x, x, loss))
     sidebar.draw(figure, len(planes) * (side + gap) + 0.3, above)
     return Drawn(figure, pd.concat(numbers, ignore_index=True))

@@ -1,36 +1,29 @@
 """Figure of kind ``minefield``: the iterates of a training and the poisoned minima found from them."""
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lossatlas.basins.numbers import Field, field
-from lossatlas.clouds.files import Gram
+from lossatlas.basins.spec import Minefield
 from lossatlas.draw import style
 from lossatlas.draw.style import Drawn, Sidebar
-from lossatlas.files.hdf5 import open_hdf5
+from lossatlas.specs.registry import Inputs
 
 ITERATE, BAD, END = "#D55E00", "#0072B2", "#F0B429"
 
 
-def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+def compose(spec: Minefield, inputs: Inputs) -> Drawn:
     """Draw iterates and poisoned minima in the plane of an embedding, with their true distances beside it.
-
-    Args:
-        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
-        inputs: ``panels``: the embedding of the cloud; ``grams``: its Gram matrix.
 
     Returns:
         The figure and its numbers: coordinates, accuracies and distances of every point.
     """
-    (embedding,), (gram_file,) = inputs["panels"], inputs["grams"]
-    gram = Gram.load(Path(gram_file))
+    gram = inputs.one("gram", spec.cloud)
     found, table = field(gram), gram.table.reset_index(drop=True)
-    with open_hdf5(Path(embedding), "embedding") as file:
-        points = file["coordinates"][...]
+    embedding, _ = inputs.one("embedding", spec.cloud, spec.embedding)
+    points = embedding.coordinates
     side, left, above = 3.6, 0.3, 0.42
     sidebar = _sidebar(found, table)
     figure = style.new_figure(

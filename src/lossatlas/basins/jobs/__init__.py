@@ -1,0 +1,1 @@
+"""Jobs on minima: volumes, slices, decision boundaries."""
