@@ -73,10 +73,10 @@ class Spec(BaseModel):
     def hashed(self) -> dict[str, Any]:
         """Return the mapping that names an artefact: plain values, quiet keys only where they differ."""
         found = {}
-        for name, field in type(self).model_fields.items():
-            value = getattr(self, name)
-            if not (_quiet(field) and value == field.get_default(call_default_factory=True)):
-                found[field.alias or name] = _plain(value)
+        for one in _keys_of(type(self)):
+            value = getattr(self, one.name)
+            if not (one.quiet and value == one.default):
+                found[one.key] = _plain(value) if one.deep else value
         return found
 
     def given(self) -> dict[str, Any]:
@@ -90,27 +90,52 @@ class Spec(BaseModel):
 
     def references(self) -> Iterator[Reference]:
         """Yield the names this spec itself holds; a spec whose two keys make one name overrides this."""
-        for name, field in type(self).model_fields.items():
-            value, place = getattr(self, name), field.alias or name
-            for what in _referred(type(self), name):
-                yield from _named(what, value, place)
+        for one in _keys_of(type(self)):
+            value = getattr(self, one.name)
+            for what in one.refers:
+                yield from _named(what, value, one.key)
             if isinstance(value, tuple):
-                yield from (Reference(one.what, one.name, place) for one in value if isinstance(one, Reference))
+                yield from (Reference(part.what, part.name, one.key) for part in value if isinstance(part, Reference))
+
+
+@dataclass(frozen=True)
+class _Key:
+    """What is asked of a field again and again.
+
+    Attributes:
+        name, key: in Python and in YAML.
+        quiet, default: see :func:`key`.
+        deep: whether its type may hold specs or references, so that its value is not plain.
+        refers: what its texts name, wherever in its type the mark stands: of itself, of a list's entries.
+    """
+
+    name: str
+    key: str
+    quiet: bool
+    default: Any
+    deep: bool
+    refers: tuple[str, ...]
 
 
 @cache
-def _referred(spec: type[Spec], name: str) -> tuple[str, ...]:
-    """Return what a field's texts name, wherever in its type the mark stands: of itself, of a list's entries."""
+def _keys_of(spec: type["Spec"]) -> tuple[_Key, ...]:
+    """Return the keys of a spec, in their order."""
+    found = []
+    for name, field in spec.model_fields.items():
+        marks = [*field.metadata, *_metadata(field.annotation)]
+        refers = tuple(dict.fromkeys(mark.what for mark in marks if isinstance(mark, Refers)))
+        deep = any(isinstance(mark, Accepts) for mark in marks) or any(True for _ in _specs_in(field.annotation))
+        default = field.get_default(call_default_factory=True)
+        found.append(_Key(name, field.alias or name, _quiet(field), default, deep, refers))
+    return tuple(found)
 
-    def marks(annotation: Any) -> Iterator[str]:
-        if get_origin(annotation) is Annotated:
-            yield from (mark.what for mark in annotation.__metadata__ if isinstance(mark, Refers))
-        for part in get_args(annotation):
-            yield from marks(part)
 
-    field = spec.model_fields[name]
-    own = (mark.what for mark in field.metadata if isinstance(mark, Refers))
-    return tuple(dict.fromkeys((*own, *marks(field.annotation))))
+def _metadata(annotation: Any) -> Iterator[Any]:
+    """Yield the marks inside a type."""
+    if get_origin(annotation) is Annotated:
+        yield from annotation.__metadata__
+    for part in get_args(annotation):
+        yield from _metadata(part)
 
 
 def _named(what: str, value: Any, place: str) -> Iterator[Reference]:
@@ -127,8 +152,9 @@ def _named(what: str, value: Any, place: str) -> Iterator[Reference]:
 def nested(spec: Spec, place: str = "") -> Iterator[tuple[str, Spec]]:
     """Yield a spec and all that it holds, outermost first, each with its place."""
     yield place, spec
-    for name, field in type(spec).model_fields.items():
-        yield from _nested(getattr(spec, name), _at(place, field.alias or name))
+    for one in _keys_of(type(spec)):
+        if one.deep:
+            yield from _nested(getattr(spec, one.name), _at(place, one.key))
 
 
 def _nested(value: Any, place: str) -> Iterator[tuple[str, Spec]]:
