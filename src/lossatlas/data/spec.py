@@ -17,7 +17,6 @@ import yaml
 from pydantic import field_validator
 
 from lossatlas.errors import LossatlasError
-from lossatlas.seeds import derive
 from lossatlas.specs.artefact import Artefact
 from lossatlas.specs.base import Spec, key, mistake
 from lossatlas.specs.registry import Step
@@ -215,6 +214,8 @@ DATA = Step("data", "data", "data.h5", "lossatlas.data.jobs:prepare", DataJob, s
 
 def prepared(study: Study, data: DataSet, where: str) -> Artefact:
     """Return the artefact of prepared data."""
+    from lossatlas.seeds import derive  # numpy, which nothing else here needs
+
     with study.prefixed(where):
         variant = variant_of(data.name, study.variants.get(data.name, data.variant))
         options = resolve_options(data.name, data.options)

@@ -9,10 +9,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from lossatlas import models
-from lossatlas.legacy.recipe import resolve
+from lossatlas.specs.base import read
 from lossatlas.train.lbfgs_armijo import LBFGSArmijo
 from lossatlas.train.optimizers import make_optimizer
 from lossatlas.train.proxprop import ProxProp, gram_of, solve
+from lossatlas.train.spec import Recipe
 
 torch.set_num_threads(1)
 
@@ -39,6 +40,11 @@ TORCH = {
     "rmsprop": (torch.optim.RMSprop, {"alpha": 0.72}, {}),
     "sgd": (torch.optim.SGD, {}, {}),
 }
+
+
+def resolve(recipe):
+    """Return a recipe with its defaults, as a job has it."""
+    return read(Recipe, recipe, "recipe").hashed()
 
 
 @pytest.mark.parametrize("name", TORCH)

@@ -2,6 +2,7 @@ import inspect
 import math
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 import torch
@@ -10,8 +11,8 @@ from torch import nn
 from lossatlas import _torchvision
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.layout import Layout
-from lossatlas.legacy import models as catalogue
 from lossatlas.models import build, builders, from_vector
+from lossatlas.models.spec import MODELS, Activation, resolve
 
 LENET = {
     "name": "cnn",
@@ -27,18 +28,19 @@ def dim(spec, shape, outputs=10):
     return Layout.of(build(spec, shape, outputs, 0)).dim
 
 
-def test_catalogue_does_not_import_torch():
-    use = "import lossatlas.legacy.models as c; c.check({'name': 'mlp', 'widths': [3]})"
+def test_specs_do_not_import_torch():
+    use = "import lossatlas.models.spec as c; c.resolve({'name': 'mlp', 'widths': [3]})"
     code = f"import sys; {use}; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"
 
 
-def test_catalogue_and_builders_name_the_same_arguments():
-    assert set(builders.REGISTRY) == set(catalogue.MODELS)
+def test_specs_and_builders_name_the_same_arguments():
+    assert set(builders.REGISTRY) == set(MODELS)
     for name, builder in builders.REGISTRY.items():
-        assert set(inspect.signature(builder).parameters) - {"input_shape", "outputs"} == set(catalogue.MODELS[name])
-    assert set(builders._ACTIVATIONS) == set(catalogue.ACTIVATIONS)
+        arguments = set(inspect.signature(builder).parameters) - {"input_shape", "outputs"}
+        assert arguments == set(MODELS[name].model_fields) - {"name"}
+    assert set(builders._ACTIVATIONS) == set(get_args(Activation))
 
 
 @pytest.mark.parametrize(
@@ -309,10 +311,10 @@ def test_users_own_builder_gets_what_it_accepts(user_module):
     "builder, extra, message",
     [
         ("no_such_package.models:net", {}, "'no_such_package.models:net' cannot be imported .* PYTHONPATH"),
-        ("users_own_models:plian", {}, "has no function 'plian'; .* did you mean 'plain'"),
+        ("users_own_models:plian", {}, "has no function 'plian'; did you mean 'plain'"),
         ("users_own_models:constant", {}, "has no function 'constant'"),
         ("users_own_models:plain", {}, "missing a required argument: 'hidden'"),
-        ("users_own_models:plain", {"hiden": 3}, "has no argument 'hiden'; .* did you mean 'hidden'"),
+        ("users_own_models:plain", {"hiden": 3}, "has no argument 'hiden'; did you mean 'hidden'"),
         ("users_own_models:returns_text", {}, "returned str; expected a torch.nn.Module"),
         ("users_own_models:returns_nothing_to_train", {}, "returned ReLU without parameters"),
     ],
@@ -326,35 +328,35 @@ def test_wrong_builders_are_named(user_module, builder, extra, message):
 @pytest.mark.parametrize(
     "spec, message",
     [
-        ("wrn", "got 'wrn'; expected a mapping"),
-        ({}, "expected exactly one of 'name' and 'builder'"),
-        ({"name": "mlp", "builder": "a:b"}, "expected exactly one of 'name' and 'builder'"),
-        ({"builder": "module.function"}, "got 'module.function'; expected 'package.module:function'"),
-        ({"builder": 3}, "got 3; expected 'package.module:function'"),
-        ({"name": "wnr"}, "unknown name 'wnr'; known: .*did you mean 'wrn'"),
-        ({"name": ["mlp"]}, r"unknown name \['mlp'\]"),
-        ({"name": "wrn", "depth": 28, "widht": 2}, "unknown argument 'widht'; .*did you mean 'width'"),
-        ({"name": "wrn", "depth": 28}, "argument 'width' is missing; expected an integer >= 1"),
-        ({"name": "wrn", "depth": 27, "width": 2}, r"depth got 27; expected 6n \+ 4 .* nearest are 22 and 28"),
-        ({"name": "wrn", "depth": 4, "width": 2}, "depth got 4; expected an integer >= 10"),
-        ({"name": "wrn", "depth": 10, "width": True}, "width got True; expected an integer >= 1"),
-        ({"name": "wrn", "depth": 10, "width": 1, "shortcut": 1}, "shortcut got 1; expected true or false"),
-        ({"name": "resnet", "depth": 21}, r"depth got 21; expected 6n \+ 2 .* nearest are 20 and 26"),
-        ({"name": "resnet", "depth": 20, "width": 0}, "width got 0; expected a number > 0"),
-        ({"name": "resnet", "depth": 20, "width": True}, "width got True; expected a number > 0"),
-        ({"name": "vgg", "depth": 10}, "depth got 10; expected one of 9, 11, 13, 16, 19"),
-        ({"name": "densenet", "blocks": [6, 0]}, r"blocks got \[6, 0\]"),
-        ({"name": "mlp", "widths": 50}, "widths got 50; expected a list, each an integer >= 1"),
-        ({"name": "mlp", "widths": [50, 0]}, r"widths got \[50, 0\]"),
-        ({"name": "mlp", "widths": [50], "activation": "rleu"}, "activation got 'rleu'; expected one of relu, tanh"),
-        ({"name": "cnn", "kernel": [3, 3, 3]}, "kernel got 3 values; expected one for all or 2"),
-        ({"name": "cnn", "kernel": "3"}, "kernel got '3'; expected an integer >= 1, or a list of them"),
-        ({"name": "cnn", "padding": -1}, "padding got -1; expected an integer >= 0"),
+        ("wrn", "model: 'wrn' is of type str, expected a mapping"),
+        ({}, r"model: keys \[\]; give one of `name` and `builder`"),
+        ({"name": "mlp", "builder": "a:b"}, "model: keys .*; give one of `name` and `builder`"),
+        ({"builder": "module.function"}, "model.builder: got 'module.function'; expected 'package.module:function'"),
+        ({"builder": 3}, "model.builder: 3 is of type int, expected text"),
+        ({"name": "wnr"}, "model.name: 'wnr' is not a model; did you mean 'wrn'"),
+        ({"name": ["mlp"]}, r"model.name: \['mlp'\] is not a model"),
+        ({"name": "wrn", "depth": 28, "widht": 2}, "model.widht: unknown key of wrn; did you mean 'width'"),
+        ({"name": "wrn", "depth": 28}, "model.width: missing"),
+        ({"name": "wrn", "depth": 27, "width": 2}, r"model.depth: 27 is not 6n \+ 4 .* nearest are 22 and 28"),
+        ({"name": "wrn", "depth": 4, "width": 2}, "model.depth: 4 is not allowed; give a value at least 10"),
+        ({"name": "wrn", "depth": 10, "width": True}, "model.width: True is of type bool, expected an integer"),
+        ({"name": "wrn", "depth": 10, "width": 1, "shortcut": 1}, "model.shortcut: 1 .*, expected true or false"),
+        ({"name": "resnet", "depth": 21}, r"model.depth: 21 is not 6n \+ 2 .* nearest are 20 and 26"),
+        ({"name": "resnet", "depth": 20, "width": 0}, "model.width: 0 is not allowed; give a value above 0"),
+        ({"name": "resnet", "depth": 20, "width": True}, "model.width: True is of type bool, expected a number"),
+        ({"name": "vgg", "depth": 10}, "model.depth: 10 is not allowed; valid: 9, 11, 13, 16, 19"),
+        ({"name": "densenet", "blocks": [6, 0]}, r"model.blocks\[1\]: 0 is not allowed; give a value at least 1"),
+        ({"name": "mlp", "widths": 50}, "model.widths: 50 is of type int, expected a list"),
+        ({"name": "mlp", "widths": [50, 0]}, r"model.widths\[1\]: 0 is not allowed; give a value at least 1"),
+        ({"name": "mlp", "widths": [50], "activation": "rleu"}, "model.activation: 'rleu' .*; did you mean 'relu'"),
+        ({"name": "cnn", "kernel": [3, 3, 3]}, "model.kernel: 3 values; expected one for all or 2"),
+        ({"name": "cnn", "kernel": "3"}, "model.kernel: '3' is of type str, expected an integer or a list"),
+        ({"name": "cnn", "padding": -1}, "model.padding: -1 .*; give a value at least 0"),
     ],
 )
 def test_wrong_specs_are_named_before_torch_is_needed(spec, message):
     with pytest.raises(LossatlasError, match=message) as caught:
-        catalogue.check(spec)
+        resolve(spec)
     assert "\n" not in str(caught.value)
     with pytest.raises(LossatlasError, match=message):
         build(spec, (3, 16, 16), 10, 0)
@@ -376,9 +378,9 @@ def test_inputs_that_do_not_fit_are_named(spec, shape, message):
 
 def test_resolve_fills_defaults_and_copies():
     spec = {"name": "mlp", "widths": (3, 4)}
-    resolved = catalogue.resolve(spec)
+    resolved = resolve(spec)
     assert resolved == {"name": "mlp", "widths": [3, 4], "activation": "relu", "bias": True, "init": "default"}
-    assert catalogue.resolve({"name": "vgg", "depth": 9, "width": 2}) == {"name": "vgg", "depth": 9, "width": 2.0}
-    resolved = catalogue.resolve({"name": "cnn"})
+    assert resolve({"name": "vgg", "depth": 9, "width": 2}) == {"name": "vgg", "depth": 9, "width": 2.0}
+    resolved = resolve({"name": "cnn"})
     resolved["channels"].append(99)
-    assert catalogue.resolve({"name": "cnn"})["channels"] == [20, 20]
+    assert resolve({"name": "cnn"})["channels"] == [20, 20]

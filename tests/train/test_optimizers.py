@@ -6,10 +6,10 @@ import torch
 from torch.nn import functional as F
 
 from lossatlas.errors import LossatlasError
-from lossatlas.legacy import recipe as recipes
-from lossatlas.legacy.recipe import Optimizer, change, resolve
+from lossatlas.specs.base import read
 from lossatlas.train.loop import Examples, Training
 from lossatlas.train.optimizers import Objective
+from lossatlas.train.spec import OPTIMIZERS, Optimizer, Recipe, change
 
 torch.set_num_threads(1)
 
@@ -18,16 +18,19 @@ torch.set_num_threads(1)
 def torch_lbfgs(monkeypatch):
     """Enter torch's own L-BFGS for the length of a test."""
     options = {"max_iter": 20, "history_size": 100, "line_search_fn": ("strong_wolfe",)}
-    monkeypatch.setitem(
-        recipes.OPTIMIZERS, "torch_lbfgs", Optimizer("torch.optim:LBFGS", ("lr",), options, closure=True)
-    )
+    monkeypatch.setitem(OPTIMIZERS, "torch_lbfgs", Optimizer("torch.optim:LBFGS", ("lr",), options, closure=True))
 
 
 @pytest.fixture
 def options_of_all_types(monkeypatch):
     """Enter an optimiser with an option of every type."""
     options = {"rho": 0.9, "history": 5, "betas": [0.9, 0.999], "search": ("wolfe", "none"), "centered": False}
-    monkeypatch.setitem(recipes.OPTIMIZERS, "many", Optimizer("torch.optim:SGD", options=options))
+    monkeypatch.setitem(OPTIMIZERS, "many", Optimizer("torch.optim:SGD", options=options))
+
+
+def resolve(recipe):
+    """Return a recipe with its defaults, as a job has it."""
+    return read(Recipe, recipe, "recipe").hashed()
 
 
 def problem(rng, n=37, dtype=torch.float64):
@@ -44,13 +47,13 @@ def problem(rng, n=37, dtype=torch.float64):
 def test_options_are_filled_in_and_change_with_the_optimizer(options_of_all_types):
     assert "options" not in resolve({"optimizer": "adam"})
     assert "options" not in resolve({"optimizer": "sgd", "options": {}})
-    first = resolve({"optimizer": "many", "options": {"rho": 0.5}})
-    assert first["options"] == {
+    first = read(Recipe, {"optimizer": "many", "options": {"rho": 0.5}})
+    assert first.options == {
         "rho": 0.5, "history": 5, "betas": [0.9, 0.999], "search": "wolfe", "centered": False
     }  # fmt: skip
-    assert change(first, {"options": {"history": 7}})["options"]["rho"] == 0.5
-    assert change(first, {"lr": 0.2})["options"] == first["options"]
-    assert "options" not in change(first, {"optimizer": "sgd"})
+    assert change(first, {"options": {"history": 7}}).options["rho"] == 0.5
+    assert change(first, {"lr": 0.2}).options == first.options
+    assert "options" not in change(first, {"optimizer": "sgd"}).hashed()
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,29 @@
 """Poisoned objective and lockstep training: definitions, and equality with one-by-one training."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from harness import job
 from torch.nn import functional as F
 
 from lossatlas import models
 from lossatlas.data.jobs import prepare
+from lossatlas.data.spec import DataSet
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import read_table
 from lossatlas.files.points import read_point
 from lossatlas.landscape.layout import Layout
-from lossatlas.legacy.recipe import learning_rate, resolve
 from lossatlas.models.quadratic import QuadraticFeatures
 from lossatlas.seeds import derive
+from lossatlas.specs.base import read
 from lossatlas.train.examples import build_model, drawing, make_examples
 from lossatlas.train.jobs.sweep import sweep
 from lossatlas.train.loop import Training
 from lossatlas.train.poison import second_term
 from lossatlas.train.seeds import drawing_seeds, training_seeds
+from lossatlas.train.spec import Recipe, learning_rate
 from lossatlas.train.stacked import stacked_forward
 
 torch.set_num_threads(1)
@@ -40,7 +42,7 @@ def master():
 @pytest.fixture(scope="module")
 def swissroll(tmp_path_factory):
     file = tmp_path_factory.mktemp("data") / "data.h5"
-    prepare({"name": "swissroll", "variant": None, "train": 60, "test": 200, "seed": 3, "options": {}}, file, Path())
+    prepare(job(read(DataSet, {"name": "swissroll", "train": 60, "test": 200, "seed": 3}).hashed(), file))
     return file
 
 
@@ -92,6 +94,11 @@ def test_annealing_is_constant_then_exponential():
     assert learning_rate(recipe, 0) == learning_rate(recipe, 400) == 0.2
     assert learning_rate(recipe, 700) == pytest.approx(0.02)
     assert learning_rate(recipe, 1000) == pytest.approx(0.002)
+
+
+def resolve(recipe):
+    """Return a recipe with its defaults, as a job has it."""
+    return read(Recipe, recipe, "recipe").hashed()
 
 
 def spec_of(master, betas, model=SMALL, replicas=(0, 1), **changes):
@@ -146,7 +153,7 @@ def test_lockstep_is_training_one_by_one(changes, swissroll, tmp_path, master):
     if changes.get("poison", {}).get("source"):
         changes = {**changes, "poison": {"fresh": False, **changes["poison"]}}
     spec = spec_of(master, [0.0, 0.3], **changes)
-    sweep(spec, swissroll, tmp_path / "points.h5", tmp_path / "state", {})
+    sweep(job(spec, tmp_path / "points.h5", tmp_path / "state", data=swissroll))
     table = read_table(tmp_path / "points.h5")
     for i, member in enumerate(spec["members"]):
         theta, metrics = alone(spec, member, swissroll)
@@ -161,14 +168,14 @@ def test_lockstep_is_training_one_by_one(changes, swissroll, tmp_path, master):
 def test_a_member_does_not_depend_on_its_company(swissroll, tmp_path, master):
     spec = spec_of(master, [0.0, 0.2, 0.5])
     for name, members in (("all", spec["members"]), ("one", spec["members"][3:4])):
-        sweep({**spec, "members": members}, swissroll, tmp_path / f"{name}.h5", tmp_path / name, {})
+        sweep(job({**spec, "members": members}, tmp_path / f"{name}.h5", tmp_path / name, data=swissroll))
     a, b = read_point(tmp_path / "all.h5", 3)[0], read_point(tmp_path / "one.h5", 0)[0]
     assert np.abs(a - b).max() < 1e-4 * np.abs(a).max()
 
 
 def test_resumed_training_gives_the_same_bits(swissroll, tmp_path, master, monkeypatch):
     spec = spec_of(master, [0.0, 0.4], epochs=30)
-    sweep(spec, swissroll, tmp_path / "whole.h5", tmp_path / "a", {})
+    sweep(job(spec, tmp_path / "whole.h5", tmp_path / "a", data=swissroll))
     monkeypatch.setattr("lossatlas.train.loop.COMMIT_SECONDS", 0.0)
     from lossatlas.train import lockstep
 
@@ -182,8 +189,8 @@ def test_resumed_training_gives_the_same_bits(swissroll, tmp_path, master, monke
 
     monkeypatch.setattr(lockstep.Lockstep, "epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        sweep(spec, swissroll, tmp_path / "cut.h5", tmp_path / "b", {})
-    sweep(spec, swissroll, tmp_path / "cut.h5", tmp_path / "b", {})
+        sweep(job(spec, tmp_path / "cut.h5", tmp_path / "b", data=swissroll))
+    sweep(job(spec, tmp_path / "cut.h5", tmp_path / "b", data=swissroll))
     assert calls.count(5) == 1
     for i in range(4):
         assert np.array_equal(read_point(tmp_path / "whole.h5", i)[0], read_point(tmp_path / "cut.h5", i)[0])
@@ -191,7 +198,7 @@ def test_resumed_training_gives_the_same_bits(swissroll, tmp_path, master, monke
 
 def test_a_diverging_member_stops_and_the_others_go_on(swissroll, tmp_path, master, monkeypatch):
     spec = spec_of(master, [0.1], NET, replicas=(0, 1, 2), lr=0.01)
-    sweep(spec, swissroll, tmp_path / "calm.h5", tmp_path / "a", {})
+    sweep(job(spec, tmp_path / "calm.h5", tmp_path / "a", data=swissroll))
     from lossatlas.train import lockstep
 
     real = lockstep.Lockstep._step
@@ -203,7 +210,7 @@ def test_a_diverging_member_stops_and_the_others_go_on(swissroll, tmp_path, mast
         real(self, rows, step)
 
     monkeypatch.setattr(lockstep.Lockstep, "_step", spoil)
-    sweep(spec, swissroll, tmp_path / "spoilt.h5", tmp_path / "b", {})
+    sweep(job(spec, tmp_path / "spoilt.h5", tmp_path / "b", data=swissroll))
     table = read_table(tmp_path / "spoilt.h5")
     assert np.isnan(table["train_loss"][1])
     assert table["train_loss"][[0, 2]].notna().all()

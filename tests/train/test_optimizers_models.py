@@ -5,19 +5,20 @@ import math
 import numpy as np
 import pytest
 import torch
+from harness import make, study
 from torch import nn
 from torch.nn import functional as F
 
-from lossatlas.data.jobs import prepare
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.landscape import NetworkLandscape
 from lossatlas.landscape.layout import Layout
-from lossatlas.legacy import cost
-from lossatlas.legacy.models import resolve
-from lossatlas.legacy.recipe import resolve as recipe
 from lossatlas.models import build, from_vector
+from lossatlas.models.size import network
+from lossatlas.models.spec import resolve
+from lossatlas.specs.base import read
 from lossatlas.train.examples import build_model, make_examples
 from lossatlas.train.loop import Training
+from lossatlas.train.spec import Recipe
 
 torch.set_num_threads(1)
 SIZES = {"fcp": 42_200, "lenet": 61_706, "autoencoder": 52_224, "lstm": 15_456}
@@ -30,7 +31,7 @@ def test_parameters_are_those_of_table_1(name):
     assert Layout.of(model).dim == SIZES[name]
     outputs = 784 if name == "autoencoder" else 10
     assert model(torch.rand(3, 1, 28, 28)).shape == (3, outputs)
-    counted = cost.network(resolve({"name": name}), (1, 28, 28), outputs)
+    counted = network(resolve({"name": name}), (1, 28, 28), outputs)
     assert counted.parameters == SIZES[name]
 
 
@@ -45,7 +46,7 @@ def test_softplus_unless_told_otherwise(name):
 
 
 def test_flops_of_the_lstm_are_those_of_its_matrix_products():
-    counted = cost.network(resolve({"name": "lstm"}), (1, 28, 28), 10)
+    counted = network(resolve({"name": "lstm"}), (1, 28, 28), 10)
     assert counted.flops == 2 * (28 * 4 * 48 * (28 + 48) + 48 * 10)
 
 
@@ -100,16 +101,8 @@ def test_steps_that_do_not_divide_the_pixels():
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     """Prepare scikit-learn's digits."""
-    from workflow_tools import ROOT
-
-    from lossatlas.legacy.plan import Plan
-    from lossatlas.study.config import load
-
-    raw = {"preset": "quick", "studies": [str(ROOT / "tests/studies/tiny.yaml")], "seed": 0, "formats": ["png"]}
-    data = Plan(load(raw, ROOT)).studies["tiny"].run("good", 0, "").inputs["data"][0]
-    file = tmp_path_factory.mktemp("digits") / "data.h5"
-    prepare(data.spec, file, ROOT)
-    return file
+    (run,) = study("tiny").get("run", ("good", 0), "")
+    return make(*run.inputs["data"], tmp_path_factory.mktemp("digits"))
 
 
 def test_autoencoder_is_trained_on_its_own_input(digits):
@@ -118,7 +111,7 @@ def test_autoencoder_is_trained_on_its_own_input(digits):
     assert outputs == pixels
     model = build_model(resolve({"name": "autoencoder", "widths": [16, 8, 16]}), examples, outputs, 3)
     settings = {"optimizer": "lbfgs_gss", "batch": None, "criterion": "mse", "epochs": 60, "precision": "float32"}
-    training = Training(model, examples, recipe(settings), 0, "test")
+    training = Training(model, examples, read(Recipe, settings).hashed(), 0, "test")
     before = training.metrics()
     inputs = examples.inputs(examples.x)
     with torch.no_grad():
@@ -143,7 +136,7 @@ def test_lbfgs_gss_goes_far_below_what_sgd_reaches(digits, name):
         {"optimizer": "sgd", "lr": 0.1, "batch": 64, "epochs": 80},
     ):
         model = build_model(spec, examples, outputs, 3)
-        training = Training(model, examples, recipe({**settings, "precision": "float32"}), 0, "test")
+        training = Training(model, examples, read(Recipe, {**settings, "precision": "float32"}).hashed(), 0, "test")
         for epoch in range(80):
             training.epoch(epoch)
         losses[settings["optimizer"]] = training.metrics()["train_loss"]

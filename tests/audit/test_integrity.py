@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from workflow_tools import copy
+from harness import copy, snakemake
 
 from lossatlas.audit.integrity import BAD, UNSEALED, WHOLE, check
 from lossatlas.errors import LossatlasError
@@ -165,7 +165,6 @@ def test_command_names_file_reason_and_remedy(built, tmp_path):
 
 def test_remedy_works(built, tmp_path):
     """A cloud whose source is bad: what the message says brings the same content back."""
-    from workflow_tools import snakemake
 
     folder = copy(built, tmp_path)
     cloud = min((folder / "results/clouds").glob("paths-*/points.h5"))

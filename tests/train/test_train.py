@@ -4,26 +4,24 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from harness import job, study
 
 from lossatlas.data.jobs import prepare
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import open_hdf5, read_table
 from lossatlas.files.points import read_point
-from lossatlas.legacy.plan import Plan
-from lossatlas.legacy.recipe import DEFAULTS, learning_rate, resolve
-from lossatlas.study.config import load
+from lossatlas.specs.base import read
 from lossatlas.train.examples import build_model, make_examples
-from lossatlas.train.jobs.train import train_run
+from lossatlas.train.jobs.train import train
 from lossatlas.train.loop import Training, autocast_type
+from lossatlas.train.spec import Recipe, learning_rate
 from lossatlas.trajectories.jobs import retrain
 
-ROOT = Path(__file__).resolve().parent.parent
 torch.set_num_threads(1)
 
 
@@ -31,13 +29,18 @@ torch.set_num_threads(1)
 def made(tmp_path_factory):
     """Prepare digits and train the tiny run once; return its specs and files."""
     folder = tmp_path_factory.mktemp("made")
-    raw = {"preset": "quick", "studies": [str(ROOT / "tests/studies/tiny.yaml")], "seed": 0, "formats": ["png"]}
-    study = Plan(load(raw, ROOT)).studies["tiny"]
-    run = study.run("good", 0, "")
-    prepare(run.inputs["data"][0].spec, folder / "data.h5", ROOT)
-    train_run(run.spec, folder / "data.h5", folder / "run.h5", folder / "state", {})
-    part = study.cloud("good", "").inputs["points"][0]
-    return {"folder": folder, "run": run.spec, "retrain": part.spec, "path": study.run("path", 0, "").spec}
+    found = study("tiny")
+    run, path = (found.get("run", (name, 0), "")[0] for name in ("good", "path"))
+    prepare(job(run.inputs["data"][0].spec, folder / "data.h5"))
+    train(job(run.spec, folder / "run.h5", data=folder / "data.h5"))
+    part = found.get("cloud", "good", "")[0].inputs["points"][0]
+    inputs = {"data": folder / "data.h5", "run": folder / "run.h5"}
+    return {"inputs": inputs, "run": run.spec, "retrain": part.spec, "path": path.spec}
+
+
+def resolve(recipe):
+    """Return a recipe with its defaults, as a job has it."""
+    return read(Recipe, recipe, "recipe").hashed()
 
 
 def contents(path):
@@ -53,31 +56,38 @@ def same(a, b):
     pd.testing.assert_frame_equal(contents(a)[2], contents(b)[2], check_exact=True)
 
 
-def run_job(function, spec, folder, inputs, output, state):
+CODE = """
+import json, sys
+from pathlib import Path
+import torch
+from lossatlas.specs.registry import Job, resolve
+torch.set_num_threads(1)
+run, given, output, state, *files = sys.argv[1:]
+step = resolve(run)
+print("ready", flush=True)
+step(Job(json.loads(given), dict(zip(("data", "run"), ((Path(file),) for file in files))), Path(output), Path(state)))
+"""
+
+
+def start(run, spec, folder, inputs):
     """Start a job in a process of its own, as the workflow does."""
-    code = (
-        "import json, sys, torch; from pathlib import Path; torch.set_num_threads(1); a = sys.argv\n"
-        f"from lossatlas.{'train.jobs.train import train_run' if function == 'train_run' else 'trajectories.jobs import retrain'} as job\n"
-        "print('ready', flush=True)\n"
-        "job(json.loads(a[1]), *map(Path, a[2:]), {})"
-    )
-    arguments = [json.dumps(spec), *map(str, inputs), str(output), str(state)]
-    return subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    arguments = [run, json.dumps(spec), folder / "killed.h5", folder / "state", *inputs.values()]
+    command = [sys.executable, "-c", CODE, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
-@pytest.mark.parametrize("function", ["train_run", "retrain"])
-def test_killed_at_random_moments_and_rerun_gives_the_same_bits(made, tmp_path, rng, function):
-    folder = made["folder"]
-    inputs = [folder / "data.h5"] + ([folder / "run.h5"] if function == "retrain" else [])
-    spec = json.loads(json.dumps(made["retrain"] if function == "retrain" else {**made["path"]}))
+@pytest.mark.parametrize("step", [train, retrain])
+def test_killed_at_random_moments_and_rerun_gives_the_same_bits(made, tmp_path, rng, step):
+    inputs = made["inputs"] if step is retrain else {"data": made["inputs"]["data"]}
+    spec = json.loads(json.dumps(made["retrain"] if step is retrain else made["path"]))
     spec["recipe"]["epochs"] = 8
-    job = train_run if function == "train_run" else retrain
+    run = f"{step.__module__}:{step.__name__}"
     begun = time.perf_counter()
-    job(spec, *inputs, tmp_path / "whole.h5", tmp_path / "whole-state", {})
+    step(job(spec, tmp_path / "whole.h5", tmp_path / "whole-state", **inputs))
     whole = time.perf_counter() - begun
     kills = 0
     for _ in range(12):
-        with run_job(function, spec, folder, inputs, tmp_path / "killed.h5", tmp_path / "state") as process:
+        with start(run, spec, tmp_path, inputs) as process:
             process.stdout.readline()
             time.sleep(float(rng.uniform(0.02, 0.2)) * whole)
             process.kill()
@@ -85,7 +95,7 @@ def test_killed_at_random_moments_and_rerun_gives_the_same_bits(made, tmp_path, 
         if (tmp_path / "killed.h5").exists():
             break
     if not (tmp_path / "killed.h5").exists():
-        with run_job(function, spec, folder, inputs, tmp_path / "killed.h5", tmp_path / "state") as process:
+        with start(run, spec, tmp_path, inputs) as process:
             assert process.wait() == 0
     assert kills >= 2, "the job must really have been interrupted"
     same(tmp_path / "whole.h5", tmp_path / "killed.h5")
@@ -93,10 +103,10 @@ def test_killed_at_random_moments_and_rerun_gives_the_same_bits(made, tmp_path, 
 
 
 def test_grain_changes_no_bit(made, tmp_path):
-    folder, spec = made["folder"], made["retrain"]
-    retrain(spec, folder / "data.h5", folder / "run.h5", tmp_path / "all.h5", tmp_path / "s", {})
+    spec = made["retrain"]
+    retrain(job(spec, tmp_path / "all.h5", **made["inputs"]))
     alone = {**spec, "jumps": [spec["jumps"][2]]}
-    retrain(alone, folder / "data.h5", folder / "run.h5", tmp_path / "one.h5", tmp_path / "t", {})
+    retrain(job(alone, tmp_path / "one.h5", **made["inputs"]))
     points = spec["recipe"]["epochs"] + 1
     theta, buffers, table = contents(tmp_path / "all.h5")
     rows = slice(2 * points, 3 * points)
@@ -107,9 +117,8 @@ def test_grain_changes_no_bit(made, tmp_path):
 
 
 def test_jumps_lie_on_straight_lines_of_the_filter_norm(made, tmp_path):
-    folder, spec = made["folder"], made["retrain"]
-    retrain(spec, folder / "data.h5", folder / "run.h5", tmp_path / "all.h5", tmp_path / "s", {})
-    minimum, _ = read_point(folder / "run.h5")
+    retrain(job(made["retrain"], tmp_path / "all.h5", **made["inputs"]))
+    minimum, _ = read_point(made["inputs"]["run"])
     theta, _, table = contents(tmp_path / "all.h5")
     jumps = table.index[table["epoch"] == 0]
     offsets = theta[jumps].astype(np.float64) - minimum
@@ -124,37 +133,36 @@ def test_jumps_lie_on_straight_lines_of_the_filter_norm(made, tmp_path):
 
 def test_table_tells_what_the_weights_do(made):
     """The recorded losses equal the loss of the recorded weights and statistics, by another route."""
-    folder = made["folder"]
-    examples, outputs = make_examples(folder / "data.h5", "given", 0, "float32", torch.device("cpu"))
+    examples, outputs = make_examples(made["inputs"]["data"], "given", 0, "float32", torch.device("cpu"))
     model = build_model(made["run"]["model"], examples, outputs, 0)
-    theta, buffers = read_point(folder / "run.h5")
+    theta, buffers = read_point(made["inputs"]["run"])
     torch.nn.utils.vector_to_parameters(torch.from_numpy(theta), model.parameters())
     stats = [b for b in model.buffers() if b.is_floating_point()]
     torch.nn.utils.vector_to_parameters(torch.from_numpy(buffers), stats)
     model.double().eval()
     with torch.no_grad():
         outputs = model(examples.normalise(examples.x).double())
-    row = read_table(folder / "run.h5").iloc[-1]
+    row = read_table(made["inputs"]["run"]).iloc[-1]
     assert row["train_loss"] == pytest.approx(torch.nn.functional.cross_entropy(outputs, examples.y).item(), rel=1e-5)
     assert row["train_accuracy"] == pytest.approx((outputs.argmax(1) == examples.y).double().mean().item())
 
 
 def test_training_learns_and_memorises(made, tmp_path):
-    folder = made["folder"]
+    data = made["inputs"]["data"]
     spec = json.loads(json.dumps(made["run"]))
     spec["recipe"]["epochs"] = 12
-    train_run(spec, folder / "data.h5", tmp_path / "a.h5", tmp_path / "s", {})
+    train(job(spec, tmp_path / "a.h5", data=data))
     assert read_table(tmp_path / "a.h5").iloc[-1]["test_accuracy"] > 0.5
     spec["labels"] = "random"
     spec["recipe"].update(epochs=60, augment=[], weight_decay=0.0)
-    train_run(spec, folder / "data.h5", tmp_path / "b.h5", tmp_path / "s", {})
+    train(job(spec, tmp_path / "b.h5", data=data))
     last = read_table(tmp_path / "b.h5").iloc[-1]
     assert last["train_accuracy"] > 0.95
     assert last["test_accuracy"] < 0.4
 
 
 def test_fine_recording(made, tmp_path):
-    train_run(made["path"], made["folder"] / "data.h5", tmp_path / "a.h5", tmp_path / "s", {})
+    train(job(made["path"], tmp_path / "a.h5", data=made["inputs"]["data"]))
     theta, _, table = contents(tmp_path / "a.h5")
     assert table["epoch"].tolist() == [0.0, 0.4, 1.0, 2.0] or table["epoch"].tolist() == [0.0, 0.6, 1.0, 2.0]
     assert len(np.unique(theta, axis=0)) == 4
@@ -162,8 +170,7 @@ def test_fine_recording(made, tmp_path):
 
 def test_momentum_step_against_the_formula(made):
     """Two full-batch steps of SGD with momentum and decay equal v <- m v + (g + wd theta), theta <- theta - lr v."""
-    folder = made["folder"]
-    examples, outputs = make_examples(folder / "data.h5", "given", 0, "float64", torch.device("cpu"))
+    examples, outputs = make_examples(made["inputs"]["data"], "given", 0, "float64", torch.device("cpu"))
     recipe = resolve(
         {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "batch": 100, "epochs": 2, "precision": "float64"}
     )
@@ -196,7 +203,7 @@ def test_diverging_loss_is_one_clear_error(made, tmp_path):
     spec = json.loads(json.dumps(made["run"]))
     spec["recipe"].update(lr=1e20, epochs=3)
     with pytest.raises(LossatlasError, match=r"training loss became (nan|inf) in epoch \d, step \d+ .*lower recipe.lr"):
-        train_run(spec, made["folder"] / "data.h5", tmp_path / "a.h5", tmp_path / "s", {})
+        train(job(spec, tmp_path / "a.h5", data=made["inputs"]["data"]))
     assert not (tmp_path / "a.h5").exists()
 
 
@@ -204,7 +211,7 @@ def test_run_of_another_network_is_refused(made, tmp_path):
     spec = json.loads(json.dumps(made["retrain"]))
     spec["model"]["width"] = 2
     with pytest.raises(LossatlasError, match=r"run.h5: holds 77\d+ weights, the network of .* has \d+"):
-        retrain(spec, made["folder"] / "data.h5", made["folder"] / "run.h5", tmp_path / "a.h5", tmp_path / "s", {})
+        retrain(job(spec, tmp_path / "a.h5", **made["inputs"]))
 
 
 def test_precision_auto_follows_the_hardware(monkeypatch):
@@ -218,4 +225,8 @@ def test_precision_auto_follows_the_hardware(monkeypatch):
 
 
 def test_defaults_are_a_whole_recipe():
-    assert resolve({}) == DEFAULTS
+    assert resolve({}) == {
+        "optimizer": "sgd", "lr": 0.1, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0, "epochs": 1,
+        "batch": 128, "milestones": [], "gamma": 0.1, "clip": None, "augment": [], "criterion": "cross_entropy",
+        "precision": "auto",
+    }  # fmt: skip

@@ -5,10 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from harness import ROOT
 
 from lossatlas.workflow.command import separate_targets
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,13 @@
 
 import json
 import os
-from pathlib import Path
+from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
 import torch
+from harness import ROOT, job
 from PIL import Image
 
 from lossatlas.data import spec as catalogue
@@ -15,9 +16,9 @@ from lossatlas.data.files import load, statistics
 from lossatlas.data.images import area_average
 from lossatlas.data.jobs import prepare
 from lossatlas.data.labels import randomise
+from lossatlas.data.spec import DataSet
 from lossatlas.errors import LossatlasError
-
-ROOT = Path(__file__).resolve().parents[1]
+from lossatlas.specs.base import read
 
 
 def bundled(name):
@@ -32,8 +33,13 @@ def from_environment(name):
         pytest.skip(f"no folder of LOSSATLAS_DATA holds {name}")
 
 
+def prepared(output, /, **spec):
+    """Prepare the data set that a study's mapping names."""
+    prepare(job(read(DataSet, spec).hashed(), output))
+
+
 def made(tmp_path, **spec):
-    prepare(spec, tmp_path / "data.h5", ROOT)
+    prepared(tmp_path / "data.h5", **spec)
     return load(tmp_path / "data.h5")
 
 
@@ -175,21 +181,18 @@ def test_subsets_depend_on_the_seed_alone_and_are_nested(tmp_path):
 def test_file_format_and_bytes(tmp_path):
     spec = {"name": "iris", "variant": "package", "train": 30, "test": None, "size": None, "seed": 1, "options": {}}
     for output in (tmp_path / "a" / "data.h5", tmp_path / "b.h5"):
-        prepare(spec, output, ROOT)
+        prepare(replace(job(spec, output), provenance={"commit": "abc"}))
     assert (tmp_path / "a" / "data.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
     assert os.listdir(tmp_path / "a") == ["data.h5"]
     with h5py.File(tmp_path / "b.h5") as file:
         assert file.attrs["kind"] == "data"
-        assert json.loads(file.attrs["provenance"]) == {"spec": spec}
+        assert json.loads(file.attrs["provenance"]) == {"commit": "abc"}
         assert json.loads(file.attrs["classes"]) == ["setosa", "versicolor", "virginica"]
         source = json.loads(file.attrs["source"])
         assert (source["name"], source["variant"]) == ("iris", "package")
         assert source["checksum"] == catalogue.source_checksum("iris")
         assert file["train/x"].dtype == np.float32
         np.testing.assert_allclose(file.attrs["mean"], file["train/x"][:].mean(0, dtype=np.float64), rtol=1e-12)
-    prepare(spec, tmp_path / "b.h5", ROOT, provenance={"commit": "abc"})
-    with h5py.File(tmp_path / "b.h5") as file:
-        assert json.loads(file.attrs["provenance"]) == {"commit": "abc"}
 
 
 @pytest.mark.parametrize(
@@ -199,7 +202,7 @@ def test_file_format_and_bytes(tmp_path):
         ({"name": "iris", "variant": "bundled"}, "valid: package"),
         ({"name": "iris", "options": {"splt": 1}}, "did you mean 'split'"),
         ({"name": "iris", "train": 121}, "`train` is 121, but there are only 120"),
-        ({"name": "iris", "test": 0}, "`test` must be a whole number from 1 up, or null; found 0"),
+        ({"name": "iris", "test": 0}, "test: 0 is not allowed; give a value at least 1"),
         ({"name": "iris", "size": 4}, "has no images"),
         ({"name": "digits", "size": 9}, "size 9 is larger than the images"),
         ({"name": "rings", "train": 2}, "leave a ring empty"),
@@ -207,7 +210,7 @@ def test_file_format_and_bytes(tmp_path):
 )
 def test_impossible_specs_are_one_line_and_leave_no_file(tmp_path, spec, words):
     with pytest.raises(LossatlasError) as error:
-        prepare(spec, tmp_path / "data.h5", ROOT)
+        prepared(tmp_path / "data.h5", **spec)
     assert words in str(error.value)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
@@ -217,7 +220,7 @@ def test_damaged_files_are_named_with_the_remedy(tmp_path):
     path = tmp_path / "data.h5"
     with pytest.raises(LossatlasError, match="no such file"):
         load(path)
-    prepare({"name": "swissroll"}, path, ROOT)
+    prepared(path, name="swissroll")
     whole = path.read_bytes()
     for content in (whole[: len(whole) // 2], whole[:-1], b"", b"not HDF5"):
         path.write_bytes(content)
