@@ -1,7 +1,7 @@
 """Level sets: what a study says of traversals, surfaces and averages, what is drawn and measured of them. Light."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Discriminator, model_validator
 
@@ -16,8 +16,10 @@ from lossatlas.specs.registry import Entry, Step, View, Work, of
 from lossatlas.specs.study import Study, only
 from lossatlas.train.spec import OnNetwork, Precision, Replicas, network_spec, parts, probe_work, seeds, sweep
 
-FUNCTIONS = ("circle",)
-"""Landscapes with known answers that may be walked in place of networks (``lossatlas.landscape.analytic.NAMED``)."""
+FunctionName = Literal["circle"]
+"""A landscape with a known answer that may be walked in place of networks (``lossatlas.landscape.analytic.NAMED``)."""
+
+FUNCTIONS: tuple[str, ...] = get_args(FunctionName)
 
 _PAPER = "Tahir & Katz 2021, section V-A"
 
@@ -140,7 +142,7 @@ class LevelsetProbe(OnPaths, InChunks, Settings):
     """Paths along a fixed training loss (:mod:`lossatlas.levelsets.traversal`)."""
 
     start: str | None = key("Name of the sweep whose end points are the starts.", None)
-    function: Literal["circle"] | None = key("A function in place of networks; its starts are random.", None)
+    function: FunctionName | None = key("A function in place of networks; its starts are random.", None)
     level: float | None = key("The level; null = the loss at the start. Of a function it must be given.", None)
     interest: Interest = key("Where to go while the loss stays.", Norm2())
     points: int = key("Points recorded of a path, evenly spread over its steps.", 101, ge=2)

@@ -12,10 +12,10 @@ from lossatlas.train.networks import member
 def average(job: Job) -> None:
     """Evaluate the mean of the traversals' end points on every replica's own data.
 
-    Spec: :class:`lossatlas.levelsets.spec.AverageJob`. Inputs: ``cloud``, points of the traversals; ``data``, data.h5.
-
-    average.h5: ``/table`` has one row a replica, train and test loss and accuracy at its end point (``end_*``) and at
-    the mean of all end points (``mean_*``), on the replica's own examples.
+    Args:
+        job: spec :class:`~lossatlas.levelsets.spec.AverageJob`; ``cloud``: points of the traversals; ``data``: data.h5.
+            Makes average.h5: ``/table`` has one row a replica, train and test loss and accuracy at its end point
+            (``end_*``) and at the mean of all end points (``mean_*``), on the replica's own examples.
     """
     spec = job.spec
     with open_hdf5(job.file("cloud"), "points") as file:

@@ -29,11 +29,11 @@ from lossatlas.train.networks import Member, member
 def levelset(job: Job) -> None:
     """Walk the level sets of one job's replicas, recording each path at evenly spread steps and at its end.
 
-    Spec: :class:`lossatlas.levelsets.spec.NetworkLevelset` or ``FunctionLevelset``. Inputs: of networks ``data``,
-    data.h5, and ``starts``, sweeps whose end points are the starts, found by replica; a function has none: its starts
-    are Gaussian draws moved onto the level.
-
-    points.h5: one row a recorded point, replicas one after the other.
+    Args:
+        job: spec :class:`~lossatlas.levelsets.spec.NetworkLevelset` or
+            :class:`~lossatlas.levelsets.spec.FunctionLevelset`; ``data``: data.h5, and ``starts``: sweeps whose end
+            points are the starts, found by replica; neither for a function, whose starts are Gaussian draws moved onto
+            the level. Makes points.h5: one row a recorded point, replicas one after the other.
     """
     spec, data_file = job.spec, job.maybe("data")
     starts = _Starts(spec, job.files("starts"))

@@ -26,12 +26,12 @@ from lossatlas.train.networks import member
 def surface(job: Job) -> None:
     """Compute the losses on one plane.
 
-    Spec: :class:`lossatlas.levelsets.spec.NetworkSurface` or ``FunctionSurface``. Inputs: ``cloud``, points of the
-    traversals; of networks also ``gram``, their Gram matrix, and ``data``, data.h5. A function's own two axes are its
-    plane.
-
-    surface.h5: ``/x``, ``/y``, ``/loss`` (y, x), ``/coordinates`` (n, 2) of the paths' points and their ``/table``;
-    attribute ``explained``, the share of the paths' variance along each axis.
+    Args:
+        job: spec :class:`~lossatlas.levelsets.spec.NetworkSurface` or
+            :class:`~lossatlas.levelsets.spec.FunctionSurface`; ``cloud``: points of the traversals; ``gram``: their
+            Gram matrix, and ``data``: data.h5, neither for a function, whose own two axes are the plane. Makes
+            surface.h5: ``/x``, ``/y``, ``/loss`` (y, x), ``/coordinates`` (n, 2) of the paths' points and their
+            ``/table``; attribute ``explained``, the share of the paths' variance along each axis.
     """
     spec, gram_file, data_file = job.spec, job.maybe("gram"), job.maybe("data")
     with open_hdf5(job.file("cloud"), "points") as file:

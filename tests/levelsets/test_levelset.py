@@ -11,7 +11,8 @@ from lossatlas.errors import LossatlasError
 from lossatlas.landscape.analytic import circle, quadratic
 from lossatlas.landscape.landscape import FunctionLandscape, Landscape, NetworkLandscape
 from lossatlas.levelsets.interest import Function, Linear, SquaredNorm, Walk, random_direction
-from lossatlas.levelsets.traversal import Settings, degrees_between, multipliers, tolerance
+from lossatlas.levelsets.spec import Settings
+from lossatlas.levelsets.traversal import degrees_between, multipliers, tolerance
 from lossatlas.levelsets.walk import traversal
 
 torch.set_num_threads(1)
