@@ -36,6 +36,9 @@ from lossatlas.train.spec import (
     sweep_work,
 )
 
+Number = int | float
+"""Kept as it is written, so that what is shown of a setting is what the study says."""
+
 Names = Annotated[list[str], AfterValidator(unique("name each once"))]
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -133,7 +136,7 @@ class CloudJob(Spec):
     """What names a cloud that is gathered from points files (:mod:`lossatlas.clouds.jobs.gather`)."""
 
     rows: Literal["last", "all"] | None = key("Which rows of jumps or of traversals and sweeps.", None, quiet=True)
-    names: list[tuple[str, int]] | None = key("Run and replica of each file.", None, quiet=True)
+    names: list[list[str | int]] | None = key("Run and replica of each file.", None, quiet=True)
     best: dict[str, Any] | None = key("count, stop: the members of sweeps that are taken.", None, quiet=True)
     sets: list[dict[str, Any]] | None = key("cloud, files, spec of each part of a union.", None, quiet=True)
 
@@ -164,7 +167,7 @@ def _paths(study: Study, name: str, entry: Paths) -> list[Artefact]:
         replicas = run_spec(study, other, where).replicas if entry.replicas is None else entry.replicas
         names += [(other, replica) for replica in replicas]
     runs = [run(study, other, replica, where) for other, replica in names]
-    return [CLOUDS.make(f"paths-{runs[0].label}", {"names": names}, points=runs)]
+    return [CLOUDS.make(f"paths-{runs[0].label}", {"names": [list(pair) for pair in names]}, points=runs)]
 
 
 PATHS = Entry("clouds", "paths", Paths, _paths)
@@ -306,9 +309,9 @@ class Tree(Spec):
     branches: int = key("Number of branches; every one starts at a random point of the first.", ge=1)
     points: int = key("Points of each branch.", ge=2)
     dimension: int = key("Dimension of the space.", ge=1)
-    noise: float = key("Standard deviation of the noise of a coordinate; the steps are uniform in [-1, 1].", ge=0)
+    noise: Number = key("Standard deviation of the noise of a coordinate; the steps are uniform in [-1, 1].", ge=0)
     seed: int = key("Replica; trees that differ in noise alone are the same tree.", 0, ge=0)
-    length: float | None = key("Value of the column epoch at the tip of a branch; null = points - 1.", None, gt=0)
+    length: Number | None = key("Value of the column epoch at the tip of a branch; null = points - 1.", None, gt=0)
 
 
 class TreeJob(Tree):
@@ -368,7 +371,7 @@ def path_gram(study: Study, name: str, run: Artefact, where: str) -> Artefact:
     """
     if run.spec["record"]["epochs"] != "all":
         raise study.error(where, f"{name!r} keeps no path; write `record: {{epochs: all}}` there")
-    return _gram_of(CLOUDS.make(f"paths-{run.label}", {"names": [(name, 0)]}, points=run))
+    return _gram_of(CLOUDS.make(f"paths-{run.label}", {"names": [[name, 0]]}, points=run))
 
 
 def _gram(study: Study, name: str, where: str) -> tuple[Artefact]:
@@ -389,8 +392,6 @@ PATH_GRAM_VIEW = View("path_gram", _path_gram, _LOAD_GRAM)
 
 MethodName = Literal["phate", "tsne", "umap", "pca", "kpca", "random"]
 Metric = Literal["euclidean", "cosine"]
-Number = int | float
-"""Kept as it is written, so that what is shown of a setting is what the study says."""
 Whole = Annotated[int, key("An integer of at least 1.", ge=1)]
 Above = Annotated[Number, key("A number above 0.", gt=0)]
 Auto = Literal["auto"]
@@ -674,7 +675,7 @@ class ScoresJob(Spec):
     demap_k: int
     trust_k: int
     settings: list[dict[str, Any]]
-    seeds: list[tuple[int, int]]
+    seeds: list[list[int]]
 
 
 SCORES_STEP = Step(
@@ -691,7 +692,7 @@ SCORES_STEP = Step(
 def _scored(study: Study, name: str, entry: Scoring) -> list[Artefact]:
     where = f"scores.{name}"
     spec = {"demap_k": entry.demap_k, "trust_k": entry.trust_k, "settings": entry.settings()}
-    spec["seeds"] = [(seed, derive(study.seed, "embedding", seed)) for seed in entry.seeds]
+    spec["seeds"] = [[seed, derive(study.seed, "embedding", seed)] for seed in entry.seeds]
     inputs = {"gram": gram(study, entry.cloud, f"{where}.cloud")}
     if entry.truth is not None:
         inputs["truth"] = gram(study, entry.truth, f"{where}.truth")
@@ -819,7 +820,7 @@ class Animation(Panelled, Motion):
     frames_per_epoch: int | None = key(
         "Frames an epoch; null = up to 16. Fewer where seconds_max asks for it.", None, gt=0
     )
-    seconds_max: float = key("The longest the picture may move, in seconds.", 12, gt=0)
+    seconds_max: Number = key("The longest the picture may move, in seconds.", 12, gt=0)
 
 
 class ScoresRow(Spec):

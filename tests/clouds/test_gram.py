@@ -245,8 +245,8 @@ def test_killed_jobs_leave_no_output_and_a_rerun_is_bit_identical(tmp_path, rng)
 
 def test_imports_stay_light():
     code = (
-        "import sys, lossatlas.legacy.embed\n"
-        "assert not {'numpy', 'h5py', 'torch'} & set(sys.modules)\n"
+        "import sys, lossatlas.clouds.spec\n"
+        "assert not {'h5py', 'scipy', 'pandas', 'torch', 'matplotlib'} & set(sys.modules)\n"
         "import lossatlas.clouds.embeddings\n"
         "assert not {'torch', 'phate', 'umap', 'sklearn', 'numba'} & set(sys.modules)\n"
     )

@@ -1,27 +1,32 @@
 """Scores of embeddings on clouds whose answer is known; artificial trees; tables and choices of settings."""
 
 import json
+from dataclasses import replace
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from harness import evaluate, job, measure, tabulate
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import ortho_group, spearmanr
 from sklearn.manifold import trustworthiness as sklearn_trustworthiness
+from specimens import claim, save_gram
 
 from lossatlas.clouds import embeddings, scores
-from lossatlas.clouds.figures.scores import COLUMNS, compare
+from lossatlas.clouds.figures.scores import COLUMNS
 from lossatlas.clouds.files import Gram
-from lossatlas.clouds.jobs import gram
-from lossatlas.clouds.jobs import scores as job
+from lossatlas.clouds.jobs.gram import compute
+from lossatlas.clouds.jobs.scores import COLUMNS as SCORED
+from lossatlas.clouds.jobs.scores import score, write
+from lossatlas.clouds.jobs.scores import scores as make_scores
 from lossatlas.clouds.jobs.synthesise import synthesise, tree
 from lossatlas.clouds.numbers import Scores
+from lossatlas.clouds.spec import Scoring
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import read_table
 from lossatlas.files.record import read_provenance
-from lossatlas.legacy import embed as catalogue
-from lossatlas.legacy.figures import resolve
+from lossatlas.specs.base import read
 
 
 def apart(points):
@@ -213,13 +218,13 @@ def test_tree_table():
 
 def test_tree_file_is_a_cloud(tmp_path):
     spec = {"kind": "tree", "branches": 3, "points": 6, "dimension": 10, "noise": 0.1, "seed": 5, "length": None}
-    synthesise(tmp_path / "points.h5", spec, {"hash": "x"})
+    synthesise(replace(job(spec, tmp_path / "points.h5"), provenance={"hash": "x"}))
     with h5py.File(tmp_path / "points.h5") as file:
         assert file["theta"].shape == (18, 10)
         assert file["theta"].dtype == np.float32
         assert file["buffers"].shape == (18, 0)
     assert read_provenance(tmp_path / "points.h5") == {"hash": "x"}
-    gram.compute(tmp_path / "points.h5", tmp_path / "gram.h5", {})
+    compute(tmp_path / "points.h5", tmp_path / "gram.h5", {})
     loaded = Gram.load(tmp_path / "gram.h5")
     theta, table = tree(**{key: value for key, value in spec.items() if key != "kind"})
     np.testing.assert_allclose(loaded.distances(), apart(theta), atol=1e-6)
@@ -230,13 +235,18 @@ def test_tree_file_is_a_cloud(tmp_path):
 # one job's table, and what is chosen from it
 
 
+def settings_of(methods, metrics):
+    """Return the settings of a comparison."""
+    return read(Scoring, {"cloud": "c", "methods": methods, "metrics": metrics}, "scores.s").settings()
+
+
 def test_score_runs_every_setting_and_seed(tmp_path):
     rows, table = tree(branches=3, points=10, dimension=20, noise=0.5, seed=0)
     cloud = Gram.from_rows(rows, table)
-    settings = catalogue.settings({"tsne": {"perplexity": [3, 8]}, "pca": {}, "random": {}}, ["euclidean", "cosine"])
+    settings = settings_of({"tsne": {"perplexity": [3, 8]}, "pca": {}, "random": {}}, ["euclidean", "cosine"])
     spec = {"settings": settings, "seeds": [[0, 11], [4, 12]], "demap_k": 30, "trust_k": 5}
-    found = job.score(cloud, spec)
-    assert list(found.columns) == job.COLUMNS
+    found = score(cloud, spec)
+    assert list(found.columns) == SCORED
     counts = found.groupby(["method", "metric", "setting"], sort=False).size()
     assert counts[("exact", "euclidean", "{}")] == 1
     assert counts[("pca", "euclidean", "{}")] == 1
@@ -251,28 +261,48 @@ def test_score_runs_every_setting_and_seed(tmp_path):
     one = found[(found["method"] == "random") & (found["seed"] == 4)].iloc[0]
     picture = embeddings.embed(cloud, "random", seed=12).coordinates
     assert one["demap"] == pytest.approx(scores.Scorer(cloud, 30, 5).of(apart(picture))["demap"])
-    job.write(tmp_path / "scores.csv", found, {"hash": "x"})
+    write(tmp_path / "scores.csv", found, {"hash": "x"})
     assert read_provenance(tmp_path / "scores.csv") == {"hash": "x"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["scores.csv", "scores.json"]
-    pd.testing.assert_frame_equal(job.score(cloud, spec), found)
+    pd.testing.assert_frame_equal(score(cloud, spec), found)
+
+
+def test_the_job_scores_against_the_truth_where_it_is_given(tmp_path):
+    rows, table = tree(branches=3, points=10, dimension=20, noise=0.5, seed=0)
+    clean, _ = tree(branches=3, points=10, dimension=20, noise=0.0, seed=0)
+    noisy, truth = (
+        save_gram(tmp_path / name, Gram.from_rows(r, table)) for name, r in (("n.h5", rows), ("t.h5", clean))
+    )
+    spec = {"settings": settings_of({"pca": {}}, ["euclidean"]), "seeds": [[0, 11]], "demap_k": 3, "trust_k": 5}
+    make_scores(job(spec, tmp_path / "alone" / "scores.csv", gram=noisy))
+    make_scores(job(spec, tmp_path / "true" / "scores.csv", gram=noisy, truth=truth))
+    alone, true = (pd.read_csv(tmp_path / name / "scores.csv") for name in ("alone", "true"))
+    expected = score(Gram.from_rows(rows, table), spec, Gram.from_rows(clean, table))
+    np.testing.assert_allclose(true["demap"], expected["demap"])
+    assert (alone["demap"] != true["demap"]).all()
 
 
 @pytest.mark.parametrize(
     "sweep, message",
     [
-        ({"phate": {"knn": [3, 5]}, "tsne": {"perplexity": [5]}}, r"sweeps of different length \(phate 2, tsne 1\)"),
-        ({"phat": {}}, "unknown embedding method 'phat'; did you mean phate"),
-        ({"phate": {"kn": [3]}}, "unknown parameter 'kn'; did you mean knn"),
-        ({"phate": {"knn": [0]}}, "knn = 0; expected an integer"),
+        (
+            {"phate": {"knn": [3, 5]}, "tsne": {"perplexity": [5]}},
+            r"^scores.s.methods: sweeps of different length \(phate 2, tsne 1\); give each the same number of settings$",
+        ),
+        ({"phat": {}}, r"^scores.s.methods.phat: unknown method; did you mean 'phate'\?$"),
+        ({"phate": {"kn": [3]}}, r"^scores.s.methods.phate.kn: unknown parameter of phate; did you mean 'knn'\?$"),
+        ({"phate": {"knn": [0]}}, r"^scores.s.methods.phate.knn: 0 is not allowed; valid: auto; or 0 .* at least 1$"),
+        ({"phate": {"knn": []}}, "^scores.s.methods.phate.knn: no entries; give at least 1$"),
+        ({"phate": {"knn": [3, 3]}}, "^scores.s.methods.phate.knn: 3 stands there twice; give each value once$"),
     ],
 )
 def test_settings_are_checked(sweep, message):
     with pytest.raises(LossatlasError, match=message):
-        catalogue.settings(sweep, ["euclidean"])
+        settings_of(sweep, ["euclidean"])
 
 
 def test_settings_put_defaults_first():
-    found = catalogue.settings({"phate": {"knn": [3], "t": [5, 9]}, "pca": {}}, ["cosine"])
+    found = settings_of({"phate": {"knn": [3], "t": [5, 9]}, "pca": {}}, ["cosine"])
     assert [(f["method"], f["metric"]) for f in found] == [("phate", "cosine")] * 3 + [("pca", "euclidean")]
     assert [f["setting"] for f in found] == [{}, {"knn": 3, "t": 5}, {"knn": 3, "t": 9}, {}]
 
@@ -313,9 +343,9 @@ def test_table_of_scores(tmp_path):
     for name, table in (("here", HERE), ("there", THERE)):
         (tmp_path / name).mkdir()
         table.to_csv(tmp_path / name / "scores.csv", index=False)
-    paths = {"report": str(tmp_path / "here" / "scores.csv"), "select": [str(tmp_path / "there" / "scores.csv")]}
-    spec = resolve({"kind": "scores", "rows": [{"scores": "good"}], "paper": {"phate": "best"}})
-    table = compare(spec, {"scores": {"good": paths}})
+    paths = [tmp_path / name / "scores.csv" for name in ("here", "there")]
+    spec = {"kind": "scores", "rows": [{"scores": "good"}], "paper": {"phate": "best"}}
+    table = tabulate(spec, {"scores": {"good": paths}})
     assert list(table.columns) == COLUMNS
     assert len(table) == 6
     first = table.iloc[0]
@@ -329,6 +359,59 @@ def test_table_of_scores(tmp_path):
     assert linear["setting"] == "defaults"
     (tmp_path / "there" / "scores.csv").write_text("a,b\n1,2\n")
     with pytest.raises(LossatlasError, match="no column 'method'"):
-        compare(spec, {"scores": {"good": paths}})
+        tabulate(spec, {"scores": {"good": paths}})
     with pytest.raises(LossatlasError, match="no readable scores"):
-        Scores.load({"report": tmp_path / "absent.csv", "select": []})
+        Scores.load([tmp_path / "absent.csv"])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# the claim on them
+
+
+def scores_of(name, select=(), **methods):
+    """Scores of methods on a cloud: method -> values, one a seed."""
+    rows = [
+        {"method": m, "metric": "euclidean", "setting": "{}", "seed": i, "demap": value}
+        for m, values in methods.items()
+        for i, value in enumerate(values)
+    ]
+    table = pd.DataFrame(rows).assign(continuity=np.nan, trustworthiness=0.5)
+    return Scores(name, table, select)
+
+
+def test_best_method_is_against_the_best_other():
+    first = scores_of("a", exact=[1.0], phate=[0.6, 0.8], tsne=[0.5, 0.5], pca=[0.4])
+    found = measure("best_method", {"scores": [first]})
+    assert found.value == pytest.approx(0.2)
+    assert found.spread == pytest.approx((0.1, 0.3))
+    assert found.detail == "best on 1 of 1 clouds; a: phate 0.700, tsne 0.500, pca 0.400"
+    second = scores_of("b", phate=[0.2, 0.2], tsne=[0.5, 0.5], pca=[0.8])
+    found = measure("best_method", {"scores": [first, second]})
+    assert (found.value, found.n) == (pytest.approx((0.2 - 0.6) / 2), 2)
+    assert found.spread == pytest.approx((-0.6, 0.3))
+    assert found.detail.startswith("best on 1 of 2 clouds")
+    assert measure("best_method", {"scores": [second]}, method="pca").value == pytest.approx(0.3)
+
+
+def test_best_method_after_the_sweep_needs_another_cloud():
+    first = scores_of("a", phate=[0.6], tsne=[0.5])
+    found = measure("best_method", {"scores": [first]}, settings="selected")
+    assert found.value is None
+    assert "no cloud to select settings on" in found.detail
+    chosen = Scores("a", first.report, [first.report])
+    assert measure("best_method", {"scores": [chosen]}, settings="selected").value == pytest.approx(0.1)
+    assert measure("best_method", {"scores": [first]}, score="continuity").value is None
+
+
+def test_scores_are_loaded_with_what_settings_are_chosen_on(tmp_path):
+    path = tmp_path / "tree" / "scores.csv"
+    path.parent.mkdir()
+    scores_of("tree", phate=[0.6], tsne=[0.5]).report.to_csv(path, index=False)
+    given = {"scores": {"tree": [path, path]}}
+    entry = claim(id="T1", measure="best_method", inputs={"scores": {"scores": "tree"}}, holds={"op": ">", "value": 0})
+    entry["parameters"] = {"settings": "selected"}
+    row = evaluate([entry], given).iloc[0]
+    assert (row["verdict"], row["ours"]) == ("holds", pytest.approx(0.1))
+    entry["inputs"] = {"scores": [{"scores": "tree"}, {"scores": "tree"}]}
+    row = evaluate([entry], given).iloc[0]
+    assert row["n"] == 2

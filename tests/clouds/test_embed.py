@@ -14,8 +14,10 @@ from sklearn.decomposition import PCA, KernelPCA
 from lossatlas.clouds import embeddings
 from lossatlas.clouds.embeddings import embed
 from lossatlas.clouds.files import Embedding, Gram, read_embedding, write_embedding
+from lossatlas.clouds.spec import METHODS
+from lossatlas.clouds.spec import Embedding as Settings
 from lossatlas.errors import LossatlasError
-from lossatlas.legacy import embed as catalogue
+from lossatlas.specs.base import read
 
 
 @pytest.fixture(scope="module")
@@ -170,42 +172,70 @@ def test_random_plane_of_a_plane_is_a_rotation(rng):
 
 
 @pytest.mark.parametrize(
-    "call, words",
+    "given, message",
     [
-        (({"method": "phat"},), "did you mean phate"),
-        (({"method": "zzz"},), "valid: phate, tsne, umap, pca, kpca, random"),
-        (({},), "without 'method'"),
-        (({"method": "tsne", "metric": "cosin"},), "did you mean cosine"),
-        (({"method": "pca", "metric": "cosine"},), "valid: euclidean"),
-        (({"method": "umap", "n_neighbours": 3},), "did you mean n_neighbors"),
-        (({"method": "umap", "parameters": {"n_neighbors": 2.5}},), "expected an integer of at least 2 or 'auto'"),
-        (({"method": "kpca", "kernel": "gauss"},), "expected 'rbf' or 'linear'"),
-        (({"method": "kpca", "gamma": 1, "two_sigma2": 3},), "both given"),
-        (({"method": "kpca", "kernel": "poly", "two_sigma2": 3},), "belongs to the kernel rbf"),
-        (({"method": "phate", "decay": None},), "decay = None"),
+        ({"method": "phat"}, "e.method: 'phat' is not allowed; did you mean 'phate'?"),
+        ({"method": "zzz"}, "e.method: 'zzz' is not allowed; valid: phate, tsne, umap, pca, kpca, random"),
+        ({}, "e.method: missing"),
+        ({"method": "tsne", "metric": "cosin"}, "e.metric: 'cosin' is not allowed; did you mean 'cosine'?"),
+        ({"method": "pca", "metric": "cosine"}, "e.metric: 'cosine' is not available for pca; valid: euclidean"),
+        (
+            {"method": "umap", "n_neighbours": 3},
+            "e.parameters.n_neighbours: unknown parameter of umap; did you mean 'n_neighbors'?",
+        ),
+        (
+            {"method": "umap", "parameters": {"n_neighbors": 2.5}},
+            "e.parameters.n_neighbors: 2.5 is not allowed; valid: auto; or 2.5 is of type float, expected an integer",
+        ),
+        (
+            {"method": "umap", "n_neighbors": 1},
+            "e.n_neighbors: 1 is not allowed; valid: auto; or 1 is not allowed; give a value at least 2",
+        ),
+        (
+            {"method": "kpca", "kernel": "gauss"},
+            "e.kernel: 'gauss' is not allowed; valid: rbf, linear, poly, sigmoid",
+        ),
+        (
+            {"method": "kpca", "gamma": 1, "two_sigma2": 3},
+            "e.parameters.gamma: gamma and two_sigma2 = 1 / gamma are both given; leave one out",
+        ),
+        (
+            {"method": "kpca", "kernel": "poly", "two_sigma2": 3},
+            "e.parameters.two_sigma2: two_sigma2 belongs to the kernel rbf; use gamma instead",
+        ),
+        ({"method": "phate", "decay": None}, "e.decay: None is of type NoneType, expected an integer or a number"),
+        ({"method": "phate", "decay": True}, "e.decay: True is of type bool, expected an integer or a number"),
+        ({"method": "pca", "knn": 5}, "e.parameters.knn: unknown parameter of pca; it has none"),
+        ({"method": "pca", "parameters": [1]}, "e.parameters: [1] is of type list, expected a mapping"),
     ],
 )
-def test_catalogue_names_the_mistake(call, words):
+def test_specs_name_the_mistake(given, message):
     with pytest.raises(LossatlasError) as caught:
-        catalogue.check(*call)
-    assert words in str(caught.value)
-    assert "\n" not in str(caught.value)
+        read(Settings, given, "e")
+    assert str(caught.value) == message
 
 
-def test_catalogue_fills_in_defaults():
-    assert catalogue.check({"method": "random"}) == {
+def test_specs_fill_in_defaults():
+    assert read(Settings, {"method": "random"}).hashed() == {
         "method": "random",
         "metric": "euclidean",
         "parameters": {"directions": "orthonormal"},
+        "seed": 0,
     }
     spelt = {"method": "umap", "metric": "cosine", "parameters": {"n_neighbors": 30}}
-    assert catalogue.check(spelt) == catalogue.check({"method": "umap", "metric": "cosine", "n_neighbors": 30})
-    checked = catalogue.check(spelt)
-    assert catalogue.check(checked) == checked
-    for name, method in catalogue.METHODS.items():
-        assert all(parameter.accepts(parameter.default) for parameter in method.parameters.values()), name
-        assert catalogue.defaults(name) == catalogue.check({"method": name})["parameters"]
-    assert set(catalogue.METHODS) == set(embeddings._METHODS)
+    assert read(Settings, spelt) == read(Settings, {"method": "umap", "metric": "cosine", "n_neighbors": 30})
+    checked = read(Settings, spelt).hashed()
+    assert read(Settings, checked).hashed() == checked
+    for name, kind in METHODS.items():
+        assert read(kind, kind().hashed()) == kind(), name
+        assert kind().hashed() == read(Settings, {"method": name}).hashed()["parameters"]
+    assert set(METHODS) == set(embeddings._METHODS)
+
+
+def test_numbers_stay_as_they_are_written():
+    """They stand below a picture and in the scores' settings."""
+    used = read(Settings, {"method": "tsne", "perplexity": 30, "learning_rate": 200.0}).parameters.hashed()
+    assert [str(used[name]) for name in ("perplexity", "learning_rate")] == ["30", "200.0"]
 
 
 def test_values_that_do_not_fit_the_cloud(gram, rows):

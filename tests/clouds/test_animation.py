@@ -9,17 +9,17 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from harness import ROOT, TINY, draw, inputs, overrides, snakemake
 from PIL import Image
-from test_figures import PROVENANCE, jump_cloud, save
-from test_plan import ROOT, plan
-from workflow_tools import overrides, snakemake
+from specimens import PROVENANCE, jump_cloud, save_embedding
 
 from lossatlas.clouds.figures import animation
+from lossatlas.clouds.spec import EmbeddingFigure
 from lossatlas.draw import film
-from lossatlas.draw.draw import draw
 from lossatlas.errors import LossatlasError
-from lossatlas.legacy import figures as catalogue
-from lossatlas.legacy.figures import resolve
+from lossatlas.study.config import load
+from lossatlas.study.plan import Plan
+from lossatlas.study.read import read_product
 from lossatlas.workflow import dvc_stages
 from lossatlas.workflow.wiring import Wiring
 
@@ -33,14 +33,19 @@ def spec(panels=1, **changes):
     return {"kind": "animation", "title": "In motion", "panels": entries, "fps": 10, "frames_per_epoch": 4, **changes}
 
 
+def given(files):
+    """Return the inputs of panels in order."""
+    return {"embedding": {f"cloud{i}/phate": file for i, file in enumerate(files)}}
+
+
 def composed(entry, files):
     with mpl.rc_context():
-        return animation.compose(resolve(entry), {"panels": files})
+        return animation.compose(read_product(entry), inputs(given(files)))
 
 
 def drawn_at(folder, entry, files):
     out = {kind: folder / f"animation.{kind}" for kind in KINDS}
-    notes = draw(entry, {"panels": files}, out, PROVENANCE)
+    notes = draw(entry, given(files), out, PROVENANCE)
     return out, notes
 
 
@@ -64,7 +69,7 @@ def mp4_frames(path):
 @pytest.fixture(scope="module")
 def clouds(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clouds")
-    return [save(folder / f"{i}.h5", *jump_cloud(seeds=5, epochs=4, scale=1.0 + i)) for i in range(3)]
+    return [save_embedding(folder / f"{i}.h5", *jump_cloud(seeds=5, epochs=4, scale=1.0 + i)) for i in range(3)]
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +164,7 @@ def test_dots_are_at_the_recorded_points_in_their_frames(clouds):
 def test_interpolation_is_exact_at_recorded_epochs_and_straight_between(rng):
     epochs = np.arange(51.0)
     path = animation.Trajectory(epochs, rng.normal(size=(51, 2)), (0.0, 0.0, 0.0), rng.normal(size=51))
-    clock = animation.Clock.of(resolve(spec(frames_per_epoch=3, seconds_max=60)), 0.0, 50.0)
+    clock = animation.Clock.of(read_product(spec(frames_per_epoch=3, seconds_max=60)), 0.0, 50.0)
     places = path.at(clock.times)
     np.testing.assert_array_equal(places[::3], path.xy)
     np.testing.assert_allclose(places[1::3], (2 * path.xy[:-1] + path.xy[1:]) / 3, atol=1e-12)
@@ -174,34 +179,34 @@ def test_interpolation_is_exact_at_recorded_epochs_and_straight_between(rng):
     ({"frames_per_epoch": None, "fps": 50, "seconds_max": 60}, 16, 801),
 ])  # fmt: skip
 def test_frames_an_epoch(changes, per, frames):
-    clock = animation.Clock.of(resolve(spec(**changes)), 0.0, 50.0)
+    clock = animation.Clock.of(read_product(spec(**changes)), 0.0, 50.0)
     assert (clock.per_epoch, len(clock.times), clock.times[-1]) == (per, frames, 50.0)
 
 
 def test_too_many_or_no_epochs_are_named():
     with pytest.raises(LossatlasError, match=r"seconds_max: 500 epochs at one frame each last 50 s, more than 12"):
-        animation.Clock.of(resolve(spec()), 0.0, 500.0)
+        animation.Clock.of(read_product(spec()), 0.0, 500.0)
     with pytest.raises(LossatlasError, match="nothing moves"):
-        animation.Clock.of(resolve(spec()), 3.0, 3.0)
+        animation.Clock.of(read_product(spec()), 3.0, 3.0)
 
 
 @pytest.mark.parametrize("changes, message", [
     ({"frames_per_epch": 3}, r"^frames_per_epch: unknown key; did you mean 'frames_per_epoch'\?$"),
     ({"hue": "ascending"}, r"^hue: unknown key"),
     ({"fps": 30}, r"^fps: 30 is not allowed"),
-    ({"frames_per_epoch": 0}, r"^frames_per_epoch: 0 is not positive"),
-    ({"seconds_max": -1.5}, r"^seconds_max: -1.5 is not positive"),
+    ({"frames_per_epoch": 0}, r"^frames_per_epoch: 0 is not allowed; give a value above 0"),
+    ({"seconds_max": -1.5}, r"^seconds_max: -1.5 is not allowed; give a value above 0"),
     ({"color": "loss"}, r"^color: 'loss' is not allowed; valid: direction, run"),
 ])  # fmt: skip
 def test_mistakes_are_named(changes, message):
     with pytest.raises(LossatlasError, match=message):
-        resolve(spec(**changes))
+        read_product(spec(**changes))
 
 
 def test_colours_by_loss_show_the_last_recorded_one_and_mark_what_has_none(tmp_path):
     table, xy = jump_cloud(seeds=2, steps=(1.0,))
     table.loc[2, "train_loss"] = np.nan
-    drawn = composed(spec(color="train_loss"), [save(tmp_path / "e.h5", table, xy)])
+    drawn = composed(spec(color="train_loss"), [save_embedding(tmp_path / "e.h5", table, xy)])
     assert drawn.notes[0] == "Crosses: 1 point without a finite loss."
     dots, crosses = (next(c for c in drawn.figure.axes[0].collections if c.get_zorder() == order) for order in (3.5, 6))
     counts = [(len(dots.get_offsets()), len(crosses.get_offsets())) for _ in drawn.film.render(40, 1)]
@@ -211,7 +216,7 @@ def test_colours_by_loss_show_the_last_recorded_one_and_mark_what_has_none(tmp_p
 def test_whole_trainings_move_too(tmp_path):
     table, xy = jump_cloud(seeds=3, steps=(1.0,))
     table, xy = table.iloc[1:].assign(run=[f"r{s}" for s in table["seed"].iloc[1:]], seed=-1, step=0.0), xy[1:]
-    drawn = composed(spec(color="run"), [save(tmp_path / "e.h5", table, xy)])
+    drawn = composed(spec(color="run"), [save_embedding(tmp_path / "e.h5", table, xy)])
     assert drawn.numbers["frame"].notna().all()
     assert len(list(drawn.film.render(40, 4))) == 4
 
@@ -258,7 +263,7 @@ def test_a_broken_encoder_is_one_line(tmp_path, monkeypatch):
 def test_other_kinds_do_not_move(tmp_path, clouds):
     still = {key: value for key, value in spec().items() if key not in ("fps", "frames_per_epoch")}
     with pytest.raises(LossatlasError, match="figure format 'gif': not one of png, pdf, svg, csv"):
-        draw({**still, "kind": "embedding"}, {"panels": clouds[:1]}, {"gif": tmp_path / "a.gif"}, {})
+        draw({**still, "kind": "embedding"}, given(clouds[:1]), {"gif": tmp_path / "a.gif"}, {})
 
 
 MOVING = {
@@ -269,9 +274,14 @@ MOVING = {
 }
 
 
+def plan(figures, formats):
+    raw = {"preset": "quick", "studies": [str(TINY)], "seed": 0, "formats": formats}
+    return Plan(load({**raw, "overrides": {"tiny": {"figures": figures}}}, ROOT))
+
+
 @pytest.fixture
 def moving_plan():
-    return plan({"figures": {"animation": MOVING}}, formats=["png", "svg"])
+    return plan({"animation": MOVING}, ["png", "svg"])
 
 
 def test_files_and_manifest_follow_the_kind(moving_plan):
@@ -283,7 +293,7 @@ def test_files_and_manifest_follow_the_kind(moving_plan):
     assert figures["animation"]["mp4"] == f"{stem}animation.mp4"
     assert "svg" not in figures["animation"]
     assert "mp4" not in figures["fig1"]
-    assert catalogue.formats("embedding", ["pdf"]) == ("pdf",)
+    assert EmbeddingFigure.files(["pdf"]) == ("pdf",)
     stages = dvc_stages.stages(moving_plan, {"tiny": "tiny"})["stages"]
     assert f"{stem}animation.png" in stages["tiny"]["cmd"]
 
@@ -297,7 +307,7 @@ def test_each_figure_belongs_to_one_rule(moving_plan):
             if re.match(rf"^results/figures/(?P<study>{study})/(?P<figure>[A-Za-z0-9_]+)\.(png|csv|mp4)$", path)
         ]
 
-    moving, still = Wiring(moving_plan, ROOT), Wiring(plan(), ROOT)
+    moving, still = Wiring(moving_plan, ROOT), Wiring(plan({}, ["png"]), ROOT)
     assert owners(moving, "results/figures/tiny/animation.mp4") == ["animate"]
     assert owners(moving, "results/figures/tiny/animation.png") == ["animate"]
     assert owners(moving, "results/figures/other/animation.png") == ["figure"]
