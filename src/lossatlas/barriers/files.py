@@ -1,4 +1,4 @@
-"""Path and separation files as figures and claims read them; the jobs of a path probe make one table."""
+"""Path and separation files, read; the jobs of a path probe make one table. Imports no torch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +9,6 @@ import pandas as pd
 from lossatlas.arrays import Array
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import open_hdf5, table_in
-
-PARTS = ("train", "test")
 
 
 def read(paths: Sequence[Path | str], profiles: Sequence[str] = ()) -> tuple[pd.DataFrame, dict[str, Array]]:
@@ -37,21 +35,15 @@ def read(paths: Sequence[Path | str], profiles: Sequence[str] = ()) -> tuple[pd.
     return pd.concat(tables, ignore_index=True), {name: np.concatenate(parts) for name, parts in found.items()}
 
 
-def at_step(table: pd.DataFrame, step: int | None) -> pd.DataFrame:
-    """Return the rows of one recorded step, of the last by default."""
-    wanted = table["step"].max() if step is None else step
-    rows = table[table["step"] == wanted]
-    if rows.empty:
-        known = ", ".join(str(s) for s in sorted(table["step"].unique()))
-        raise LossatlasError(
-            f"paths: step {wanted} is not recorded (recorded: {known}); add it to the probe's `record`"
-        )
-    return rows
+def load(paths: Sequence[Path | str]) -> pd.DataFrame:
+    """Return the table of a probe's jobs together, one row a path and recorded step."""
+    return read(paths)[0]
 
 
-def excess(table: pd.DataFrame, part: str) -> pd.Series:
-    """Return the height above the higher end point, at least 0 by construction."""
-    return table[f"{part}_height"] - table[f"{part}_end"]
+def plane(path: Path) -> dict[str, Array]:
+    """Return a function's values on the plane around its paths: ``x`` (n,), ``y`` (n,) and ``loss`` (n, n)."""
+    with open_hdf5(path, "path") as file:
+        return {name: file["plane"][name][...] for name in ("x", "y", "loss")}
 
 
 def read_separation(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from lossatlas.arrays import Array
-from lossatlas.barriers import files as pathfiles
 from lossatlas.barriers.dyads import Sample
 from lossatlas.clouds.files import Gram
 from lossatlas.errors import LossatlasError
@@ -18,11 +17,28 @@ def sample(rows: pd.DataFrame, quantity: str) -> Sample:
     return Sample(rows[quantity].to_numpy(float), rows["first"].to_numpy(np.int64), rows["second"].to_numpy(np.int64))
 
 
+def at_step(table: pd.DataFrame, step: int | None) -> pd.DataFrame:
+    """Return the rows of one recorded step, of the last by default."""
+    wanted = table["step"].max() if step is None else step
+    rows = table[table["step"] == wanted]
+    if rows.empty:
+        known = ", ".join(str(s) for s in sorted(table["step"].unique()))
+        raise LossatlasError(
+            f"paths: step {wanted} is not recorded (recorded: {known}); add it to the probe's `record`"
+        )
+    return rows
+
+
+def excess(table: pd.DataFrame, part: str) -> pd.Series:
+    """Return the height above the higher end point, at least 0 by construction."""
+    return table[f"{part}_height"] - table[f"{part}_end"]
+
+
 def measured(table: pd.DataFrame, part: str) -> pd.DataFrame:
     """Return the columns of one landscape under plain names: height, end, excess, argmax."""
     names = {f"{part}_{name}": name for name in ("height", "end", "argmax")}
     about = ["pair", "first", "second", "first_replica", "second_replica", "step", "length"]
-    return table[[*about, *names]].rename(columns=names).assign(excess=pathfiles.excess(table, part))
+    return table[[*about, *names]].rename(columns=names).assign(excess=excess(table, part))
 
 
 @dataclass(frozen=True)

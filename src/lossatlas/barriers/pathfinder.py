@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from lossatlas.barriers.spec import LR, OBJECTIVES, PENALTY, POINTS, TERMS, Objective
 from lossatlas.landscape.landscape import Landscape
 
-OBJECTIVES = ("identity", "squared")
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 """Adam's, as in Kingma & Ba and in torch."""
 
@@ -35,15 +35,15 @@ class Settings:
         terms: N, sines.
         points: M, both ends included.
         penalty: lambda.
-        objective: ``identity`` or ``squared``: F.
+        objective: F, one of :data:`lossatlas.barriers.spec.OBJECTIVES`.
         lr: Adam's step size; each coordinate of each coefficient moves by at most about this much a step.
     """
 
-    terms: int = 10
-    points: int = 50
-    penalty: float = 1e-4
-    objective: str = "identity"
-    lr: float = 1e-3
+    terms: int = TERMS
+    points: int = POINTS
+    penalty: float = PENALTY
+    objective: Objective = OBJECTIVES[0]
+    lr: float = LR
 
 
 @dataclass

@@ -21,12 +21,11 @@ from scipy.stats import rankdata
 from sklearn.metrics import silhouette_score
 
 from lossatlas.arrays import Array
+from lossatlas.barriers.spec import SCORES, VARIANTS
 from lossatlas.clouds.embeddings import embed
 from lossatlas.clouds.files import Gram
 from lossatlas.errors import LossatlasError
 
-VARIANTS = ("trained", "equal_norms", "random_directions", "gaussian")
-SCORES = ("pc1", "plane")
 ANGLES = 180
 """Directions of the plane that are tried for the best linear separation, one a degree."""
 

@@ -1,4 +1,4 @@
-"""Triangle files, read. Imports no torch."""
+"""Triangle files and the histories of sets of solutions, read. Imports no torch."""
 
 import json
 from dataclasses import dataclass
@@ -9,16 +9,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lossatlas.errors import LossatlasError
-from lossatlas.files.hdf5 import open_hdf5, table_in
+from lossatlas.files.hdf5 import open_hdf5, read_table, table_in
 
 
 @dataclass(frozen=True)
 class Triangle:
-    """A triangle file as figures read it: the loss on a grid, its corners, some inputs and the layers' sizes."""
+    """A triangle file as figures read it: the losses on a grid, its corners, some inputs and the layers' sizes.
+
+    ``losses``: part of the data (``train``, ``test``) -> (y, x).
+    """
 
     x: NDArray[np.float64]
     y: NDArray[np.float64]
-    loss: NDArray[np.float64]
+    losses: dict[str, NDArray[np.float64]]
     coordinates: NDArray[np.float64]
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -26,8 +29,8 @@ class Triangle:
     table: pd.DataFrame
 
     @classmethod
-    def load(cls, path: Path, part: str) -> "Triangle":
-        """Read a triangle file with the losses of one part of the data."""
+    def load(cls, path: Path) -> "Triangle":
+        """Read a triangle file."""
         with open_hdf5(path, "triangle") as file:
             if "images" not in file:
                 raise LossatlasError(f"{path}: its examples are no images; an overview shows some")
@@ -36,4 +39,13 @@ class Triangle:
                 raise LossatlasError(f"{path}: an overview draws fully connected networks; this one has other layers")
             layers = [shapes[0][1], *(shape[0] for shape in shapes)]
             values = {name: file[name][...] for name in ("x", "y", "coordinates", "images", "labels")}
-            return cls(**values, loss=file[part][...], layers=layers, table=table_in(file))
+            losses = {part: file[part][...] for part in ("train", "test")}
+            return cls(**values, losses=losses, layers=layers, table=table_in(file))
+
+
+def read_history(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the table of a set of solutions, and what was evaluated during their trainings, from its Gram file."""
+    table, history = (read_table(path, "gram", group) for group in ("table", "history"))
+    if history.empty:
+        raise LossatlasError(f"{path}: no history; name a cloud `best` with `stop: last`")
+    return table, history

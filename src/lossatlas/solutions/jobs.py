@@ -1,6 +1,5 @@
 """Losses on the plane through three points of a cloud."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +10,21 @@ from numpy.typing import NDArray
 from lossatlas.data.files import load
 from lossatlas.files.hdf5 import create, open_hdf5, table_in, write_table
 from lossatlas.planes.plane import Plane, sides, surface, through
+from lossatlas.specs.registry import Job
 from lossatlas.train.networks import member
 
 
-def probe(spec: Mapping[str, Any], cloud_file: Path, data_file: Path, output: Path, provenance: Mapping) -> None:
-    """Compute the losses of one artefact.
+def triangle(job: Job) -> None:
+    """Compute the losses on the plane through three points.
 
     Args:
-        spec: resolved spec (:func:`lossatlas.legacy.sets.triangle`): corners (three rows of the cloud), grid
-            (points a side), margin (share of the corners' range added on each side), and a network.
-        cloud_file: points of the cloud.
-        data_file: data.h5.
-        output: triangle.h5 to make: ``/x`` (n,), ``/y`` (n,), ``/train`` and ``/test`` (n, n): the losses at origin + x
+        job: its spec is a :class:`lossatlas.solutions.spec.TriangleJob`, its files ``cloud`` (points) and ``data``. Its
+            output, triangle.h5, has ``/x`` (n,), ``/y`` (n,), ``/train`` and ``/test`` (n, n), the losses at origin + x
             u + y v; ``/coordinates`` (3, 2) of the corners and their ``/table``; attribute ``layout``; of images with
             labels also ``/images`` (k, H, W), the first training example of each class, and their ``/labels`` (k,).
-        provenance: written into the output.
     """
-    with open_hdf5(cloud_file, "points") as file:
+    spec, data_file = job.spec, job.file("data")
+    with open_hdf5(job.file("cloud"), "points") as file:
         rows = list(spec["corners"])
         corners = np.stack([file["theta"][row] for row in rows]).astype(np.float64)
         table = table_in(file).iloc[rows].reset_index(drop=True)
@@ -37,7 +34,7 @@ def probe(spec: Mapping[str, Any], cloud_file: Path, data_file: Path, output: Pa
     plane = Plane(*(torch.from_numpy(part).to(network.train.device) for part in (origin, directions)))
     parts = {"train": network.train, "test": network.test}
     found = {part: surface(landscape, plane, x, y) for part, landscape in parts.items()}
-    with create(output, "triangle", provenance) as file:
+    with create(job.output, "triangle", job.provenance) as file:
         for name, values in (("x", x), ("y", y), *found.items(), ("coordinates", coordinates)):
             file.create_dataset(name, data=values)
         file.attrs["layout"] = network.train.layout.to_json()

@@ -1,6 +1,5 @@
 """Measures that compare sets of trained weight vectors: their losses, and how far their weights are spread."""
 
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,8 +7,9 @@ import pandas as pd
 
 from lossatlas.arrays import Array
 from lossatlas.claims.measurement import Measurement
-from lossatlas.clouds.files import Gram
 from lossatlas.solutions.numbers import pooled
+from lossatlas.solutions.spec import BestRate, SolutionLosses, WeightSpread
+from lossatlas.specs.registry import Inputs
 from lossatlas.statistics import bootstrap
 
 
@@ -30,31 +30,32 @@ def _ratio(first: Array, second: Array, names: tuple[str, str], bound: str) -> M
     )
 
 
-def solution_losses(inputs: Mapping[str, Sequence[Gram]], parameters: Mapping[str, Any]) -> Measurement:
+def solution_losses(spec: SolutionLosses, inputs: Inputs) -> Measurement:
     """Mean loss of the first set over that of the second."""
-    first, second = (inputs[role][0].table[parameters["quantity"]].to_numpy(float) for role in ("first", "second"))
-    return _ratio(first, second, ("first", "second"), parameters["bound"])
+    grams = (inputs.given(side)[0] for side in (spec.first, spec.second))
+    first, second = (gram.table[spec.quantity].to_numpy(float) for gram in grams)
+    return _ratio(first, second, ("first", "second"), spec.bound)
 
 
-def best_rate(inputs: Mapping[str, Sequence[Gram]], parameters: Mapping[str, Any]) -> Measurement:
+def best_rate(spec: BestRate, inputs: Inputs) -> Measurement:
     """Mean loss of the first set over that of a scan at its best learning rate; rates with a diverged run are out."""
-    quantity = parameters["quantity"]
-    scan = inputs["scan"][0].table
+    quantity = spec.quantity
+    scan = inputs.given(spec.scan)[0].table
     runs = scan.groupby("value").size()
     means = scan[scan["value"].isin(runs[runs == runs.max()].index)].groupby("value")[quantity].mean()
     best = float(means.idxmin())
     theirs = scan.loc[scan["value"] == best, quantity].to_numpy(float)
-    first = inputs["first"][0].table[quantity].to_numpy(float)
-    found = _ratio(first, theirs, ("first", f"SGD at lr {best:g}"), parameters["bound"])
+    first = inputs.given(spec.first)[0].table[quantity].to_numpy(float)
+    found = _ratio(first, theirs, ("first", f"SGD at lr {best:g}"), spec.bound)
     listed = ", ".join(f"lr {value:g} {mean:.4g}" for value, mean in means.items())
     return Measurement(found.value, found.spread, found.n, f"{found.detail}; {listed}")
 
 
-def weight_spread(inputs: Mapping[str, Sequence[Gram]], parameters: Mapping[str, Any]) -> Measurement:
+def weight_spread(spec: WeightSpread, inputs: Inputs) -> Measurement:
     """Standard deviation of all weights of a set, or mean length of its vectors, of the first over the second set."""
-    first, second = (inputs[role][0] for role in ("first", "second"))
-    if parameters["quantity"] == "norm":
-        return _ratio(first.norms(), second.norms(), ("first", "second"), parameters["bound"])
+    first, second = (inputs.given(side)[0] for side in (spec.first, spec.second))
+    if spec.quantity == "norm":
+        return _ratio(first.norms(), second.norms(), ("first", "second"), spec.bound)
     (mean, std), (other_mean, other_std) = pooled(first.table), pooled(second.table)
     spread = bootstrap([_moments(first.table), _moments(second.table)], _of_moments) if first.n > 1 < second.n else None
     detail = f"first {mean:.4g} +- {std:.4g} (n {first.n}), second {other_mean:.4g} +- {other_std:.4g} (n {second.n})"
@@ -73,10 +74,3 @@ def _of_moments(first: Any, second: Any) -> Any:
         return np.sqrt(averaged.imag - averaged.real**2)
 
     return deviation(first) / deviation(second)
-
-
-REGISTRY: dict[str, Callable[[Mapping[str, Sequence[Any]], Mapping[str, Any]], Measurement]] = {
-    "solution_losses": solution_losses,
-    "best_rate": best_rate,
-    "weight_spread": weight_spread,
-}

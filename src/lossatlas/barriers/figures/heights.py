@@ -10,11 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from lossatlas.barriers import files as pathfiles
 from lossatlas.barriers.dyads import compare
-from lossatlas.barriers.numbers import measured, sample
+from lossatlas.barriers.numbers import at_step, measured, sample
+from lossatlas.barriers.spec import OfSets, PathConvergence, PathHeights
 from lossatlas.draw import style
 from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.specs.registry import Inputs
 
 SET_COLORS = ("#16336B", "#56B4E9", "#D55E00", "#E8A800")
 """Colours of the sets in the order of a figure's ``labels``; as in the paper navy, light blue, red and gold."""
@@ -27,48 +28,43 @@ BINS = 14
 # histograms
 
 
-def compose_heights(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+def compose_heights(spec: PathHeights, inputs: Inputs) -> Drawn:
     """Draw a histogram of path heights for each set of every panel.
-
-    Args:
-        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
-        inputs: ``panels``: set -> path files, one mapping a panel.
 
     Returns:
         The figure and its numbers, one row a path: panel, set, pair, the replicas it joins, step, height, end (loss at
         the higher end point), excess (height - end), argmax (t of the highest point), length.
     """
-    part, count = spec["part"], len(spec["panels"])
     tables = [
         {
-            name: measured(pathfiles.at_step(pathfiles.read(files)[0], spec["step"]), part)
-            for name, files in sets.items()
+            name: measured(at_step(inputs.one("paths", paths), spec.step), spec.part)
+            for name, paths in panel.sets.items()
         }
-        for sets in inputs["panels"]
+        for panel in spec.panels
     ]
     names = _ordered(spec, tables)
     sidebar = _legend(spec, names)
-    figure, axes_of = _grid(count, spec["columns"], sidebar, 2.6, 1.85)
-    for i, (panel, sets) in enumerate(zip(spec["panels"], tables, strict=True)):
+    figure, axes_of = _grid(len(tables), spec.columns, sidebar, 2.6, 1.85)
+    for i, (panel, sets) in enumerate(zip(spec.panels, tables, strict=True)):
         axes = axes_of(i)
         _histograms(axes, sets, names)
-        axes.set_title(panel["title"])
-        axes.set_xlabel(f"path height H, {spec['part']} loss")
+        axes.set_title(panel.title)
+        axes.set_xlabel(f"path height H, {spec.part} loss")
         axes.set_ylabel("paths")
         axes.text(-0.13, 1.03, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5)
     parts = [
-        rows.assign(panel=panel["title"], set=name)
-        for panel, sets in zip(spec["panels"], tables, strict=True)
+        rows.assign(panel=panel.title, set=name)
+        for panel, sets in zip(spec.panels, tables, strict=True)
         for name, rows in sets.items()
     ]
     numbers = pd.concat(parts, ignore_index=True)
     return Drawn(figure, numbers[["panel", "set", *(c for c in numbers if c not in ("panel", "set"))]])
 
 
-def _ordered(spec: Mapping[str, Any], panels: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+def _ordered(spec: OfSets, panels: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Return the sets that some panel has, and the place of each among the labels: its colour in every figure."""
     found = list(dict.fromkeys(name for sets in panels for name in sets))
-    places = list(dict.fromkeys([*spec["labels"], *found]))
+    places = list(dict.fromkeys([*spec.labels, *found]))
     return {name: places.index(name) for name in sorted(found, key=places.index)}
 
 
@@ -99,12 +95,12 @@ def _histograms(axes: Axes, sets: Mapping[str, pd.DataFrame], names: Mapping[str
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(spec: Mapping[str, Any], names: Mapping[str, int]) -> Sidebar:
+def _legend(spec: OfSets, names: Mapping[str, int]) -> Sidebar:
     sidebar = Sidebar(width=1.75)
     sidebar.heading("Paths between")
     for name, k in names.items():
-        sidebar.line(spec["labels"].get(name, name), color=SET_COLORS[k], linewidth=1.8, linestyle=DASHES[k])
-    if spec["kind"] == "path_heights":
+        sidebar.line(spec.labels.get(name, name), color=SET_COLORS[k], linewidth=1.8, linestyle=DASHES[k])
+    if isinstance(spec, PathHeights):
         sidebar.marker("median", marker="^", color=style.FAINT, markersize=6)
     return sidebar
 
@@ -135,32 +131,31 @@ ROWS = {
 }
 
 
-def compose_convergence(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+def compose_convergence(spec: PathConvergence, inputs: Inputs) -> Drawn:
     """Draw height and height above the higher end against optimisation steps, and what becomes of the comparison.
 
-    Args:
-        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
-        inputs: ``panels``: set -> path files, one mapping a panel (a column of axes).
+    A panel is a column of axes.
 
     Returns:
         The figure and its numbers: panel, set, step, quantity (height, excess: median, low and high = quartiles;
         superiority of one set over another: value, 95% interval, p and disjoint pairs), pairs.
     """
-    part, count = spec["part"], len(spec["panels"])
+    count = len(spec.panels)
     tables = [
-        {name: measured(pathfiles.read(files)[0], part) for name, files in sets.items()} for sets in inputs["panels"]
+        {name: measured(inputs.one("paths", probe), spec.part) for name, probe in panel.sets.items()}
+        for panel in spec.panels
     ]
     names = _ordered(spec, tables)
     numbers = pd.concat(
-        [_numbers(spec, panel["title"], sets) for panel, sets in zip(spec["panels"], tables, strict=True)],
+        [_numbers(spec, panel.title, sets) for panel, sets in zip(spec.panels, tables, strict=True)],
         ignore_index=True,
     )
     sidebar = _convergence_legend(spec, names)
     width, heights, left, gap, above, below = 2.15, (1.6, 1.6, 1.15), 0.75, 0.16, 0.36, 0.45
     total = max(above + sum(heights) + 2 * gap + below, sidebar.height + above) + 0.05
     figure = style.new_figure(count * (left + width) + 0.25 + sidebar.width, total)
-    for i, panel in enumerate(spec["panels"]):
-        mine, top = numbers[numbers["panel"] == panel["title"]], above
+    for i, panel in enumerate(spec.panels):
+        mine, top = numbers[numbers["panel"] == panel.title], above
         for k, quantity in enumerate(ROWS):
             axes = style.axes_at(figure, left + i * (left + width), top, width, heights[k])
             top += heights[k] + gap
@@ -172,13 +167,13 @@ def compose_convergence(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> D
             if i == 0:
                 axes.set_ylabel(ROWS[quantity])
             if k == 0:
-                axes.set_title(panel["title"])
+                axes.set_title(panel.title)
                 axes.text(-0.13, 1.04, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5)
     sidebar.draw(figure, count * (left + width) + 0.25, above)
     return Drawn(figure, numbers)
 
 
-def _numbers(spec: Mapping[str, Any], title: str, sets: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def _numbers(spec: PathConvergence, title: str, sets: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     found = []
     for name, table in sets.items():
         for step, rows in table.groupby("step"):
@@ -188,7 +183,7 @@ def _numbers(spec: Mapping[str, Any], title: str, sets: Mapping[str, pd.DataFram
                     {"set": name, "step": step, "quantity": quantity, "value": middle, "low": low, "high": high}
                     | {"pairs": len(rows)}
                 )
-    for first, second in spec["compare"]:
+    for first, second in spec.compare:
         if first not in sets or second not in sets:
             continue
         for step in sorted(set(sets[first]["step"]) & set(sets[second]["step"])):
@@ -205,9 +200,7 @@ def _numbers(spec: Mapping[str, Any], title: str, sets: Mapping[str, pd.DataFram
     ]
 
 
-def _draw_rows(
-    axes: Axes, rows: pd.DataFrame, quantity: str, names: Mapping[str, int], spec: Mapping[str, Any]
-) -> None:
+def _draw_rows(axes: Axes, rows: pd.DataFrame, quantity: str, names: Mapping[str, int], spec: PathConvergence) -> None:
     if rows.empty:  # nothing to compare in this panel
         axes.set_axis_off()
         return
@@ -219,9 +212,9 @@ def _draw_rows(
             error = np.abs(mine[["low", "high"]].to_numpy().T - mine["value"].to_numpy())
             axes.errorbar(mine["step"], mine["value"], error, markersize=3, capsize=2, linewidth=1.2, **look)
             continue
-        positive = mine["value"].clip(lower=spec["floor"])
+        positive = mine["value"].clip(lower=spec.floor)
         axes.plot(mine["step"], positive, markersize=2.8, linewidth=1.4, zorder=3, **look)
-        low, high = (mine[side].clip(lower=spec["floor"]) for side in ("low", "high"))
+        low, high = (mine[side].clip(lower=spec.floor) for side in ("low", "high"))
         axes.fill_between(mine["step"], low, high, color=SET_COLORS[k], alpha=0.15, linewidth=0)
     if quantity == "superiority":
         axes.axhline(0.5, color=style.FAINT, linewidth=0.8, linestyle=":")
@@ -233,18 +226,18 @@ def _draw_rows(
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _convergence_legend(spec: Mapping[str, Any], names: Mapping[str, int]) -> Sidebar:
+def _convergence_legend(spec: PathConvergence, names: Mapping[str, int]) -> Sidebar:
     sidebar = _legend(spec, names)
     sidebar.heading("Paths of a set")
     sidebar.line("line: median", color=style.FAINT, linewidth=1.4)
     sidebar.line("band: quartiles", color=style.FAINT, linewidth=6, alpha=0.22)
-    sidebar.text(f"less than {spec['floor']:g}: drawn there")
-    if spec["compare"]:
+    sidebar.text(f"less than {spec.floor:g}: drawn there")
+    if spec.compare:
         sidebar.heading("P(first higher)")
-        for first, second in spec["compare"]:
+        for first, second in spec.compare:
             k = names.get(first, 0)
-            sidebar.line(f"{spec['labels'].get(first, first)}", color=SET_COLORS[k], linewidth=1.4, linestyle=DASHES[k])
-            sidebar.text(f"        over {spec['labels'].get(second, second)}")
+            sidebar.line(f"{spec.labels.get(first, first)}", color=SET_COLORS[k], linewidth=1.4, linestyle=DASHES[k])
+            sidebar.text(f"        over {spec.labels.get(second, second)}")
         sidebar.line("bar: 95%, minima", color=style.FAINT, linewidth=1.4)
         sidebar.line("1/2: no difference", color=style.FAINT, linewidth=0.8, linestyle=":")
     return sidebar

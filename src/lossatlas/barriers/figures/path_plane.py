@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
 
@@ -12,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lossatlas.arrays import Array
-from lossatlas.barriers import files as pathfiles
+from lossatlas.barriers import files
+from lossatlas.barriers.spec import PathPlane
 from lossatlas.draw import style
 from lossatlas.draw.style import GROUND, Drawn, Sidebar
-from lossatlas.files.hdf5 import open_hdf5
+from lossatlas.specs.registry import Inputs
 
 STRAIGHT = "straight"
 TITLES = {"squared": "first term squared", "identity": "first term as printed"}
@@ -43,22 +43,16 @@ class Line:
     losses: Array
 
 
-def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+def compose(spec: PathPlane, inputs: Inputs) -> Drawn:
     """Draw paths on the plane and the losses along them, one row of panels an objective.
-
-    Args:
-        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
-        inputs: ``paths``: files of a path probe on a function of two variables.
 
     Returns:
         The figure and its numbers, one row a path: objective, lambda, height, the t at which it is reached, length of
         the path, and ``x_m``, ``y_m``, ``f_m`` at its points. The straight line's objective is ``straight`` and its
         lambda infinite, the limit in which a path is straight.
     """
-    files = [Path(path) for path in inputs["paths"]]
-    lines = _lines(*pathfiles.read(files, ["train_losses", "points"]))
-    with open_hdf5(files[0], "path") as file:
-        plane = {name: file["plane"][name][...] for name in ("x", "y", "loss")}
+    paths = inputs.paths("paths", spec.paths)
+    lines, plane = _lines(*files.read(paths, ["train_losses", "points"])), files.plane(paths[0])
     objectives = [name for name in TITLES if any(line.objective == name for line in lines)]
     penalties = sorted({line.penalty for line in lines if line.objective != STRAIGHT})
     colors = dict(zip(penalties, style.HUES, strict=False))

@@ -1,7 +1,5 @@
 """Figures of kinds ``shells`` and ``kernels``: where sets of minima lie about their centroid, and what kernels see."""
 
-from collections.abc import Mapping
-from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
 
@@ -10,47 +8,42 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from lossatlas.barriers.files import read_separation
-from lossatlas.barriers.numbers import Shells, shells
-from lossatlas.clouds.files import Gram
+from lossatlas.barriers import numbers as measured
+from lossatlas.barriers.spec import KernelComponents, OfTwo, Shells
 from lossatlas.draw import style
 from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.specs.registry import Inputs
 
 FIRST, SECOND = "#0072B2", "#D55E00"
 MARKERS = ("o", "^")
 
 
-def compose_shells(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+def compose_shells(spec: Shells, inputs: Inputs) -> Drawn:
     """Draw histograms of the distances of two sets from their common origin.
-
-    Args:
-        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
-        inputs: ``grams``: Gram file of each panel's union of clouds.
 
     Returns:
         The figure and its numbers, one row a point: panel, set, distance, and the panel's centroid_distance and
         by_chance (what independent deviations from one common point would give).
     """
-    files = zip(spec["panels"], inputs["grams"], strict=True)
-    found = [shells(Gram.load(Path(path)), panel["sets"], panel["centres"]) for panel, path in files]
+    found = [measured.shells(inputs.one("gram", panel.cloud), panel.sets, panel.centres) for panel in spec.panels]
     count = len(found)
-    columns = min(spec["columns"] or min(count, 2), count)
+    columns = min(spec.columns or min(count, 2), count)
     rows, width, height, left, below, above = -(-count // columns), 2.6, 1.75, 0.6, 0.46, 0.36
     sidebar = _legend(spec)
     total = max(rows * (above + height + below), sidebar.height + above) + 0.05
     figure = style.new_figure(columns * (left + width) + 0.25 + sidebar.width, total)
-    for i, (panel, shell) in enumerate(zip(spec["panels"], found, strict=True)):
+    for i, (panel, shell) in enumerate(zip(spec.panels, found, strict=True)):
         row, column = divmod(i, columns)
         place = left + column * (left + width), above + row * (above + height + below)
         axes = style.axes_at(figure, *place, width, height)
         _draw_shells(axes, shell)
-        axes.set_title(panel["title"])
+        axes.set_title(panel.title)
         axes.text(-0.12, 1.03, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5)
     sidebar.draw(figure, columns * (left + width) + 0.25, above)
     return Drawn(figure, _shell_numbers(spec, found))
 
 
-def _draw_shells(axes: Axes, shell: Shells) -> None:
+def _draw_shells(axes: Axes, shell: measured.Shells) -> None:
     values = np.concatenate(shell.distances)
     low, high = float(values.min()), float(values.max())
     margin = 0.05 * (high - low) or 0.1
@@ -67,10 +60,10 @@ def _draw_shells(axes: Axes, shell: Shells) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(spec: Mapping[str, Any]) -> Sidebar:
+def _legend(spec: OfTwo) -> Sidebar:
     sidebar = Sidebar(width=1.85)
     sidebar.heading("Weight vectors")
-    for color, label in zip((FIRST, SECOND), spec["labels"], strict=True):
+    for color, label in zip((FIRST, SECOND), spec.labels, strict=True):
         sidebar.line(label, color=color, linewidth=5, alpha=0.6)
     sidebar.heading("Centroids")
     sidebar.line("half their distance", color=style.INK, linewidth=1.0, linestyle=":")
@@ -78,11 +71,11 @@ def _legend(spec: Mapping[str, Any]) -> Sidebar:
     return sidebar
 
 
-def _shell_numbers(spec: Mapping[str, Any], found: list[Shells]) -> pd.DataFrame:
+def _shell_numbers(spec: Shells, found: list[measured.Shells]) -> pd.DataFrame:
     parts = []
-    for panel, shell in zip(spec["panels"], found, strict=True):
-        for name, distances in zip(panel["sets"], shell.distances, strict=True):
-            about = {"panel": panel["title"], "set": name, "centroid_distance": shell.centroid}
+    for panel, shell in zip(spec.panels, found, strict=True):
+        for name, distances in zip(panel.sets, shell.distances, strict=True):
+            about: dict[str, Any] = {"panel": panel.title, "set": name, "centroid_distance": shell.centroid}
             parts.append(pd.DataFrame({"distance": distances}).assign(**about, by_chance=shell.by_chance))
     numbers = pd.concat(parts, ignore_index=True)
     return numbers[["panel", "set", "distance", "centroid_distance", "by_chance"]]
@@ -99,18 +92,14 @@ VARIANT_NAMES = {
 }
 
 
-def compose_kernels(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+def compose_kernels(spec: KernelComponents, inputs: Inputs) -> Drawn:
     """Draw two sets under kernel PCA: a row a network, a column a kernel, then the controls of the RBF kernel.
-
-    Args:
-        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
-        inputs: ``separations``: file of each panel.
 
     Returns:
         The figure and its numbers, one row a vector, kernel and variant: panel, variant, kernel, set, pc1, pc2, norm,
         and the scores of that projection.
     """
-    loaded = [read_separation(Path(path)) for path in inputs["separations"]]
+    loaded = [inputs.one("kernels", panel.kernels) for panel in spec.panels]
     columns = [("trained", kernel) for kernel in KERNEL_NAMES]
     columns += [(variant, "rbf") for variant in VARIANT_NAMES]
     shown = {(v, k) for scores, _ in loaded for v, k in zip(scores["variant"], scores["kernel"], strict=True)}
@@ -119,7 +108,7 @@ def compose_kernels(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn
     sidebar = _kernel_legend(spec)
     total = max(above + len(loaded) * (size + gap + 0.2) + below, sidebar.height + above)
     figure = style.new_figure(left + len(columns) * (size + gap) + 0.2 + sidebar.width, total)
-    for i, (panel, (scores, points)) in enumerate(zip(spec["panels"], loaded, strict=True)):
+    for i, (panel, (scores, points)) in enumerate(zip(spec.panels, loaded, strict=True)):
         for k, (variant, kernel) in enumerate(columns):
             place = left + k * (size + gap), above + i * (size + gap + 0.2)
             axes = style.axes_at(figure, *place, size, size)
@@ -128,7 +117,7 @@ def compose_kernels(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn
                 name = KERNEL_NAMES[kernel] if variant == "trained" else VARIANT_NAMES[variant].replace(", ", ",\n")
                 axes.set_title(name, fontsize=7.5, pad=13)
             if k == 0:
-                axes.set_ylabel(panel["title"], fontsize=8.5, fontweight="bold")
+                axes.set_ylabel(panel.title, fontsize=8.5, fontweight="bold")
     sidebar.draw(figure, left + len(columns) * (size + gap) + 0.2, above)
     return Drawn(figure, _kernel_numbers(spec, loaded))
 
@@ -151,10 +140,10 @@ def _draw_kernel(axes: Axes, points: pd.DataFrame, scores: pd.DataFrame) -> None
         axes.text(0.5, 1.02, text, transform=axes.transAxes, ha="center", va="bottom", fontsize=6)
 
 
-def _kernel_legend(spec: Mapping[str, Any]) -> Sidebar:
+def _kernel_legend(spec: OfTwo) -> Sidebar:
     sidebar = Sidebar(width=1.75)
     sidebar.heading("Weight vectors")
-    for label, color, marker in zip(spec["labels"], (FIRST, SECOND), MARKERS, strict=True):
+    for label, color, marker in zip(spec.labels, (FIRST, SECOND), MARKERS, strict=True):
         sidebar.marker(label, marker=marker, color=color, markersize=4)
     sidebar.heading("Axes: PC 1 and PC 2")
     sidebar.heading("Above each panel")
@@ -169,12 +158,12 @@ def _kernel_legend(spec: Mapping[str, Any]) -> Sidebar:
     return sidebar
 
 
-def _kernel_numbers(spec: Mapping[str, Any], loaded: list[tuple[pd.DataFrame, pd.DataFrame]]) -> pd.DataFrame:
+def _kernel_numbers(spec: KernelComponents, loaded: list[tuple[pd.DataFrame, pd.DataFrame]]) -> pd.DataFrame:
     parts = []
-    for panel, (scores, points) in zip(spec["panels"], loaded, strict=True):
+    for panel, (scores, points) in zip(spec.panels, loaded, strict=True):
         kept = ["variant", "kernel", "plane", "plane_p", "pc1", "pc1_p", "silhouette", "explained1", "explained2"]
         named = scores[kept].rename(columns={name: f"score_{name}" for name in kept[2:7]})
-        parts.append(points.merge(named, on=["variant", "kernel"]).assign(panel=panel["title"]))
+        parts.append(points.merge(named, on=["variant", "kernel"]).assign(panel=panel.title))
     numbers = pd.concat(parts, ignore_index=True)
     about = ["panel", "variant", "kernel", "set"]
     return numbers[[*about, *(name for name in numbers if name not in about)]]

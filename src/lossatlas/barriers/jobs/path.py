@@ -23,6 +23,7 @@ from lossatlas.landscape.analytic import NAMED
 from lossatlas.landscape.landscape import Landscape, NetworkLandscape
 from lossatlas.progress import Progress
 from lossatlas.seeds import derive
+from lossatlas.specs.registry import Job
 from lossatlas.train.networks import member
 
 Pair = tuple[int, int]
@@ -48,38 +49,31 @@ def draw_pairs(count: int, seed: int) -> Iterator[Pair]:
                 yield pair
 
 
-def probe(
-    spec: Mapping, cloud_file: Path | None, data_file: Path | None, output: Path, state: Path, provenance: Mapping
-) -> None:
+def path(job: Job) -> None:
     """Optimise the paths of one job and measure them on the training and the test landscape.
 
     Args:
-        spec: resolved spec (:func:`lossatlas.legacy.path.path`): settings (terms, points, lr, steps), record
-            (steps at which paths are measured), members (pair, penalty, objective), and either a network with fit
-            (landscape on which paths are optimised), minibatch and seed, or a function with its ends.
-        cloud_file: points whose rows are paired; None for a function.
-        data_file: data.h5; None for a function.
-        output: path.h5 to make. ``/table``: one row a member and recorded step (:func:`_row`). ``/train_losses`` and
-            ``/test_losses`` (rows, M): losses along the path. For a function only ``/train_losses``, and ``/points``
-            (rows, M, 2) and its contours ``/plane``.
-        state: folder of the unfinished job; removed at the end.
-        provenance: written into the output.
+        job: its spec is a :class:`lossatlas.barriers.spec.PathJob`, its files ``cloud`` (points whose rows are paired)
+            and ``data``, neither for a function. Its output, path.h5, has ``/table``, one row a member and recorded
+            step (:func:`_measure`), and ``/train_losses`` and ``/test_losses`` (rows, M), the losses along the path;
+            for a function only ``/train_losses``, and ``/points`` (rows, M, 2) and its contours ``/plane``.
     """
-    ground = _Ground(spec, cloud_file, data_file)
-    kept = _Kept(state)
+    spec = job.spec
+    ground = _Ground(spec, job.maybe("cloud"), job.maybe("data"))
+    kept = _Kept(job.state)
     steps, members = spec["settings"]["steps"], spec["members"]
     with Progress(f"paths {spec['label']}", len(members) * steps, kept.unit * steps + kept.steps) as bar:
         for unit in range(kept.unit, len(members)):
             _find(spec, members[unit], ground, kept, bar)
             kept.unit, kept.path, kept.steps = unit + 1, None, 0
             kept.commit_if_due()
-    with create(output, "path", provenance) as file:
+    with create(job.output, "path", job.provenance) as file:
         write_table(file, pd.DataFrame(kept.rows))
         for name in kept.profiles:
             file.create_dataset(name, data=np.stack(kept.profiles[name]))
         if ground.cloud_label is None:
             _write_plane(file, ground.landscapes["train"])
-    remove_state(state)
+    remove_state(job.state)
 
 
 class _Ground:

@@ -1,28 +1,23 @@
 """The job of a separation probe."""
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-from lossatlas.barriers.separation import separate
+from lossatlas.barriers import separation
 from lossatlas.clouds.files import Gram
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import create, write_table
+from lossatlas.specs.registry import Job
 
 
-def probe(spec: Mapping[str, Any], gram_file: Path, output: Path, provenance: Mapping) -> None:
+def separate(job: Job) -> None:
     """Make separation.h5: ``/table`` the scores, ``/points`` the projections.
 
     Args:
-        spec: resolved spec (:func:`lossatlas.legacy.path.kernels`).
-        gram_file: Gram matrix of a union of clouds.
-        output: the file to make.
-        provenance: written into it.
+        job: its spec is a :class:`lossatlas.barriers.spec.SeparationJob`, its file ``gram`` that of a union of clouds.
     """
-    gram = Gram.load(gram_file)
+    source = job.file("gram")
+    gram = Gram.load(source)
     if "cloud" not in gram.table:
-        raise LossatlasError(f"{gram_file}: its cloud has no sets; give a cloud of kind `union`")
-    scores, points = separate(gram, spec)
-    with create(output, "separation", provenance) as file:
+        raise LossatlasError(f"{source}: its cloud has no sets; give a cloud of kind `union`")
+    scores, points = separation.separate(gram, job.spec)
+    with create(job.output, "separation", job.provenance) as file:
         write_table(file, scores)
         write_table(file, points, "points")

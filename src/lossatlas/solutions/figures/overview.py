@@ -1,8 +1,7 @@
 """Figures of kind ``overview``: sample inputs, the network, and the loss on a plane through three of its minima."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -16,33 +15,32 @@ from matplotlib.figure import Figure
 from lossatlas.draw import style
 from lossatlas.draw.style import Drawn
 from lossatlas.solutions.files import Triangle
+from lossatlas.solutions.spec import Overview
+from lossatlas.specs.registry import Inputs
 
 SHOWN = (9, 6, 6, 5)
 """Units drawn of the input layer, of hidden layers and of the output layer at most; dots stand for the rest."""
 
 
-def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+def compose(spec: Overview, inputs: Inputs) -> Drawn:
     """Draw inputs, network and landscape.
-
-    Args:
-        spec: resolved spec of kind ``overview``.
-        inputs: ``triangle``: the probe's file.
 
     Returns:
         The figure and its numbers (what, x, y, loss): the grid of the plane, then the three minima.
     """
-    found = Triangle.load(Path(inputs["triangle"]), spec["part"])
+    found: Triangle = inputs.one("triangle", spec.triangle)
+    loss = found.losses[spec.part]
     figure = style.new_figure(7.6, 2.95)
     _letter(figure, 0.15, "a", "inputs")
     _inputs(figure, found)
     _letter(figure, 1.6, "b", "network")
     _network(style.axes_at(figure, 1.6, 0.42, 2.1, 2.2), found.layers)
     _letter(figure, 4.0, "c", "landscape")
-    _landscape(figure, found, spec["part"])
+    _landscape(figure, found, spec.part)
     x, y = np.meshgrid(found.x, found.y)
-    grid = pd.DataFrame({"what": "plane", "x": x.ravel(), "y": y.ravel(), "loss": found.loss.ravel()})
+    grid = pd.DataFrame({"what": "plane", "x": x.ravel(), "y": y.ravel(), "loss": loss.ravel()})
     minima = pd.DataFrame({"what": "minimum", "x": found.coordinates[:, 0], "y": found.coordinates[:, 1]})
-    minima["loss"] = found.table[f"{spec['part']}_loss"].to_numpy()
+    minima["loss"] = found.table[f"{spec.part}_loss"].to_numpy()
     return Drawn(figure, pd.concat([grid, minima], ignore_index=True))
 
 
@@ -90,15 +88,16 @@ def _network(axes: Axes, layers: Sequence[int]) -> None:
 def _landscape(figure: Figure, found: Triangle, part: str) -> None:
     width = figure.get_figwidth()
     axes: Any = figure.add_axes((4.0 / width, 0.02, 2.75 / width, 0.9), projection="3d", computed_zorder=False)
-    loss = np.log10(found.loss)
+    loss = found.losses[part]
+    heights = np.log10(loss)
     x, y = np.meshgrid(found.x, found.y)
-    norm = LogNorm(float(found.loss.min()), float(found.loss.max()))
+    norm = LogNorm(float(loss.min()), float(loss.max()))
     cmap = mpl.colormaps[style.VALUE_MAP]
-    axes.plot_surface(x, y, loss, facecolors=cmap(norm(found.loss)), rstride=1, cstride=1, linewidth=0, zorder=1)
-    axes.contour(x, y, loss, levels=14, colors="white", linewidths=0.35, linestyles="solid", zorder=2)
+    axes.plot_surface(x, y, heights, facecolors=cmap(norm(loss)), rstride=1, cstride=1, linewidth=0, zorder=1)
+    axes.contour(x, y, heights, levels=14, colors="white", linewidths=0.35, linestyles="solid", zorder=2)
     values = np.log10(found.table[f"{part}_loss"].to_numpy(float))
     outline = [patheffects.withStroke(linewidth=1.8, foreground="white")]
-    rise = 0.1 * (loss.max() - loss.min())
+    rise = 0.1 * (heights.max() - heights.min())
     for i, ((u, v), value) in enumerate(zip(found.coordinates, values, strict=True), start=1):
         axes.plot([u], [v], [value], "o", color=style.HUES[1], markersize=5, markeredgecolor="white", zorder=5)
         axes.text(u, v, value + rise, f"$w_{i}$", fontsize=9, zorder=6, ha="center", path_effects=outline)
@@ -110,7 +109,7 @@ def _landscape(figure: Figure, found: Triangle, part: str) -> None:
     bar = figure.colorbar(mpl.cm.ScalarMappable(norm, cmap), cax=style.axes_at(figure, 6.85, 0.75, 0.1, 1.5))
     bar.set_label("training loss" if part == "train" else "test loss", fontsize=7.5)
     ticks = [digit * 10.0**power for power in range(-9, 4) for digit in (1, 2, 5)]
-    ticks = [tick for tick in ticks if found.loss.min() <= tick <= found.loss.max()]
+    ticks = [tick for tick in ticks if loss.min() <= tick <= loss.max()]
     ticks = ticks if len(ticks) < 9 else ticks[::3]
     bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
     bar.ax.minorticks_off()

@@ -13,10 +13,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from lossatlas.clouds.files import Gram
 from lossatlas.draw import style
 from lossatlas.draw.style import Drawn, Sidebar
-from lossatlas.errors import LossatlasError
-from lossatlas.files.hdf5 import read_table
-from lossatlas.legacy.figures import SOLUTION_SETS
+from lossatlas.solutions.files import read_history
 from lossatlas.solutions.numbers import pooled
+from lossatlas.solutions.spec import SOLUTION_SETS, Histories, LossesTable, RatesTable, WeightsTable
+from lossatlas.specs.registry import Inputs
 
 LOOKS = {"lbfgs": ("L-BFGS-GSS", style.HUES[0]), "sgd": ("SGD", style.HUES[1])}
 """Shown name and colour of each optimiser."""
@@ -28,25 +28,21 @@ PARTS = {"train": "training loss", "test": "test loss"}
 # loss curves
 
 
-def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+def histories(spec: Histories, inputs: Inputs) -> Drawn:
     """Draw training and test loss by epoch, one row of two panels a network.
-
-    Args:
-        spec: resolved spec of kind ``histories``.
-        inputs: ``grams``: row title -> optimiser -> Gram file of its *train* set, whose history is drawn.
 
     Returns:
         The figure and its numbers: row, optimizer, replica, representative, epoch, train_loss, test_loss. The
         representative is the member of median training loss.
     """
-    found = {
-        title: {name: _history(Path(path)) for name, path in sets.items()} for title, sets in inputs["grams"].items()
-    }
+    found = [
+        (row.title, {name: _history(*inputs.paths("gram", getattr(row, name))) for name in LOOKS}) for row in spec.rows
+    ]
     width, height, left, below, above, count = 2.7, 1.75, 0.7, 0.42, 0.3, len(found)
     sidebar = _sidebar()
     total = max(count * (above + height + below), sidebar.height + above) + 0.05
     figure = style.new_figure(2 * (left + width) + 0.2 + sidebar.width, total)
-    for row, (title, curves) in enumerate(found.items()):
+    for row, (title, curves) in enumerate(found):
         for column, part in enumerate(PARTS):
             corner = (left + column * (left + width), above + row * (above + height + below))
             axes = style.axes_at(figure, *corner, width, height)
@@ -55,18 +51,14 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
             axes.text(0.0, 1.03, letter, transform=axes.transAxes, fontweight="bold", fontsize=9.5, va="bottom")
             axes.text(0.08, 1.03, title, transform=axes.transAxes, fontsize=8.5, va="bottom")
     sidebar.draw(figure, 2 * (left + width) + 0.2, above)
-    parts = [
-        history.assign(row=title, optimizer=name) for title, curves in found.items() for name, history in curves.items()
-    ]
+    parts = [history.assign(row=title, optimizer=name) for title, curves in found for name, history in curves.items()]
     columns = ["row", "optimizer", "replica", "representative", "epoch", "train_loss", "test_loss"]
     return Drawn(figure, pd.concat(parts, ignore_index=True)[columns])
 
 
 def _history(path: Path) -> pd.DataFrame:
     """Return the history of the members of a set, with a column ``representative``."""
-    table, history = (read_table(path, "gram", group) for group in ("table", "history"))
-    if history.empty:
-        raise LossatlasError(f"{path}: no history; name a cloud `best` with `stop: last`")
+    table, history = read_history(path)
     members = table.sort_values("train_loss", kind="stable")["replica"].to_numpy()
     history = history[history["replica"].isin(members) & (history["held_out"] == 0)]
     return history.assign(representative=(history["replica"] == members[(len(members) - 1) // 2]).astype(int))
@@ -123,12 +115,8 @@ def _sidebar() -> Sidebar:
 LOSSES = ("train", "test")
 
 
-def losses(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> pd.DataFrame:
+def losses(spec: LossesTable, inputs: Inputs) -> pd.DataFrame:
     """Compare mean training and test losses with the paper's.
-
-    Args:
-        spec: resolved spec of kind ``losses_table``.
-        inputs: ``grams``: row title -> set -> Gram file; sets are those of ``SOLUTION_SETS``.
 
     Returns:
         One row a network. ``<optimiser>_train`` is the mean training loss of the *train* set (end of training),
@@ -137,18 +125,18 @@ def losses(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> pd.DataFrame:
         stopped, and the accuracies.
     """
     rows = []
-    for entry in spec["rows"]:
-        grams = {name: Gram.load(path) for name, path in inputs["grams"][entry["title"]].items()}
+    for entry in spec.rows:
+        grams: dict[str, Gram] = {name: inputs.one("gram", getattr(entry, name)) for name in SOLUTION_SETS}
         first = grams["lbfgs_train"]
-        row: dict[str, Any] = {"network": entry["title"], "parameters": first.dimension}
-        row["paper_parameters"] = entry["paper"].get("parameters")
+        row: dict[str, Any] = {"network": entry.title, "parameters": first.dimension}
+        row["paper_parameters"] = entry.paper.parameters
         row |= {"train_images": int(first.table["train_examples"].iloc[0])}
         row |= {"test_images": int(first.table["test_examples"].iloc[0]), "runs": first.n}
         for part in LOSSES:
             for name in LOOKS:
                 values = grams[f"{name}_{part}"].table[f"{part}_loss"]
                 row |= {f"{name}_{part}": values.mean(), f"{name}_{part}_std": values.std(ddof=1)}
-                row[f"paper_{name}_{part}"] = entry["paper"].get(f"{name}_{part}")
+                row[f"paper_{name}_{part}"] = getattr(entry.paper, f"{name}_{part}")
         for name in LOOKS:
             end, early = grams[f"{name}_train"].table, grams[f"{name}_test"].table
             row |= {f"{name}_test_at_end": end["test_loss"].mean(), f"{name}_train_at_stop": early["train_loss"].mean()}
@@ -159,49 +147,41 @@ def losses(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def weights(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> pd.DataFrame:
+def weights(spec: WeightsTable, inputs: Inputs) -> pd.DataFrame:
     """Compare mean and standard deviation of all weights of a set with the paper's.
-
-    Args:
-        spec: resolved spec of kind ``weights_table``.
-        inputs: as for :func:`losses`.
 
     Returns:
         One row a network and set: mean and deviation over the components of all its vectors together, and the mean
         length of a vector.
     """
     rows = []
-    for entry in spec["rows"]:
+    for entry in spec.rows:
         for name in SOLUTION_SETS:
-            gram = Gram.load(inputs["grams"][entry["title"]][name])
+            gram = inputs.one("gram", getattr(entry, name))
             mean, std = pooled(gram.table)
-            said = entry["paper"].get(name, [None, None])
-            row = {"network": entry["title"], "set": name, "mean": mean, "paper_mean": said[0]}
+            said = entry.paper.get(name, [None, None])
+            row = {"network": entry.title, "set": name, "mean": mean, "paper_mean": said[0]}
             row |= {"std": std, "paper_std": said[1], "norm": float(gram.norms().mean()), "runs": gram.n}
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def rates(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> pd.DataFrame:
+def rates(spec: RatesTable, inputs: Inputs) -> pd.DataFrame:
     """Show what hangs on SGD's learning rate, which the paper does not state.
-
-    Args:
-        spec: resolved spec of kind ``rates_table``.
-        inputs: ``grams``: row title -> {``end``, ``stop``: the scan's members at their end and stopped early,
-            ``lbfgs_train``, ``lbfgs_test``} -> Gram file.
 
     Returns:
         One row a network and learning rate, and one of L-BFGS-GSS: mean training loss at the end and mean test loss
         where stopped, over runs. Runs that diverged are left out and counted.
     """
     rows = []
-    for entry in spec["rows"]:
-        tables = {name: read_table(Path(path), "gram") for name, path in inputs["grams"][entry["title"]].items()}
-        pairs = [("SGD", value, end, tables["stop"]) for value, end in tables["end"].groupby("value", sort=True)]
-        pairs = [(name, value, end, stop[stop["value"] == value]) for name, value, end, stop in pairs]
-        pairs.append(("L-BFGS-GSS", np.nan, tables["lbfgs_train"], tables["lbfgs_test"]))
+    for entry in spec.rows:
+        scan, stops, train, test = (
+            inputs.one("gram", name).table for name in (entry.end, entry.stop, entry.lbfgs_train, entry.lbfgs_test)
+        )
+        pairs = [("SGD", value, end, stops[stops["value"] == value]) for value, end in scan.groupby("value", sort=True)]
+        pairs.append(("L-BFGS-GSS", np.nan, train, test))
         for name, value, end, stop in pairs:
-            row = {"network": entry["title"], "optimizer": name, "lr": value, "runs": len(end)}
+            row = {"network": entry.title, "optimizer": name, "lr": value, "runs": len(end)}
             row |= {"train_loss": end["train_loss"].mean(), "train_loss_std": end["train_loss"].std(ddof=1)}
             row |= {"test_loss_at_stop": stop["test_loss"].mean(), "test_loss_std": stop["test_loss"].std(ddof=1)}
             rows.append({**row, "test_accuracy_at_stop": stop["test_accuracy"].mean()})

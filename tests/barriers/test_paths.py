@@ -12,25 +12,22 @@ from itertools import combinations, islice
 import numpy as np
 import pandas as pd
 import pytest
-import study_tools
 import torch
-from study_tools import make, make_all
+from harness import draw, evaluate, inputs_of, make, make_all
+from harness import study as planned
 
 from lossatlas.barriers.jobs.path import draw_pairs
-from lossatlas.claims.evaluate import evaluate
-from lossatlas.draw.draw import draw
+from lossatlas.barriers.spec import PATHS
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import open_hdf5, read_table
-from lossatlas.legacy import cost
 from lossatlas.train.networks import member
 
-TINY = study_tools.tiny("tiny_paths")
 torch.set_num_threads(1)
 
 
 def study(**overrides):
     """Return the plan of the tiny study with keys merged in."""
-    return study_tools.study("tiny_paths", **overrides)
+    return planned("tiny_paths", **overrides)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +66,7 @@ def test_every_pair_is_as_likely_as_any_other(fresh_seed):
 def test_recorded_heights_are_true_of_the_networks(made):
     """The straight path's losses by another route; the optimised one is lower, its ends are the cloud's points."""
     folder, plan = made
-    for part in plan.paths("adam", ""):
+    for part in plan.get("paths", "adam", ""):
         table, profiles = contents(folder / part.path)
         with open_hdf5(folder / part.inputs["cloud"][0].path, "points") as file:
             theta, kept = file["theta"][...].astype(float), read_table(folder / part.inputs["cloud"][0].path)
@@ -101,9 +98,10 @@ import json, sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
 from lossatlas.barriers.jobs import path
+from lossatlas.specs.registry import Job
 path.COMMIT_SECONDS = 0.02
 spec, cloud, data, output, state = json.loads(sys.argv[1]), *map(Path, sys.argv[2:])
-path.probe(spec, cloud, data, output, state, {})
+path.path(Job(spec, {"cloud": (cloud,), "data": (data,)}, output, state))
 """
 
 
@@ -132,7 +130,7 @@ def same(a, b):
 
 def test_killed_in_the_middle_and_resumed_gives_the_same_bits(made, tmp_path, rng):
     folder, plan = made
-    part = plan.paths("adam", "")[0]
+    part = plan.get("paths", "adam", "")[0]
     spec = json.loads(json.dumps(part.spec))
     spec["settings"]["steps"], spec["record"] = 600, [0, 100, 333, 600]
     files = [folder / part.inputs[role][0].path for role in ("cloud", "data")]
@@ -161,7 +159,7 @@ def test_killed_in_the_middle_and_resumed_gives_the_same_bits(made, tmp_path, rn
 def test_grain_changes_no_bit(made):
     folder, plan = made
     other = study(probes={"adam": {"path": {"grain": 1}}})
-    one, many = plan.paths("adam", ""), other.paths("adam", "")
+    one, many = plan.get("paths", "adam", ""), other.get("paths", "adam", "")
     assert len(many) > len(one)
     tables = [[contents(make(part, folder))[0] for part in parts] for parts in (one, many)]
     pd.testing.assert_frame_equal(*(pd.concat(t, ignore_index=True) for t in tables), check_exact=True)
@@ -169,14 +167,14 @@ def test_grain_changes_no_bit(made):
 
 def test_more_pairs_keep_those_there_are():
     """Pairs are numbered as they are drawn: a larger study computes only what is new."""
-    few, many = (study(probes={"adam": {"path": {"pairs": n}}}).paths("adam", "") for n in (4, 6))
+    few, many = (study(probes={"adam": {"path": {"pairs": n}}}).get("paths", "adam", "") for n in (4, 6))
     assert [part.id for part in few] == [part.id for part in many[:2]]
 
 
 def test_a_path_may_be_fitted_on_the_test_landscape(made):
     folder, _ = made
     plan = study(probes={"adam": {"path": {"fit": "test", "minibatch": None, "steps": 60}}})
-    (part, *_) = plan.paths("adam", "")
+    (part, *_) = plan.get("paths", "adam", "")
     table, _ = contents(make(part, folder))
     assert table[table["step"] == 60]["test_height"].mean() < table[table["step"] == 0]["test_height"].mean()
 
@@ -184,16 +182,10 @@ def test_a_path_may_be_fitted_on_the_test_landscape(made):
 def test_figures_and_claims(made, tmp_path):
     folder, plan = made
 
-    def files(value):
-        if isinstance(value, dict):
-            return {key: files(item) for key, item in value.items()}
-        return [files(item) for item in value] if isinstance(value, list) else folder / value
-
     numbers = {}
     for name, product in plan.figures.items():
-        draw(
-            product.spec, files(product.paths()), {"png": tmp_path / f"{name}.png", "csv": tmp_path / f"{name}.csv"}, {}
-        )
+        outputs = {kind: tmp_path / f"{name}.{kind}" for kind in ("png", "csv")}
+        draw(product.spec, inputs_of(product, folder), outputs)
         numbers[name] = pd.read_csv(tmp_path / f"{name}.csv")
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000
     fig3 = numbers["fig3"]
@@ -209,7 +201,8 @@ def test_figures_and_claims(made, tmp_path):
     assert len(numbers["shells"]) == 8
     assert set(numbers["kernels"]["variant"]) == {"trained", "equal_norms", "random_directions", "gaussian"}
 
-    table = evaluate(plan.claims.spec["claims"], files(plan.claims.paths()), "tiny_paths", "quick").set_index("id")
+    given = inputs_of(plan.claims, folder)
+    table = evaluate(plan.claims.spec["claims"], given, "tiny_paths", "quick").set_index("id")
     assert table.loc["straight", "verdict"] == "holds"
     heights = {name: t[t["step"] == 20].sort_values("pair") for name, t in numbers["heights"].groupby("set")}
     a, b = (heights[name]["height"].to_numpy() for name in ("adam", "sgd"))
@@ -223,11 +216,19 @@ def test_figures_and_claims(made, tmp_path):
     [
         ({"probes": {"adam": {"path": {"record": [21]}}}}, "probes.adam.path.record: step 21 is beyond the last, 20"),
         ({"probes": {"adam": {"path": {"function": "two_wells"}}}}, "give either cloud or function"),
-        ({"probes": {"wells": {"path": {"function": "three"}}}}, "'three' is not one"),
+        (
+            {"probes": {"wells": {"path": {"function": "three"}}}},
+            "probes.wells.path.function: 'three' is not allowed; valid: two_wells",
+        ),
         ({"probes": {"wells": {"path": {"ends": None}}}}, "probes.wells.path.ends: missing"),
         ({"probes": {"adam": {"path": {"cloud": "adm"}}}}, "'adm' is not one of the study's clouds"),
         ({"probes": {"kernels": {"kernels": {"sets": ["adam", "sdg"]}}}}, "'sdg' is not a set of 'both'"),
         ({"runs": {"adam": {"resample": {"kind": "split"}}}}, "its own training set"),
+        (
+            {"probes": {"wells": {"path": {"ends": [[0, 0], [1]]}}}},
+            "probes.wells.path.ends[1]: 1 entries; give at least 2",
+        ),
+        ({"figures": {"shells": {"labels": ["Adam"]}}}, "figures.shells.labels: 1 entries; give at least 2"),
     ],
 )
 def test_mistakes_are_one_line(changes, message):
@@ -238,22 +239,22 @@ def test_mistakes_are_one_line(changes, message):
 
 def test_more_pairs_than_there_are_is_one_line(made, tmp_path):
     folder, _ = made
-    parts = study(probes={"adam": {"path": {"pairs": 9}}}).paths("adam", "")
+    parts = study(probes={"adam": {"path": {"pairs": 9}}}).get("paths", "adam", "")
     with pytest.raises(LossatlasError, match="4 points have 6 pairs, pair 7 is asked for"):
         make(parts[3], folder)
 
 
 def test_divergence_is_one_line(made, tmp_path):
     folder, _ = made
-    parts = study(probes={"adam": {"path": {"lr": 1e200}}}).paths("adam", "")
+    parts = study(probes={"adam": {"path": {"lr": 1e200}}}).get("paths", "adam", "")
     with pytest.raises(LossatlasError, match=r"diverged at step .*; lower `lr`"):
         make(parts[0], folder)
 
 
 def test_work_is_counted(made):
     _, plan = made
-    part = plan.paths("adam", "")[0]
-    work = cost.work(part)
+    part = plan.get("paths", "adam", "")[0]
+    work = PATHS.work(part)
     forward = 2 * (4 * 8 + 8 * 3)
     assert work.steps == 2 * 20 * 11
     assert work.rows == 2 * 3 * 11

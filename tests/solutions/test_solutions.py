@@ -9,34 +9,36 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-import study_tools
 import torch
+from harness import draw as drawn
+from harness import evaluate, inputs_of, job, make, make_all
+from harness import study as planned
 from PIL import Image
-from study_tools import make, make_all, placed
 from torch.nn import functional as F
 
-from lossatlas.claims.evaluate import evaluate
 from lossatlas.clouds.files import Gram
 from lossatlas.clouds.jobs.gather import best
 from lossatlas.clouds.jobs.import_points import read_vectors
 from lossatlas.data.files import load as load_data
-from lossatlas.draw.draw import draw, write_table
+from lossatlas.draw.draw import write_table
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import open_hdf5, read_table
-from lossatlas.legacy.probes import sweep as sweep_parts
 from lossatlas.models import build, from_vector
 from lossatlas.planes import plane
 from lossatlas.solutions import measures
 from lossatlas.solutions.numbers import pooled
+from lossatlas.solutions.spec import SOLUTION_SETS
+from lossatlas.specs.study import only
+from lossatlas.study.read import read_product
 from lossatlas.train.jobs.sweep import sweep
 
-TINY = study_tools.tiny("tiny_solutions")
 torch.set_num_threads(1)
+SETS = {"title": "FCP", **{name: name for name in SOLUTION_SETS}}
 
 
 def study(**overrides):
     """Return the plan of the tiny study with keys merged in."""
-    return study_tools.study("tiny_solutions", **overrides)
+    return planned("tiny_solutions", **overrides)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,27 @@ def made(tmp_path_factory):
     folder, plan = tmp_path_factory.mktemp("made"), study()
     make_all(plan, folder)
     return folder, plan
+
+
+def sweep_parts(plan, name):
+    """Return the parts of a sweep."""
+    return plan.get("sweep", name, "")
+
+
+def cloud_of(plan, name):
+    """Return a cloud."""
+    return only(plan.get("cloud", name, ""))
+
+
+def train(spec, data, output, state):
+    """Train the members of a job of a sweep."""
+    sweep(job(spec, output, state, data=data))
+
+
+def table_of(product, folder, path):
+    """Return a table as its CSV file has it."""
+    write_table(read_product(product.spec), inputs_of(product, folder), path)
+    return pd.read_csv(path)
 
 
 def contents(path):
@@ -59,7 +82,7 @@ def contents(path):
 
 def test_early_point_is_the_lowest_test_loss_of_the_history(made):
     folder, plan = made
-    for part in sweep_parts(plan, "lbfgs", "") + sweep_parts(plan, "rates", ""):
+    for part in sweep_parts(plan, "lbfgs") + sweep_parts(plan, "rates"):
         theta, table = contents(make(part, folder))
         history = read_table(folder / part.path, "points", "history")
         assert list(table["stop"]) == ["last", "early"] * len(part.spec["members"])
@@ -79,7 +102,7 @@ def test_early_point_is_the_lowest_test_loss_of_the_history(made):
 def test_rows_tell_what_their_weights_do(made):
     """Losses of both points of a member from its weights alone, by torch."""
     folder, plan = made
-    (part,) = sweep_parts(plan, "lbfgs", "")
+    (part,) = sweep_parts(plan, "lbfgs")
     theta, table = contents(folder / part.path)
     data = load_data(folder / part.inputs["data"][0].path)
     model = build(part.spec["model"], tuple(data.x_test.shape[1:]), 10, 0)
@@ -92,7 +115,7 @@ def test_rows_tell_what_their_weights_do(made):
 
 def test_equal_replicas_start_from_equal_weights(made):
     _, plan = made
-    (lbfgs,), (first, _) = sweep_parts(plan, "lbfgs", ""), sweep_parts(plan, "sgd", "")
+    (lbfgs,), (first, _) = sweep_parts(plan, "lbfgs"), sweep_parts(plan, "sgd")
     for ours, theirs in zip(lbfgs.spec["members"][:2], first.spec["members"], strict=True):
         assert ours["seeds"] == theirs["seeds"]
 
@@ -103,21 +126,22 @@ from pathlib import Path
 torch.set_num_threads(1)
 from lossatlas.train import loop
 loop.COMMIT_SECONDS = 0.02
+from lossatlas.specs.registry import Job
 from lossatlas.train.jobs.sweep import sweep
 spec, data, output, state = json.loads(sys.argv[1]), *map(Path, sys.argv[2:])
 print("ready", flush=True)
-sweep(spec, data, output, state, {})
+sweep(Job(spec, {"data": (data,)}, output, state))
 """
 
 
 @pytest.mark.parametrize("name", ["lbfgs", "sgd"])
 def test_killed_at_random_moments_and_rerun_gives_the_same_bits(made, tmp_path, rng, name):
     folder, plan = made
-    part = sweep_parts(plan, name, "")[0]
+    part = sweep_parts(plan, name)[0]
     spec = {**part.spec, "recipe": {**part.spec["recipe"], "epochs": 60}}
     data = folder / part.inputs["data"][0].path
     begun = time.perf_counter()
-    sweep(spec, data, tmp_path / "whole.h5", tmp_path / "whole-state", {})
+    train(spec, data, tmp_path / "whole.h5", tmp_path / "whole-state")
     whole = time.perf_counter() - begun
     kills = 0
     arguments = [json.dumps(spec), str(data), str(tmp_path / "killed.h5"), str(tmp_path / "state")]
@@ -144,12 +168,12 @@ def test_killed_at_random_moments_and_rerun_gives_the_same_bits(made, tmp_path, 
 
 def test_diverged_members_keep_their_best_point_and_are_not_chosen(made, tmp_path):
     folder, plan = made
-    part = sweep_parts(plan, "rates", "")[0]
+    part = sweep_parts(plan, "rates")[0]
     recipe = {**part.spec["recipe"], "weight_decay": 1.0}  # each step multiplies the weights by -1e12
     members = [{**member, "value": 1e12} for member in part.spec["members"][:1]]
     spec = {**part.spec, "recipe": recipe, "members": members}
     output = tmp_path / "a.h5"
-    sweep(spec, folder / part.inputs["data"][0].path, output, tmp_path / "s", {})
+    train(spec, folder / part.inputs["data"][0].path, output, tmp_path / "s")
     table = read_table(output)
     assert np.isnan(table.loc[table["stop"] == "last", "train_loss"]).all()
     with pytest.raises(LossatlasError, match="0 trainings of its sweep ended with a finite loss, 1 are asked for"):
@@ -162,12 +186,12 @@ def test_diverged_members_keep_their_best_point_and_are_not_chosen(made, tmp_pat
 
 def test_best_members_by_training_loss_whatever_is_taken_of_them(made):
     folder, plan = made
-    parts = [contents(folder / part.path) for part in sweep_parts(plan, "sgd", "")]
+    parts = [contents(folder / part.path) for part in sweep_parts(plan, "sgd")]
     theta = np.concatenate([theta for theta, _ in parts])
     table = pd.concat([table for _, table in parts], ignore_index=True)
     ends = table[table["stop"] == "last"].sort_values("train_loss").head(2)
     for name, shift in (("sgd_train", 0), ("sgd_test", 1)):
-        cloud = plan.cloud(name, "")
+        cloud = cloud_of(plan, name)
         found, rows = contents(make(cloud, folder))
         np.testing.assert_array_equal(found, theta[ends.index + shift])
         assert list(rows["replica"]) == list(ends["replica"])
@@ -182,11 +206,11 @@ def test_best_members_by_training_loss_whatever_is_taken_of_them(made):
 
 def test_union_names_its_clouds_and_keeps_their_order(made):
     folder, plan = made
-    theta, table = contents(make(plan.cloud("both", ""), folder))
-    single = [contents(make(plan.cloud(name, ""), folder))[0] for name in ("lbfgs_train", "sgd_test")]
+    theta, table = contents(make(cloud_of(plan, "both"), folder))
+    single = [contents(make(cloud_of(plan, name), folder))[0] for name in ("lbfgs_train", "sgd_test")]
     np.testing.assert_array_equal(theta, np.concatenate(single))
     assert list(table["cloud"]) == ["lbfgs_train"] * 2 + ["sgd_test"] * 2
-    gram = Gram.load(make(plan.gram("both", ""), folder))
+    gram = Gram.load(make(only(plan.get("gram", "both", "")), folder))
     np.testing.assert_allclose(gram.norms(), np.linalg.norm(theta.astype(float), axis=1), rtol=1e-6)
 
 
@@ -203,6 +227,10 @@ def test_union_names_its_clouds_and_keeps_their_order(made):
             r"'both2' is not one of the study's clouds",
         ),
         ({"probes": {"plane": {"triangle": {"cloud": "sgd_test"}}}}, r"triangle.corners: 2: 'sgd_test' has 2 points"),
+        (
+            {"tables": {"table1": {"rows": [{**SETS, "paper": {"sgd_tran": 1}}]}}},
+            r"tables.table1.rows\[0\].paper.sgd_tran: unknown key; did you mean 'sgd_train'",
+        ),
         ({"runs": {"sgd": {"labels": "inputs"}}}, r"recipe.criterion: `labels: inputs` makes targets of numbers"),
         (
             {"runs": {"lbfgs": {"recipe": {"options": {"hstory": 3}}}}},
@@ -212,7 +240,7 @@ def test_union_names_its_clouds_and_keeps_their_order(made):
 )
 def test_mistakes_name_their_key(overrides, message):
     with pytest.raises(LossatlasError, match=message):
-        study(**overrides).cloud("both", "")
+        cloud_of(study(**overrides), "both")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -233,7 +261,7 @@ def test_plane_goes_through_its_three_points(rng):
 
 def test_losses_on_the_plane_are_those_of_its_points(made, rng):
     folder, plan = made
-    part = plan.triangle("plane", "")
+    part = only(plan.get("triangle", "plane", ""))
     with open_hdf5(make(part, folder), "triangle") as file:
         x, y, loss, coordinates = (file[name][...] for name in ("x", "y", "test", "coordinates"))
         images, labels = file["images"][...], file["labels"][...]
@@ -262,7 +290,7 @@ def imported(tmp_path, vectors, **changes):
     path = tmp_path / "vectors.npy"
     np.save(path, vectors)
     entry = {"file": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "run": "lstm", **changes}
-    return study(clouds={"elsewhere": {"imported": entry}}).cloud("elsewhere", "")
+    return cloud_of(study(clouds={"elsewhere": {"imported": entry}}), "elsewhere")
 
 
 def test_flat_vectors_from_elsewhere_enter_unchanged(made, tmp_path, rng):
@@ -312,14 +340,14 @@ def test_figures_draw_what_their_numbers_say(made, tmp_path, name):
     folder, plan = made
     product = plan.figures[name]
     outputs = {kind: tmp_path / f"{name}.{kind}" for kind in ("png", "csv")}
-    draw(product.spec, placed(product.paths(), folder), outputs, {})
+    drawn(product.spec, inputs_of(product, folder), outputs)
     numbers = pd.read_csv(outputs["csv"])
     with Image.open(outputs["png"]) as image:
         assert min(image.size) > 500
     if name == "fig1":
         assert (numbers["what"] == "plane").sum() == 49
         minima = numbers[numbers["what"] == "minimum"]
-        table = read_table(folder / plan.cloud("sgd_all", "").path)
+        table = read_table(folder / cloud_of(plan, "sgd_all").path)
         np.testing.assert_allclose(minima["loss"], table["test_loss"].iloc[[1, 2, 0]])
     else:
         assert set(numbers["optimizer"]) == {"lbfgs", "sgd"}
@@ -329,11 +357,9 @@ def test_figures_draw_what_their_numbers_say(made, tmp_path, name):
 
 def test_table_of_losses(made, tmp_path):
     folder, plan = made
-    product = plan.tables["table1"]
-    write_table(product.spec, placed(product.paths(), folder), tmp_path / "t.csv", {})
-    (row,) = pd.read_csv(tmp_path / "t.csv").to_dict("records")
+    (row,) = table_of(plan.tables["table1"], folder, tmp_path / "t.csv").to_dict("records")
     for name in ("lbfgs", "sgd"):
-        end, early = (read_table(folder / plan.cloud(f"{name}_{part}", "").path) for part in ("train", "test"))
+        end, early = (read_table(folder / cloud_of(plan, f"{name}_{part}").path) for part in ("train", "test"))
         assert row[f"{name}_train"] == pytest.approx(end["train_loss"].mean())
         assert row[f"{name}_test"] == pytest.approx(early["test_loss"].mean())
         assert row[f"{name}_test_at_end"] == pytest.approx(end["test_loss"].mean())
@@ -343,11 +369,9 @@ def test_table_of_losses(made, tmp_path):
 
 def test_table_of_weights_is_that_of_all_components_together(made, tmp_path):
     folder, plan = made
-    product = plan.tables["tableS1"]
-    write_table(product.spec, placed(product.paths(), folder), tmp_path / "t.csv", {})
-    table = pd.read_csv(tmp_path / "t.csv").set_index("set")
+    table = table_of(plan.tables["tableS1"], folder, tmp_path / "t.csv").set_index("set")
     for name in ("sgd_train", "lbfgs_train", "sgd_test", "lbfgs_test"):
-        theta, _ = contents(folder / plan.cloud(name, "").path)
+        theta, _ = contents(folder / cloud_of(plan, name).path)
         theta = theta.astype(np.float64)
         assert table.loc[name, "mean"] == pytest.approx(theta.mean(), abs=1e-9)
         assert table.loc[name, "std"] == pytest.approx(theta.std(), rel=1e-6)
@@ -357,23 +381,21 @@ def test_table_of_weights_is_that_of_all_components_together(made, tmp_path):
 
 def test_table_of_rates(made, tmp_path):
     folder, plan = made
-    product = plan.tables["rates"]
-    write_table(product.spec, placed(product.paths(), folder), tmp_path / "t.csv", {})
-    table = pd.read_csv(tmp_path / "t.csv")
+    table = table_of(plan.tables["rates"], folder, tmp_path / "t.csv")
     assert list(table["optimizer"]) == ["SGD", "SGD", "L-BFGS-GSS"]
     assert list(table["lr"][:2]) == [0.1, 1.0]
     assert list(table["runs"]) == [2, 2, 2]
-    early = read_table(folder / plan.cloud("rates_test", "").path)
+    early = read_table(folder / cloud_of(plan, "rates_test").path)
     expected = early.loc[early["value"] == 1.0, "test_loss"].mean()
     assert table["test_loss_at_stop"][1] == pytest.approx(expected)
 
 
 def test_claims(made):
     folder, plan = made
-    paths = placed(plan.claims.paths(), folder)
-    table = evaluate(plan.claims.spec["claims"], paths, "tiny", "quick").set_index("id")
+    given = inputs_of(plan.claims, folder)
+    table = evaluate(plan.claims.spec["claims"], given, "tiny", "quick").set_index("id")
     tables_of = {
-        name: read_table(folder / plan.cloud(name, "").path) for name in plan.study["clouds"] if name != "both"
+        name: read_table(folder / cloud_of(plan, name).path) for name in plan.names("clouds") if name != "both"
     }
     ratio = tables_of["lbfgs_train"]["train_loss"].mean() / tables_of["sgd_train"]["train_loss"].mean()
     assert table.loc["train", "ours"] == pytest.approx(ratio)
