@@ -19,7 +19,7 @@ rule volume:
 
 
 rule slices:
-    """Evaluate the loss on random planes through minima; resumes minimum by minimum."""
+    """Evaluate the loss on random planes through minima; resumes row by row."""
     input:
         data=PLAN.inputs_of("slices", "data"),
         points=PLAN.inputs_of("slices", "points"),

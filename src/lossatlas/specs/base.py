@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
@@ -274,13 +274,13 @@ def explain(error: ValidationError, spec: type[Spec], raw: Any, where: str = "")
     """Return one line for each mistake that pydantic found."""
     found: dict[str, list[str]] = {}
     for one in error.errors(include_url=False):
-        path = _path(one["loc"], raw)
+        path = _path(one["loc"], raw, one["type"] == "missing")
         inner = one.get("ctx", {}).get("error")
         if isinstance(inner, ValidationError):
             lines = explain(inner, spec, one["input"], _join(where, path))
             found.setdefault(_join(where, path), []).extend(line.partition(": ")[2] for line in lines)
             continue
-        place, message = _explain(one, path, spec)
+        place, message = _explain(one, path, spec, raw)
         found.setdefault(_join(where, place), []).append(message)
     kept = {place: told for place, told in found.items() if not any(_inside(other, place) for other in found)}
     return [f"{place}: {_merged(told)}" if place else _merged(told) for place, told in kept.items()]
@@ -300,7 +300,7 @@ def _merged(told: list[str]) -> str:
     return "; or ".join(told)
 
 
-def _path(loc: Sequence[Any], raw: Any) -> list[Any]:
+def _path(loc: Sequence[Any], raw: Any, missing: bool) -> list[Any]:
     """Return a mistake's keys and indices without the tags that pydantic puts in for the members of a union."""
     path: list[Any] = []
     for i, part in enumerate(loc):
@@ -308,7 +308,7 @@ def _path(loc: Sequence[Any], raw: Any) -> list[Any]:
             raw = raw.model_dump()
         if isinstance(part, int) and isinstance(raw, list | tuple):
             raw = raw[part] if part < len(raw) else None
-        elif isinstance(raw, Mapping) and (part in raw or i == len(loc) - 1):
+        elif isinstance(raw, Mapping) and (part in raw or (missing and i == len(loc) - 1)):
             raw = raw.get(part)
         else:
             continue
@@ -348,13 +348,13 @@ _BOUNDS = {
 }
 
 
-def _explain(one: Any, path: list[Any], spec: type[Spec]) -> tuple[list[Any], str]:
+def _explain(one: Any, path: list[Any], spec: type[Spec], raw: Any) -> tuple[list[Any], str]:
     """Return where a mistake is and what it is, in words."""
     kind, value, about = one["type"], one["input"], one.get("ctx", {})
     if kind == "mistake":
         return ([*path, about["place"]] if about["place"] else path), str(about["message"])
     if kind == "extra_forbidden":
-        return path, f"unknown key; {nearest(str(path[-1]), _keys(spec, path[:-1]))}"
+        return path, f"unknown key; {nearest(str(path[-1]), _keys(spec, path[:-1], raw))}"
     if kind == "missing":
         return path, "missing"
     if kind == "literal_error":
@@ -383,17 +383,29 @@ def _listed(text: str) -> list[str]:
     return re.findall(r"'([^']*)'", text) or [word.strip() for word in re.split(r",| or ", text)]
 
 
-def _keys(spec: type[Spec], path: Sequence[Any]) -> list[str]:
-    """Return the keys that a mapping inside a spec may have."""
+def _keys(spec: type[Spec], path: Sequence[Any], raw: Any) -> list[str]:
+    """Return the keys that a mapping inside a spec may have; of a union, those of the members that its words fit."""
     candidates: list[type[Spec]] = [spec]
     for part in path:
+        raw = raw.get(part) if isinstance(raw, Mapping) else raw[part] if isinstance(raw, list | tuple) else None
         inner: list[type[Spec]] = []
         for one in candidates:
             for name, field in one.model_fields.items():
                 if part in (name, field.alias):
                     inner += list(_specs_in(field.annotation))
         candidates = inner or candidates
-    return list(dict.fromkeys(field.alias or name for one in candidates for name, field in one.model_fields.items()))
+    fitting = [one for one in candidates if _fits(one, raw)] or candidates
+    return list(dict.fromkeys(field.alias or name for one in fitting for name, field in one.model_fields.items()))
+
+
+def _fits(spec: type[Spec], raw: Any) -> bool:
+    """Tell whether the words of a mapping are among those of a spec."""
+    for name, field in spec.model_fields.items():
+        if get_origin(field.annotation) is Literal and isinstance(raw, Mapping):
+            word = raw.get(name, field.get_default())
+            if word not in get_args(field.annotation):
+                return False
+    return True
 
 
 def _specs_in(annotation: Any) -> Iterator[type[Spec]]:
