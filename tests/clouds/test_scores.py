@@ -7,11 +7,11 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from harness import evaluate, job, measure, tabulate
+from harness import job, tabulate
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import ortho_group, spearmanr
 from sklearn.manifold import trustworthiness as sklearn_trustworthiness
-from specimens import claim, save_gram
+from specimens import save_gram
 
 from lossatlas.clouds import embeddings, scores
 from lossatlas.clouds.figures.scores import COLUMNS
@@ -362,56 +362,3 @@ def test_table_of_scores(tmp_path):
         tabulate(spec, {"scores": {"good": paths}})
     with pytest.raises(LossatlasError, match="no readable scores"):
         Scores.load([tmp_path / "absent.csv"])
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# the claim on them
-
-
-def scores_of(name, select=(), **methods):
-    """Scores of methods on a cloud: method -> values, one a seed."""
-    rows = [
-        {"method": m, "metric": "euclidean", "setting": "{}", "seed": i, "demap": value}
-        for m, values in methods.items()
-        for i, value in enumerate(values)
-    ]
-    table = pd.DataFrame(rows).assign(continuity=np.nan, trustworthiness=0.5)
-    return Scores(name, table, select)
-
-
-def test_best_method_is_against_the_best_other():
-    first = scores_of("a", exact=[1.0], phate=[0.6, 0.8], tsne=[0.5, 0.5], pca=[0.4])
-    found = measure("best_method", {"scores": [first]})
-    assert found.value == pytest.approx(0.2)
-    assert found.spread == pytest.approx((0.1, 0.3))
-    assert found.detail == "best on 1 of 1 clouds; a: phate 0.700, tsne 0.500, pca 0.400"
-    second = scores_of("b", phate=[0.2, 0.2], tsne=[0.5, 0.5], pca=[0.8])
-    found = measure("best_method", {"scores": [first, second]})
-    assert (found.value, found.n) == (pytest.approx((0.2 - 0.6) / 2), 2)
-    assert found.spread == pytest.approx((-0.6, 0.3))
-    assert found.detail.startswith("best on 1 of 2 clouds")
-    assert measure("best_method", {"scores": [second]}, method="pca").value == pytest.approx(0.3)
-
-
-def test_best_method_after_the_sweep_needs_another_cloud():
-    first = scores_of("a", phate=[0.6], tsne=[0.5])
-    found = measure("best_method", {"scores": [first]}, settings="selected")
-    assert found.value is None
-    assert "no cloud to select settings on" in found.detail
-    chosen = Scores("a", first.report, [first.report])
-    assert measure("best_method", {"scores": [chosen]}, settings="selected").value == pytest.approx(0.1)
-    assert measure("best_method", {"scores": [first]}, score="continuity").value is None
-
-
-def test_scores_are_loaded_with_what_settings_are_chosen_on(tmp_path):
-    path = tmp_path / "tree" / "scores.csv"
-    path.parent.mkdir()
-    scores_of("tree", phate=[0.6], tsne=[0.5]).report.to_csv(path, index=False)
-    given = {"scores": {"tree": [path, path]}}
-    entry = claim(id="T1", measure="best_method", inputs={"scores": {"scores": "tree"}}, holds={"op": ">", "value": 0})
-    entry["parameters"] = {"settings": "selected"}
-    row = evaluate([entry], given).iloc[0]
-    assert (row["verdict"], row["ours"]) == ("holds", pytest.approx(0.1))
-    entry["inputs"] = {"scores": [{"scores": "tree"}, {"scores": "tree"}]}
-    row = evaluate([entry], given).iloc[0]
-    assert row["n"] == 2

@@ -475,7 +475,7 @@ class Kpca(Parameters):
         return self
 
 
-class Random(Parameters):
+class RandomPlane(Parameters):
     """Projection onto a random plane of R^D."""
 
     seeded: ClassVar[bool] = True
@@ -491,7 +491,7 @@ METHODS: Mapping[str, type[Parameters]] = {
     "umap": Umap,
     "pca": Pca,
     "kpca": Kpca,
-    "random": Random,
+    "random": RandomPlane,
 }
 """Every embedding method by name."""
 
@@ -502,7 +502,7 @@ class Embedding(Spec):
     model_config = ConfigDict(extra="allow")  # in the schema for editors; what is unknown to the method is refused
     method: MethodName = key("Embedding method.")
     metric: Metric = key("Distance between points; cosine is for phate, tsne and umap.", "euclidean")
-    parameters: Phate | Tsne | Umap | Pca | Kpca | Random = key(
+    parameters: Phate | Tsne | Umap | Pca | Kpca | RandomPlane = key(
         "Those of the method, each at its default unless given.", {}, validate_default=True
     )
     seed: int = key("Replica of the method's random numbers.", 0, ge=0)
