@@ -7,7 +7,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class Member:
 
     train: NetworkLandscape
     test: NetworkLandscape
-    model: nn.Module = field(default_factory=nn.Identity)  # until every caller of Member(train, test) uses at_buffers
+    model: nn.Module
 
     def at_buffers(self, buffers: Tensor) -> "Member":
         """Return the same network with stored batch-norm statistics (B,); without any, as it is."""
