@@ -1,8 +1,5 @@
 """Jump and retrain (Horoi et al. 2021, section 4): leave a minimum along random directions and train again."""
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import torch
 
 from lossatlas.errors import LossatlasError
@@ -12,6 +9,7 @@ from lossatlas.landscape.landscape import recompute_batch_norm
 from lossatlas.landscape.layout import Layout
 from lossatlas.progress import Progress
 from lossatlas.seeds import derive
+from lossatlas.specs.registry import Job
 from lossatlas.train.examples import build_model, drawing, make_examples
 from lossatlas.train.loop import EVALUATION_BATCH, Recorder, Training, finish, pick_device, row_of
 
@@ -26,31 +24,27 @@ def jump_point(theta: torch.Tensor, layout: Layout, master: int, seed: int, step
     return theta + step * direction.to(theta.dtype)
 
 
-def retrain(spec: Mapping, data_file: Path, run_file: Path, output: Path, state: Path, provenance: Mapping) -> None:
+def retrain(job: Job) -> None:
     """Retrain from each jump of one job, recording the jump itself (epoch 0) and the end of every epoch.
 
     Each jump has its own minibatch order and augmentation, seeded by its direction and step: how the jumps are
     spread over jobs changes no bit.
 
     Args:
-        spec: resolved spec (:mod:`lossatlas.legacy.plan`): label, model, recipe, labels, seeds, master, normalise,
-            batch_norm and jumps [[seed, step], ...].
-        data_file: data.h5 of the run.
-        run_file: points.h5 of the run; its last row is the minimum.
-        output: points.h5 to make, one row a point, jumps one after the other.
-        state: folder of the unfinished job; removed at the end.
-        provenance: written into the output.
+        job: spec :class:`~lossatlas.trajectories.spec.RetrainJob`; ``data``: data.h5 of the run; ``run``: its
+            points.h5, whose last row is the minimum. Makes points.h5, one row a point, jumps one after the other.
     """
+    spec, run_file = job.spec, job.file("run")
     recipe, seed = spec["recipe"], spec["seeds"]
     examples, outputs = make_examples(
-        data_file, spec["labels"], seed["labels"], recipe["precision"], pick_device(), **drawing(spec)
+        job.file("data"), spec["labels"], seed["labels"], recipe["precision"], pick_device(), **drawing(spec)
     )
     model = build_model(spec["model"], examples, outputs, seed["init"])
     layout, buffer_layout = Layout.of(model), Layout.of_buffers(model)
     theta, buffers = (torch.from_numpy(part).to(examples.x.device) for part in read_point(run_file))
     if len(theta) != layout.dim:
         raise LossatlasError(f"{run_file}: holds {len(theta)} weights, the network of {spec['label']} has {layout.dim}")
-    recorder = Recorder(state, layout, buffer_layout)
+    recorder = Recorder(job.state, layout, buffer_layout)
     progress = recorder.state
     epochs = recipe["epochs"]
     done = progress.unit * epochs + max(progress.epoch, 0)
@@ -78,4 +72,4 @@ def retrain(spec: Mapping, data_file: Path, run_file: Path, output: Path, state:
                 recorder.commit()
             progress.unit, progress.epoch, progress.model, progress.optimizer = unit + 1, -1, None, None
         recorder.commit()
-    finish(recorder, output, state, provenance)
+    finish(recorder, job.output, job.state, job.provenance)

@@ -10,18 +10,27 @@ runs; trainings of one replica start from the same weights and are paired. Lengt
 recorded points: they can only be compared between runs that were recorded alike.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lossatlas.arrays import Array
-from lossatlas.claims.measurement import MeasureFunction, Measurement
+from lossatlas.claims.measurement import Measurement
 from lossatlas.clouds.files import Gram
-from lossatlas.legacy.claims import PATH_MEASURES, TRAJECTORY_MEASURES
+from lossatlas.specs.registry import Inputs
 from lossatlas.statistics import STATISTICS, bootstrap
 from lossatlas.trajectories.numbers import OF_PATH, paths, per_trajectory
+from lossatlas.trajectories.spec import (
+    Contrast,
+    FactorEffect,
+    FactorRatio,
+    OfFactors,
+    OfPaths,
+    OfTrajectories,
+    Retrainings,
+)
 
 
 def _directions(values: pd.DataFrame, statistic: str) -> pd.Series:
@@ -40,63 +49,61 @@ def _finite(values: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     return finite, f"; {lost} of {len(values)} trajectories undefined and left out" if lost else ""
 
 
-def _nothing(parameters: Mapping[str, Any], values: pd.DataFrame) -> Measurement:
+def _nothing(chosen: Retrainings, values: pd.DataFrame) -> Measurement:
     """Return the measurement of an empty selection, with the reason."""
     if len(values):
         reason = f"undefined for all {len(values)} trajectories"
     else:
-        chosen = ", ".join(f"{k} {parameters[k]}" for k in ("steps", "seeds") if parameters.get(k) is not None)
-        reason = "no retraining with its jump and a later point" + (f" among {chosen}" if chosen else "")
+        given = {"steps": chosen.steps, "seeds": chosen.seeds}
+        words = ", ".join(f"{k} [{', '.join(f'{v:g}' for v in some)}]" for k, some in given.items() if some is not None)
+        reason = "no retraining with its jump and a later point" + (f" among {words}" if words else "")
     return Measurement(None, None, 0, reason)
 
 
-def _trajectory_measure(name: str) -> MeasureFunction:
-    def measure(inputs: Mapping[str, Sequence[Any]], parameters: Mapping[str, Any]) -> Measurement:
-        values = per_trajectory(name, inputs["cloud"], parameters)
-        finite, lost = _finite(values)
-        if finite.empty:
-            return _nothing(parameters, values)
-        statistic = parameters["statistic"]
-        directions = _directions(finite, statistic).to_numpy(float)
-        spread = None
-        if len(directions) > 1 and parameters["spread"] == "bootstrap":
-            spread = bootstrap([directions], lambda d: STATISTICS[statistic](d, axis=-1))
-        elif len(directions) > 1:
-            spread = (float(directions.min()), float(directions.max()))
-        value = float(STATISTICS[statistic](directions))
-        return Measurement(value, spread, len(directions), _by_step(finite) + lost)
-
-    return measure
+def of_trajectories(spec: OfTrajectories, inputs: Inputs) -> Measurement:
+    """Measure trajectories; the value is over directions."""
+    values = per_trajectory(spec.measure, inputs.given(spec.cloud), spec)
+    finite, lost = _finite(values)
+    if finite.empty:
+        return _nothing(spec, values)
+    directions = _directions(finite, spec.statistic).to_numpy(float)
+    spread = None
+    if len(directions) > 1 and spec.spread == "bootstrap":
+        spread = bootstrap([directions], lambda d: STATISTICS[spec.statistic](d, axis=-1))
+    elif len(directions) > 1:
+        spread = (float(directions.min()), float(directions.max()))
+    value = float(STATISTICS[spec.statistic](directions))
+    return Measurement(value, spread, len(directions), _by_step(finite) + lost)
 
 
-def _contrast(inputs: Mapping[str, Sequence[Any]], parameters: Mapping[str, Any]) -> Measurement:
+def contrast(spec: Contrast, inputs: Inputs) -> Measurement:
+    """Measure how a trajectory measure differs between clouds, or between step sizes of one."""
+    clouds = {"first": inputs.given(spec.first), "second": inputs.given(spec.second)}
     sides, details = [], []
-    for side in ("first", "second"):
-        own_steps = parameters[f"{side}_steps"]
-        chosen = {**parameters, "steps": parameters["steps"] if own_steps is None else own_steps}
-        values = per_trajectory(parameters["of"], inputs[side], chosen)
+    for side, own_steps in (("first", spec.first_steps), ("second", spec.second_steps)):
+        chosen = spec if own_steps is None else spec.model_copy(update={"steps": own_steps})
+        values = per_trajectory(spec.of, clouds[side], chosen)
         finite, lost = _finite(values)
         if finite.empty:
-            empty = _nothing(chosen, values)
-            return Measurement(None, None, 0, f"{side}: {empty.detail}")
-        sides.append(_directions(finite, parameters["statistic"]))
-        details.append(f"{side}: {STATISTICS[parameters['statistic']](sides[-1]):.4g} ({_by_step(finite)}{lost})")
-    same_clouds = len(inputs["first"]) == len(inputs["second"]) and all(
-        a is b for a, b in zip(inputs["first"], inputs["second"], strict=True)
+            return Measurement(None, None, 0, f"{side}: {_nothing(chosen, values).detail}")
+        sides.append(_directions(finite, spec.statistic))
+        details.append(f"{side}: {STATISTICS[spec.statistic](sides[-1]):.4g} ({_by_step(finite)}{lost})")
+    same_clouds = len(clouds["first"]) == len(clouds["second"]) and all(
+        a is b for a, b in zip(clouds["first"], clouds["second"], strict=True)
     )
     paired = same_clouds and list(sides[0].index) == list(sides[1].index)
     first, second = (side.to_numpy(float) for side in sides)
-    return _compared(first, second, parameters, paired, "; ".join(details))
+    return _compared(first, second, spec, paired, "; ".join(details))
 
 
-def _cells(clouds: Sequence[Gram], parameters: Mapping[str, Any]) -> tuple[pd.DataFrame, str]:
+def _cells(clouds: Sequence[Gram], spec: OfFactors) -> tuple[pd.DataFrame, str]:
     """Return a trajectory measure by direction (seed) and step, a column a cloud: those that all clouds have.
 
     Also what was compared, in words.
     """
     columns = []
     for gram in clouds:
-        values, _ = _finite(per_trajectory(parameters["of"], [gram], parameters))
+        values, _ = _finite(per_trajectory(spec.of, [gram], spec))
         seeds = np.array([seed for _, seed in values["direction"]], dtype=np.int64)
         cell = pd.MultiIndex.from_arrays([seeds, values["step"].to_numpy(np.float64)], names=["seed", "step"])
         columns.append(pd.Series(values["value"].to_numpy(np.float64), cell).groupby(level=["seed", "step"]).mean())
@@ -109,15 +116,14 @@ def _cells(clouds: Sequence[Gram], parameters: Mapping[str, Any]) -> tuple[pd.Da
     return common, words + (f", {lost} of {len(cells)} jumps not in all and left out" if lost else "")
 
 
-def _factor_effect(inputs: Mapping[str, Sequence[Any]], parameters: Mapping[str, Any]) -> Measurement:
+def factor_effect(spec: FactorEffect, inputs: Inputs) -> Measurement:
     """Measure what a factor does to a trajectory measure: the mean over pairs of clouds of with less without.
 
     A direction counts by the mean over its pairs and steps; the interval is over directions.
     """
-    pairs = len(inputs["with"])
-    if pairs != len(inputs["without"]):
-        return Measurement(None, None, 0, f"{pairs} clouds with, {len(inputs['without'])} without: not pairs")
-    cells, compared = _cells([*inputs["with"], *inputs["without"]], parameters)
+    with_factor, without = inputs.given(spec.with_), inputs.given(spec.without)
+    pairs = len(with_factor)
+    cells, compared = _cells([*with_factor, *without], spec)
     if cells.empty:
         return Measurement(None, None, 0, f"nothing to compare: {compared}")
     by_direction = cells.groupby(level="seed").mean().to_numpy(np.float64)
@@ -127,23 +133,20 @@ def _factor_effect(inputs: Mapping[str, Sequence[Any]], parameters: Mapping[str,
     each = effects.mean(axis=1)
     spread = None
     if len(each) > 1:
-        by_bootstrap = parameters["spread"] == "bootstrap"
+        by_bootstrap = spec.spread == "bootstrap"
         resampled = bootstrap([each], lambda e: e.mean(axis=-1)) if by_bootstrap else None
         spread = resampled or (float(each.min()), float(each.max()))
     return Measurement(float(each.mean()), spread, len(each), f"{detail}; {compared}")
 
 
-def _factor_ratio(inputs: Mapping[str, Sequence[Any]], parameters: Mapping[str, Any]) -> Measurement:
+def factor_ratio(spec: FactorRatio, inputs: Inputs) -> Measurement:
     """Measure which of two crossed factors does more to a trajectory measure: |effect of A| over |effect of B|.
 
     Factor A is with against without, averaged over good and bad; factor B is good against bad, averaged over with and
     without. Both come from the same four clouds and the same resampled directions.
     """
-    roles = ("good_with", "good_without", "bad_with", "bad_without")
-    sizes = [len(inputs[role]) for role in roles]
-    if len(set(sizes)) > 1:
-        return Measurement(None, None, 0, f"{sizes} clouds: not the same number in each role")
-    cells, compared = _cells([gram for role in roles for gram in inputs[role]], parameters)
+    clouds = inputs.given([*spec.good_with, *spec.good_without, *spec.bad_with, *spec.bad_without])
+    cells, compared = _cells(clouds, spec)
     if cells.empty:
         return Measurement(None, None, 0, f"nothing to compare: {compared}")
     by_direction = cells.groupby(level="seed").mean().to_numpy(np.float64)
@@ -168,17 +171,17 @@ def _factor_ratio(inputs: Mapping[str, Sequence[Any]], parameters: Mapping[str, 
     return Measurement(float(abs(a.mean()) / abs(b.mean())), spread, len(a), detail)
 
 
-def _compared(first: Array, second: Array, parameters: Mapping[str, Any], paired: bool, detail: str) -> Measurement:
+def _compared(first: Array, second: Array, spec: Contrast | OfPaths, paired: bool, detail: str) -> Measurement:
     """Compare two samples by the difference or the ratio of their statistics; the interval is over pairs of values.
 
     Args:
         first: values of the independent draws.
         second: those it is compared with.
-        parameters: ``statistic``, ``contrast``, ``spread``.
+        spec: ``statistic``, ``contrast``, ``spread``.
         paired: whether values of equal index belong together.
         detail: the numbers behind.
     """
-    statistic, ratio = STATISTICS[parameters["statistic"]], parameters["contrast"] == "ratio"
+    statistic, ratio = STATISTICS[spec.statistic], spec.contrast == "ratio"
     if ratio and (second <= 0).any():
         return Measurement(None, None, 0, f"no ratio: the second value is not positive; {detail}")
 
@@ -191,7 +194,7 @@ def _compared(first: Array, second: Array, parameters: Mapping[str, Any], paired
 
     spread = None
     if len(first) > 1 and len(second) > 1:
-        if parameters["spread"] == "bootstrap":
+        if spec.spread == "bootstrap":
             spread = bootstrap([first, second], combine, paired)
         elif paired:
             each = pairwise(first, second)
@@ -202,33 +205,21 @@ def _compared(first: Array, second: Array, parameters: Mapping[str, Any], paired
     return Measurement(float(combine(first, second)), spread, min(len(first), len(second)), detail)
 
 
-def _path_measure(name: str) -> MeasureFunction:
-    def measure(inputs: Mapping[str, Sequence[Any]], parameters: Mapping[str, Any]) -> Measurement:
-        sides, details = [], []
-        for side in ("first", "second"):
-            run = parameters[side]
-            trainings = paths(inputs["cloud"], run)
-            values = {key: OF_PATH[name](*path) for key, path in trainings.items()}
-            finite = {key: value for key, value in values.items() if np.isfinite(value)}
-            if not finite:
-                runs = sorted({str(label) for gram in inputs["cloud"] for label in gram.table["run"]})
-                reason = "no training recorded from epoch 0 on" if not values else "undefined: the weights did not move"
-                return Measurement(None, None, 0, f"{side}: {reason} for run {run!r}; the cloud has {', '.join(runs)}")
-            lost = f", {len(values) - len(finite)} undefined left out" if len(finite) < len(values) else ""
-            middle = STATISTICS[parameters["statistic"]](list(finite.values()))
-            details.append(f"{run}: {middle:.4g} (n {len(finite)}{lost})")
-            sides.append(finite)
-        first, second = (np.array(list(side.values())) for side in sides)
-        return _compared(first, second, parameters, list(sides[0]) == list(sides[1]), "; ".join(details))
-
-    return measure
-
-
-REGISTRY: dict[str, MeasureFunction] = {
-    **{name: _trajectory_measure(name) for name in TRAJECTORY_MEASURES},
-    **{name: _path_measure(name) for name in PATH_MEASURES},
-    "contrast": _contrast,
-    "factor_effect": _factor_effect,
-    "factor_ratio": _factor_ratio,
-}
-"""The function of each measure."""
+def of_paths(spec: OfPaths, inputs: Inputs) -> Measurement:
+    """Measure the trainings of two runs, replica by replica, and compare them."""
+    clouds = inputs.given(spec.cloud)
+    sides, details = [], []
+    for side, run in (("first", spec.first), ("second", spec.second)):
+        trainings = paths(clouds, run)
+        values = {key: OF_PATH[spec.measure](*path) for key, path in trainings.items()}
+        finite = {key: value for key, value in values.items() if np.isfinite(value)}
+        if not finite:
+            runs = sorted({str(label) for gram in clouds for label in gram.table["run"]})
+            reason = "no training recorded from epoch 0 on" if not values else "undefined: the weights did not move"
+            return Measurement(None, None, 0, f"{side}: {reason} for run {run!r}; the cloud has {', '.join(runs)}")
+        lost = f", {len(values) - len(finite)} undefined left out" if len(finite) < len(values) else ""
+        middle = STATISTICS[spec.statistic](list(finite.values()))
+        details.append(f"{run}: {middle:.4g} (n {len(finite)}{lost})")
+        sides.append(finite)
+    first, second = (np.array(list(side.values())) for side in sides)
+    return _compared(first, second, spec, list(sides[0]) == list(sides[1]), "; ".join(details))

@@ -1,6 +1,6 @@
 """Numbers of retrainings and of whole trainings, all in R^D, that figures and claims share."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lossatlas.arrays import Array
 from lossatlas.clouds.files import Gram
 from lossatlas.files.points import TRAJECTORY
+from lossatlas.trajectories.spec import Kept, Retrainings, Sideways
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Trajectory:
         return np.array([distances2[self.rows[i], self.rows[j]] for i, j in steps])
 
 
-def trajectories(clouds: Sequence[Gram], parameters: Mapping[str, Any]) -> list[Trajectory]:
+def trajectories(clouds: Sequence[Gram], chosen: Retrainings) -> list[Trajectory]:
     """Return the retrainings of jump-and-retrain clouds that ``steps`` and ``seeds`` select (null = all)."""
     found = []
     for number, gram in enumerate(clouds):
@@ -61,34 +62,34 @@ def trajectories(clouds: Sequence[Gram], parameters: Mapping[str, Any]) -> list[
         keys = [name for name in TRAJECTORY if name in table]
         for _, rows in table[table["seed"] >= 0].groupby(keys, sort=True):
             seed, step = int(rows["seed"].iloc[0]), float(rows["step"].iloc[0])
-            wanted = parameters.get("steps") is None or bool(np.isclose(step, parameters["steps"]).any())
-            wanted &= parameters.get("seeds") is None or seed in parameters["seeds"]
+            wanted = chosen.steps is None or bool(np.isclose(step, chosen.steps).any())
+            wanted &= chosen.seeds is None or seed in chosen.seeds
             ordered = rows.sort_values("epoch", kind="stable")
             if wanted and ordered["epoch"].iloc[0] == 0 and len(ordered) > 1:
                 found.append(Trajectory(gram, ordered.index.to_numpy(), (number, seed), step))
     return found
 
 
-def _outwardness(t: Trajectory, _: Mapping[str, Any]) -> float:
+def _outwardness(t: Trajectory, _: Retrainings) -> float:
     return float(t.ratios.max())
 
 
-def _return_fraction(t: Trajectory, _: Mapping[str, Any]) -> float:
+def _return_fraction(t: Trajectory, _: Retrainings) -> float:
     return float(t.ratios[-1])
 
 
-def _direction_kept(t: Trajectory, parameters: Mapping[str, Any]) -> float:
-    if parameters["quantity"] == "left":
+def _direction_kept(t: Trajectory, settings: Kept) -> float:
+    if settings.quantity == "left":
         return float(t.inner[-1] / t.inner[0])
     return float(t.cosines[-1])
 
 
-def _lateral(t: Trajectory, parameters: Mapping[str, Any]) -> float:
+def _lateral(t: Trajectory, settings: Sideways) -> float:
     last = len(t.rows) - 1
-    moves = [(0, last)] if parameters["over"] == "displacement" else [(k, k + 1) for k in range(last)]
+    moves = [(0, last)] if settings.over == "displacement" else [(k, k + 1) for k in range(last)]
     lengths2, radii2 = t.lengths2(moves), t.radii**2
     starts, ends = (np.array(side) for side in zip(*moves, strict=True))
-    if parameters["relative_to"] == "jump":
+    if settings.relative_to == "jump":
         along2 = ((t.inner[ends] - t.inner[starts]) / t.radii[0]) ** 2
     else:
         # The radius of a motion from a to b is that of its midpoint m: |m|^2 = (|a|^2 + |b|^2) / 2 - |b - a|^2 / 4.
@@ -99,7 +100,7 @@ def _lateral(t: Trajectory, parameters: Mapping[str, Any]) -> float:
     return float(np.sum(np.clip(lengths2 - along2, 0.0, None)) / np.sum(lengths2))
 
 
-_OF: dict[str, Callable[[Trajectory, Mapping[str, Any]], float]] = {
+_OF: dict[str, Callable[[Trajectory, Any], float]] = {
     "outwardness": _outwardness,
     "return_fraction": _return_fraction,
     "direction_kept": _direction_kept,
@@ -107,11 +108,17 @@ _OF: dict[str, Callable[[Trajectory, Mapping[str, Any]], float]] = {
 }
 
 
-def per_trajectory(name: str, clouds: Sequence[Gram], parameters: Mapping[str, Any]) -> pd.DataFrame:
-    """Return a trajectory measure's values: columns direction, step, value; not finite where it is undefined."""
-    found = trajectories(clouds, parameters)
+def per_trajectory(name: str, clouds: Sequence[Gram], settings: Retrainings) -> pd.DataFrame:
+    """Return a trajectory measure's values: columns direction, step, value; not finite where it is undefined.
+
+    Args:
+        name: ``outwardness``, ``return_fraction``, ``direction_kept`` or ``lateral``.
+        clouds: jump-and-retrain clouds.
+        settings: which retrainings; :class:`Kept` for ``direction_kept``, :class:`Sideways` for ``lateral``.
+    """
+    found = trajectories(clouds, settings)
     with np.errstate(divide="ignore", invalid="ignore"):
-        values = [_OF[name](t, parameters) for t in found]
+        values = [_OF[name](t, settings) for t in found]
     rows = {"direction": [t.direction for t in found], "step": [t.step for t in found], "value": values}
     return pd.DataFrame(rows, columns=["direction", "step", "value"])
 

@@ -1,6 +1,6 @@
 """Figures of kind ``curves``: table columns against each other by group, with bands over replicas."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_lowercase
@@ -16,8 +16,9 @@ from lossatlas.draw.style import AXIS_LABELS, DASHES, Drawn, Sidebar
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import read_table
 from lossatlas.files.points import TRAJECTORY
-from lossatlas.legacy.figures import FROM_GRAM
+from lossatlas.specs.registry import Inputs
 from lossatlas.specs.yaml import nearest
+from lossatlas.trajectories.spec import FROM_GRAM, Curves, Series
 
 
 @dataclass(frozen=True)
@@ -28,25 +29,23 @@ class Curve:
     summary: pd.DataFrame
 
 
-def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
-    """Draw the curves of a resolved spec.
+def compose(spec: Curves, inputs: Inputs) -> Drawn:
+    """Draw the curves.
 
     Args:
-        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
-        inputs: ``tables``: a file, or a list of replicas, for each series.
+        spec: of the figure.
+        inputs: ``runs`` or ``gram`` of each series.
 
     Returns:
         The figure, its numbers (y, label, x, centre, low, high, replicas) and notes.
     """
-    if len(inputs["tables"]) != len(spec["series"]):
-        raise LossatlasError(f"series: {len(spec['series'])} in the spec but {len(inputs['tables'])} inputs")
-    quantities = [spec["y"]] if isinstance(spec["y"], str) else list(spec["y"])
-    rows = _rows(spec, inputs["tables"], quantities)
+    quantities = spec.quantities
+    rows = _rows(spec, inputs)
     labels = list(dict.fromkeys(rows["label"]))
     panels = [[_summarise(rows, label, y, spec) for label in labels] for y in quantities]
     dropped = int((~np.isfinite(rows[quantities].to_numpy(float))).sum())
     notes = [f"{dropped} value{'' if dropped == 1 else 's'} without a finite number left out."] if dropped else []
-    figure = _layout(spec, quantities, labels, panels, notes)
+    figure = _layout(spec, labels, panels, notes)
     numbers = pd.concat(
         [
             curve.summary.assign(y=y, label=curve.label)
@@ -54,36 +53,43 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
             for curve in curves
         ]
     )
-    numbers = numbers[["y", "label", spec["x"], "centre", "low", "high", "replicas"]].reset_index(drop=True)
+    numbers = numbers[["y", "label", spec.x, "centre", "low", "high", "replicas"]].reset_index(drop=True)
     return Drawn(figure, numbers, tuple(notes))
 
 
-def _rows(spec: Mapping[str, Any], tables: Sequence[Any], quantities: Sequence[str]) -> pd.DataFrame:
-    """Return all rows of all inputs with columns label, replica_key, x and the quantities."""
+def _rows(spec: Curves, inputs: Inputs) -> pd.DataFrame:
+    """Return all rows of all inputs with columns label, member (a replica's trajectory), x and the quantities."""
     parts = []
-    for i, (series, entry) in enumerate(zip(spec["series"], tables, strict=True)):
-        for j, path in enumerate(entry if isinstance(entry, list | tuple) else [entry]):
-            table = _read(Path(path), quantities)
-            wanted = [spec["x"], *quantities, *spec["only"]] + ([spec["group"]] if spec["group"] else [])
+    wanted = [spec.x, *spec.quantities, *spec.only] + ([spec.group] if spec.group else [])
+    for i, series in enumerate(spec.series):
+        for j, (path, table) in enumerate(_tables(spec, series, inputs)):
             for name in wanted:
                 if name not in table:
                     raise LossatlasError(
                         f"{path}: no column {name!r}; {nearest(name, [str(column) for column in table])}"
                     )
-            for name, value in spec["only"].items():
+            for name, value in spec.only.items():
                 table = table[table[name] == value]
             keys = [name for name in TRAJECTORY if name in table]
-            part = table[[spec["x"], *quantities]].astype(float)
-            part["label"] = _labels(spec, series["label"], table)
+            part = table[[spec.x, *spec.quantities]].astype(float)
+            part["label"] = _labels(spec, series.label, table)
             part["member"] = [f"{i}/{j}/" + "/".join(map(str, key)) for key in table[keys].itertuples(index=False)]
             parts.append(part)
     return pd.concat(parts, ignore_index=True)
 
 
-def _read(path: Path, quantities: Sequence[str]) -> pd.DataFrame:
-    if not set(quantities) & set(FROM_GRAM):
-        return read_table(path)
-    gram = Gram.load(path)
+def _tables(spec: Curves, series: Series, inputs: Inputs) -> Iterator[tuple[Path, pd.DataFrame]]:
+    """Yield the files of a series and their tables, with norms and distances where they are drawn."""
+    if series.run is not None:
+        yield from ((path, read_table(path)) for path in inputs.paths("runs", series.run))
+    if series.cloud is not None:
+        (path,) = inputs.paths("gram", series.cloud)
+        with_norms = set(spec.quantities) & set(FROM_GRAM)
+        yield path, _from_gram(inputs.one("gram", series.cloud)) if with_norms else read_table(path)
+
+
+def _from_gram(gram: Gram) -> pd.DataFrame:
+    """Return a cloud's table with the norm of its points and their distance from where each began."""
     table = gram.table.reset_index(drop=True)
     origin = np.zeros(len(table), dtype=np.intp)
     if not (table["seed"] >= 0).any():  # whole trainings: each from its own initialisation; jumps: from the minimum
@@ -94,43 +100,36 @@ def _read(path: Path, quantities: Sequence[str]) -> pd.DataFrame:
     return table.assign(norm=gram.norms(), distance=distance)
 
 
-def _labels(spec: Mapping[str, Any], label: str, table: pd.DataFrame) -> list[str]:
-    if not spec["group"]:
+def _labels(spec: Curves, label: str, table: pd.DataFrame) -> list[str]:
+    if not spec.group:
         return [label] * len(table)
-    shown = {str(key): str(value) for key, value in spec["labels"].items()}
-    groups = [f"{g:g}" if isinstance(g, float) else str(g) for g in table[spec["group"]].tolist()]
-    groups = [shown.get(group, group) for group in groups]
-    alone = len({series["label"] for series in spec["series"]}) == 1
+    groups = [f"{g:g}" if isinstance(g, float) else str(g) for g in table[spec.group].tolist()]
+    groups = [spec.labels.get(group, group) for group in groups]
+    alone = len({series.label for series in spec.series}) == 1
     return groups if alone else [f"{label}, {group}" for group in groups]
 
 
-def _summarise(rows: pd.DataFrame, label: str, y: str, spec: Mapping[str, Any]) -> Curve:
+def _summarise(rows: pd.DataFrame, label: str, y: str, spec: Curves) -> Curve:
     mine = rows[(rows["label"] == label) & np.isfinite(rows[y])]
-    per_member = mine.groupby([spec["x"], "member"], sort=True)[y].mean()
+    per_member = mine.groupby([spec.x, "member"], sort=True)[y].mean()
     grouped = per_member.groupby(level=0, sort=True)
-    centre = grouped.median() if spec["centre"] == "median" else grouped.mean()
-    if spec["band"] == "std":
+    centre = grouped.median() if spec.centre == "median" else grouped.mean()
+    if spec.band == "std":
         spread = grouped.std(ddof=1).fillna(0.0)
         low, high = centre - spread, centre + spread
-    elif spec["band"] == "quartiles":
+    elif spec.band == "quartiles":
         low, high = grouped.quantile(0.25), grouped.quantile(0.75)
-    elif spec["band"] == "minmax":
+    elif spec.band == "minmax":
         low, high = grouped.min(), grouped.max()
     else:
         low, high = centre, centre
     summary = pd.DataFrame({"centre": centre, "low": low, "high": high, "replicas": grouped.size()})
-    return Curve(label, summary.rename_axis(spec["x"]).reset_index())
+    return Curve(label, summary.rename_axis(spec.x).reset_index())
 
 
-def _layout(
-    spec: Mapping[str, Any],
-    quantities: Sequence[str],
-    labels: Sequence[str],
-    panels: Sequence[Sequence[Curve]],
-    notes: Sequence[str],
-) -> Any:
+def _layout(spec: Curves, labels: Sequence[str], panels: Sequence[Sequence[Curve]], notes: Sequence[str]) -> Any:
     count = len(panels)
-    columns = min(spec["columns"] or (count if count <= 3 else 2 if count == 4 else 3), count)
+    columns = min(spec.columns or (count if count <= 3 else 2 if count == 4 else 3), count)
     rows = -(-count // columns)
     width, height = {1: (4.0, 2.8), 2: (2.9, 2.2)}.get(columns, (2.3, 1.9))
     left, below, above = 0.62, 0.44, 0.24 if count > 1 else 0.1
@@ -141,22 +140,22 @@ def _layout(
     sidebar = Sidebar(width=max(0.35 + 0.068 * max(map(len, labels)), 1.1))
     for label in labels:
         sidebar.line(label, **looks[label])
-    band = {"minmax": "range", "std": "± 1 standard deviation", "quartiles": "quartiles"}.get(spec["band"])
+    band = {"minmax": "range", "std": "± 1 standard deviation", "quartiles": "quartiles"}.get(spec.band)
     if band and any((curve.summary["replicas"] > 1).any() for curves in panels for curve in curves):
         sidebar.heading("Replicas")
-        sidebar.line(f"line: {spec['centre']}", color=style.FAINT, linewidth=1.4)
+        sidebar.line(f"line: {spec.centre}", color=style.FAINT, linewidth=1.4)
         sidebar.line(f"band: {band}", color=style.FAINT, linewidth=6, alpha=0.22)
         sidebar.width = max(sidebar.width, 0.35 + 0.066 * len(f"band: {band}"))
     grid_height = rows * (above + height + below)
     total = max(grid_height + (0.16 if notes else 0.0), sidebar.height + above) + 0.05
     figure = style.new_figure(columns * (left + width) + 0.2 + sidebar.width, total)
-    for i, (y, curves) in enumerate(zip(quantities, panels, strict=True)):
+    for i, (y, curves) in enumerate(zip(spec.quantities, panels, strict=True)):
         row, column = divmod(i, columns)
         corner = (left + column * (left + width), above + row * (above + height + below))
         axes = style.axes_at(figure, *corner, width, height)
         _draw(axes, spec, curves, looks)
         axes.set_ylabel(AXIS_LABELS.get(y, y.replace("_", " ")))
-        axes.set_xlabel(AXIS_LABELS.get(spec["x"], spec["x"].replace("_", " ")))
+        axes.set_xlabel(AXIS_LABELS.get(spec.x, spec.x.replace("_", " ")))
         if count > 1:
             axes.text(
                 0.0, 1.025, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5, va="bottom"
@@ -168,15 +167,15 @@ def _layout(
     return figure
 
 
-def _draw(axes: Axes, spec: Mapping[str, Any], curves: Sequence[Curve], looks: Mapping[str, Mapping[str, Any]]) -> None:
+def _draw(axes: Axes, spec: Curves, curves: Sequence[Curve], looks: Mapping[str, Mapping[str, Any]]) -> None:
     for curve in curves:
         s, look = curve.summary, looks[curve.label]
-        axes.plot(s[spec["x"]], s["centre"], zorder=3, solid_capstyle="round", **look)
-        if spec["band"] != "none" and (s["replicas"] > 1).any():
-            axes.fill_between(s[spec["x"]], s["low"], s["high"], color=look["color"], alpha=0.18, linewidth=0, zorder=2)
-    if spec["log"] in ("x", "both"):
+        axes.plot(s[spec.x], s["centre"], zorder=3, solid_capstyle="round", **look)
+        if spec.band != "none" and (s["replicas"] > 1).any():
+            axes.fill_between(s[spec.x], s["low"], s["high"], color=look["color"], alpha=0.18, linewidth=0, zorder=2)
+    if spec.log in ("x", "both"):
         axes.set_xscale("log", nonpositive="mask")
-    if spec["log"] in ("y", "both"):
+    if spec.log in ("y", "both"):
         axes.set_yscale("log", nonpositive="mask")
     axes.margins(x=0.02)
     axes.grid(True, color="#e4e4e4", linewidth=0.5, zorder=0)

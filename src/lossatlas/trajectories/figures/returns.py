@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -17,8 +16,9 @@ from lossatlas.clouds.files import Gram
 from lossatlas.draw import style
 from lossatlas.draw.style import DASHES, Drawn, Sidebar
 from lossatlas.errors import LossatlasError
-from lossatlas.legacy.figures import RETURNS, RETURNS_COLUMNS
+from lossatlas.specs.registry import Inputs
 from lossatlas.trajectories.numbers import per_trajectory, trajectories
+from lossatlas.trajectories.spec import RETURNS, RETURNS_COLUMNS, Kept, Retrainings, Returns, ReturnsTable
 
 LABELS = {
     "distance_ratio": "distance from $\\theta_o$\nover the jump's",
@@ -34,54 +34,50 @@ HEIGHT = 1.15
 LEFT = 0.66
 """Panel widths by panels a row, height of a row of curves and room for their axis, in inches."""
 
-_MEASURED: dict[str, tuple[str, dict[str, Any]]] = {
-    "outwardness": ("outwardness", {}),
-    "return_fraction": ("return_fraction", {}),
-    "direction_left": ("direction_kept", {"quantity": "left"}),
-    "cosine": ("direction_kept", {"quantity": "cosine"}),
+_MEASURED: dict[str, tuple[str, Retrainings]] = {
+    "outwardness": ("outwardness", Retrainings()),
+    "return_fraction": ("return_fraction", Retrainings()),
+    "direction_left": ("direction_kept", Kept(quantity="left")),
+    "cosine": ("direction_kept", Kept(quantity="cosine")),
 }
-"""Quantity of the table -> trajectory measure of the claims, and its parameters."""
+"""Quantity of the table -> trajectory measure of the claims, and its settings."""
 
 
-def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
-    """Draw the clouds of a resolved spec beside each other.
+def compose(spec: Returns, inputs: Inputs) -> Drawn:
+    """Draw clouds beside each other.
 
     Args:
-        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
-        inputs: ``grams``: the Gram matrices in panel order; ``panels``: the embeddings likewise, or empty.
+        spec: of the figure.
+        inputs: ``gram`` of each panel's cloud, and its ``embedding`` where panels have one.
 
     Returns:
         The figure, the numbers of its curves (:data:`NUMBERS`; those of an embedding belong to a figure of that kind)
         and notes.
     """
-    count = len(spec["panels"])
-    if len(inputs["grams"]) != count or len(inputs["panels"]) not in (0, count):
-        found = f"{len(inputs['grams'])} Gram matrices and {len(inputs['panels'])} embeddings"
-        raise LossatlasError(f"panels: {count} in the spec but {found}")
     notes: list[str] = []
     parts, lost = [], 0
-    for i, (entry, path) in enumerate(zip(spec["panels"], inputs["grams"], strict=True)):
-        values = by_epoch(path)
+    for i, entry in enumerate(spec.panels):
+        values = by_epoch(_jumps(inputs, entry.cloud))
         lost += int((~np.isfinite(values["value"])).sum())
-        parts.append(_summary(values).assign(panel=embedding.letter(i), cloud=entry["cloud"]))
+        parts.append(_summary(values).assign(panel=embedding.letter(i), cloud=entry.cloud))
     numbers = pd.concat(parts, ignore_index=True)[NUMBERS]
     if lost:
         notes.append(f"{lost} value{'' if lost == 1 else 's'} without a finite number left out.")
     embedded: list[embedding.Panel] = []
     colors = None
-    if inputs["panels"]:
-        untitled = {**spec, "panels": [{**entry, "title": ""} for entry in spec["panels"]]}
-        embedded, missing = embedding.read_panels(untitled, inputs["panels"])
+    if spec.embedded:
+        untitled = spec.model_copy(update={"panels": [one.model_copy(update={"title": ""}) for one in spec.panels]})
+        embedded, missing = embedding.read_panels(untitled, inputs)
         colors = embedding.Colors(untitled, embedded)
         notes += [*missing, *colors.notes]
     figure = _layout(spec, numbers, embedded, colors, notes)
     return Drawn(figure, numbers, tuple(notes))
 
 
-def by_epoch(path: Path | str) -> pd.DataFrame:
+def by_epoch(gram: Gram) -> pd.DataFrame:
     """Return distance ratio and cosine of every retraining of a cloud: seed, step, epoch, quantity, value."""
     parts = []
-    for t in trajectories([_load(path)], {}):
+    for t in trajectories([gram], Retrainings()):
         with np.errstate(divide="ignore", invalid="ignore"):
             values = {"distance_ratio": t.ratios, "cosine": t.cosines}
         same = {"seed": t.direction[1], "step": t.step, "epoch": t.epochs}
@@ -89,9 +85,11 @@ def by_epoch(path: Path | str) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _load(path: Path | str) -> Gram:
-    gram = Gram.load(path)
-    if not trajectories([gram], {}):
+def _jumps(inputs: Inputs, cloud: str) -> Gram:
+    """Return the Gram matrix of a cloud, which must be one of retrainings."""
+    gram: Gram = inputs.one("gram", cloud)
+    if not trajectories([gram], Retrainings()):
+        (path,) = inputs.paths("gram", cloud)
         raise LossatlasError(f"{path}: no retraining with its jump and a later point; name a jump-and-retrain cloud")
     return gram
 
@@ -111,20 +109,20 @@ def step_colors(steps: Sequence[float]) -> dict[float, tuple[float, float, float
 
 
 def _layout(
-    spec: Mapping[str, Any],
+    spec: Returns,
     numbers: pd.DataFrame,
     embedded: Sequence[embedding.Panel],
     colors: embedding.Colors | None,
     notes: Sequence[str],
 ) -> Figure:
-    count = len(spec["panels"])
-    columns = min(spec["columns"] or {1: 1, 2: 2, 4: 4, 7: 4, 8: 4}.get(count, 3), count)
+    count = len(spec.panels)
+    columns = min(spec.columns or {1: 1, 2: 2, 4: 4, 7: 4, 8: 4}.get(count, 3), count)
     blocks = -(-count // columns)
     width = WIDTH[min(columns, 4)]
     gap = 0.16
     if embedded:
         gap = 0.62 if any(panel.name in embedding.LINEAR for panel in embedded) else 0.30
-    titles = [_wrapped(entry["title"], int((width - 0.16) / 0.064)) for entry in spec["panels"]]
+    titles = [_wrapped(entry.title, int((width - 0.16) / 0.064)) for entry in spec.panels]
     head = 0.10 + 0.14 * max(map(len, titles)) if count > 1 or any(t != [""] for t in titles) else 0.08
     top_row = width + 0.10 + max(embedding.room_below(panel, width) for panel in embedded) if embedded else 0.0
     block = head + top_row + len(LABELS) * HEIGHT + 0.12 * (len(LABELS) - 1) + 0.42
@@ -223,7 +221,7 @@ def _figure_width(axes: Axes) -> float:
 
 
 def _sidebar(
-    spec: Mapping[str, Any],
+    spec: Returns,
     numbers: pd.DataFrame,
     embedded: Sequence[embedding.Panel],
     colors: embedding.Colors | None,
@@ -241,39 +239,39 @@ def _sidebar(
     return sidebar
 
 
-def tabulate(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> pd.DataFrame:
+def tabulate(spec: ReturnsTable, inputs: Inputs) -> pd.DataFrame:
     """Return how far the retrainings of clouds go and come back, by step size and over all steps.
 
     Args:
-        spec: resolved spec of kind ``returns_table``.
-        inputs: ``grams``: the Gram matrices in row order.
+        spec: of the table.
+        inputs: ``gram`` of each row's cloud.
 
     Returns:
         One line for each cloud and step size, and one over all steps in which a direction counts by the mean over its
-        steps: ``row``, the row's own columns, ``step``, then
-        :data:`~lossatlas.legacy.figures.RETURNS_COLUMNS` (mean, range and number of directions).
+        steps: ``row``, the row's own columns, ``step``, then :data:`~lossatlas.trajectories.spec.RETURNS_COLUMNS`
+        (mean, range and number of directions).
     """
-    if len(inputs["grams"]) != len(spec["rows"]):
-        raise LossatlasError(f"rows: {len(spec['rows'])} in the spec but {len(inputs['grams'])} Gram matrices")
     lines = []
-    for entry, path in zip(spec["rows"], inputs["grams"], strict=True):
-        gram = _load(path)
+    for entry in spec.rows:
+        gram = _jumps(inputs, entry.cloud)
         measured = {name: per_trajectory(_MEASURED[name][0], [gram], _MEASURED[name][1]) for name in RETURNS}
         steps: list[Any] = sorted(measured["outwardness"]["step"].unique())
         for step in [*steps, "all"]:
-            line: dict[str, Any] = {"row": entry["title"], **_shown(entry["group"]), "step": _step(step)}
+            line: dict[str, Any] = {"row": entry.title, **_shown(entry.group), "step": _step(step)}
             for name, values in measured.items():
-                chosen = values[np.isfinite(values["value"])]
-                chosen = chosen if step == "all" else chosen[chosen["step"] == step]
-                directions = chosen.groupby("direction")["value"].mean()
-                made: dict[str, Callable[[], float]] = {"mean": directions.mean, "low": directions.min}
-                made["high"] = directions.max
-                line.update({f"{name}_{part}": make() for part, make in made.items()})
-                line[f"{name}_n"] = len(directions)
-            line["paper"] = _said(entry["paper"], step)
-            lines.append(line)
-    own = list(spec["rows"][0]["group"])
+                line |= _over_directions(name, values, step)
+            lines.append({**line, "paper": _said(entry.paper, step)})
+    own = list(spec.rows[0].group)
     return pd.DataFrame(lines, columns=["row", *own, "step", *RETURNS_COLUMNS])
+
+
+def _over_directions(name: str, values: pd.DataFrame, step: Any) -> dict[str, float]:
+    """Return mean, range and number of directions of a quantity at a step size, or over all."""
+    chosen = values[np.isfinite(values["value"])]
+    chosen = chosen if step == "all" else chosen[chosen["step"] == step]
+    directions = chosen.groupby("direction")["value"].mean()
+    made: dict[str, Callable[[], float]] = {"mean": directions.mean, "low": directions.min, "high": directions.max}
+    return {**{f"{name}_{part}": make() for part, make in made.items()}, f"{name}_n": len(directions)}
 
 
 def _step(step: Any) -> str:

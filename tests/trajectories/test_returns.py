@@ -1,22 +1,33 @@
 """Kinds ``returns`` and ``returns_table``, and the measures on crossed factors, on clouds in closed form."""
 
 from itertools import combinations
-from types import SimpleNamespace
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from test_claims import claim, cloud, out_and_back, save_gram, straight
-from test_figures import PCA, PHATE, jump_cloud, points_of, save
+from harness import draw, evaluate, inputs, measure
+from specimens import (
+    PCA,
+    PHATE,
+    claim,
+    cloud,
+    jump_cloud,
+    out_and_back,
+    points_of,
+    save_embedding,
+    save_gram,
+    straight,
+)
 
-from lossatlas.claims.evaluate import evaluate, measure
+from lossatlas.claims.spec import resolve
 from lossatlas.draw import style
-from lossatlas.draw.draw import draw, write_table
+from lossatlas.draw.draw import write_table
 from lossatlas.errors import LossatlasError
-from lossatlas.legacy.claims import check as check_claim
-from lossatlas.legacy.figures import check, inputs, resolve
+from lossatlas.specs.base import Reference, references
+from lossatlas.study import subjects
+from lossatlas.study.read import read_product
 from lossatlas.trajectories.figures import returns as returns_kind
 
 STEPS = (0.25, 0.5, 0.75, 1.0)
@@ -41,11 +52,17 @@ def spec(count=2, embedded=False, **changes):
     return {"kind": "returns", "title": "t", "caption": "c", "panels": panels, **changes}
 
 
-def composed(entry, grams, panels=()):
+def given(grams, embeddings=()):
+    """Return the inputs of panels in order."""
+    found = {"gram": {f"c{i}": file for i, file in enumerate(grams)}}
+    return {**found, "embedding": {f"c{i}/phate": file for i, file in enumerate(embeddings)}}
+
+
+def composed(entry, grams, embeddings=()):
     settings: Any = style.RC
     with mpl.rc_context():
         mpl.rcParams.update(settings)
-        return returns_kind.compose(resolve(entry), {"grams": grams, "panels": list(panels)})
+        return returns_kind.compose(read_product(entry), inputs(given(grams, embeddings)))
 
 
 def test_figure_draws_the_closed_form_and_its_csv_says_so(tmp_path):
@@ -53,7 +70,7 @@ def test_figure_draws_the_closed_form_and_its_csv_says_so(tmp_path):
     turned = cloud(ending(0.25, spread=0.125, turn=np.pi / 3), steps=(0.5, 1.0))
     paths = [save_gram(tmp_path / "a.h5", turned), save_gram(tmp_path / "b.h5", cloud(out_and_back, steps=(0.5, 1.0)))]
     out = {kind: tmp_path / f"f.{kind}" for kind in ("png", "pdf", "csv")}
-    assert draw(spec(), {"grams": paths, "panels": []}, out, {}) == ()
+    assert draw(spec(), given(paths), out) == ()
     numbers = pd.read_csv(out["csv"])
     assert list(numbers.columns) == ["panel", "cloud", "step", "epoch", "quantity", "mean", "low", "high", "n"]
     assert len(numbers) == 2 * 2 * (6 + 5)
@@ -80,7 +97,7 @@ def test_figure_draws_the_closed_form_and_its_csv_says_so(tmp_path):
 
 def test_embedding_row_is_that_of_kind_embedding(tmp_path):
     table, xy = jump_cloud()
-    embeddings = [save(tmp_path / f"{i}.h5", table, xy) for i in range(2)]
+    embeddings = [save_embedding(tmp_path / f"{i}.h5", table, xy) for i in range(2)]
     grams = [save_gram(tmp_path / f"g{i}.h5", cloud(straight, seeds=range(5), steps=STEPS)) for i in range(2)]
     figure = composed(spec(embedded=True), grams, embeddings).figure
     tops = [figure.axes[0], figure.axes[3]]
@@ -101,7 +118,7 @@ def test_embedding_row_is_that_of_kind_embedding(tmp_path):
 def test_nothing_is_clipped_or_overlaps(tmp_path, embedded):
     count = 5
     gram = save_gram(tmp_path / "g.h5", cloud(ending(1.2, 0.1, 1.0), steps=STEPS))
-    panels = [save(tmp_path / f"{i}.h5", *jump_cloud(), method=m) for i, m in enumerate((PHATE, PCA))]
+    panels = [save_embedding(tmp_path / f"{i}.h5", *jump_cloud(), method=m) for i, m in enumerate((PHATE, PCA))]
     entry = spec(count, embedded, columns=4)
     for panel in entry["panels"]:
         panel["title"] = "good minimum, no weight decay, no augmentation"
@@ -157,7 +174,8 @@ def test_table_by_step_and_over_all(tmp_path):
         {"cloud": "a", "title": "A", "group": {"minimum": "good", "decay": True}, "paper": {1: "out", "all": 0.5}},
         {"cloud": "b", "group": {"minimum": "bad", "decay": False}, "paper": "returns"},
     ]
-    write_table({"kind": "returns_table", "rows": rows}, {"grams": grams}, tmp_path / "t.csv", {})
+    files = inputs({"gram": dict(zip("ab", grams, strict=True))})
+    write_table(read_product({"kind": "returns_table", "rows": rows}), files, tmp_path / "t.csv")
     table = pd.read_csv(tmp_path / "t.csv")
     fixed = [f"{q}_{p}" for q in ("outwardness", "return_fraction", "direction_left", "cosine") for p in PARTS]
     assert list(table.columns) == ["row", "minimum", "decay", "step", *fixed, "paper"]
@@ -176,65 +194,70 @@ def test_table_by_step_and_over_all(tmp_path):
     np.testing.assert_allclose(ours.loc["A", "outwardness_mean"], 1.5)
     np.testing.assert_allclose(ours["cosine_low"], 1.0)
     assert ours["paper"].fillna("").tolist() == ["", "out", "0.5", "", "returns"]
-    all_steps = measure("return_fraction", {"cloud": [cloud(path, steps=(0.5, 1.0))]}, {})
+    all_steps = measure("return_fraction", {"cloud": cloud(path, steps=(0.5, 1.0))})
     assert returned.loc[("A", "all"), "return_fraction_mean"] == pytest.approx(all_steps.value)
 
 
 PARTS = ("mean", "low", "high", "n")
 
 
-def test_mistakes_and_inputs(tmp_path):
+def test_mistakes_are_named(tmp_path):
     mixed = spec(2, True)
     del mixed["panels"][1]["embedding"]
     with pytest.raises(LossatlasError, match=r"panels\[1\].embedding: missing; give every panel one, or none"):
-        check(mixed)
+        read_product(mixed)
     rows = [{"cloud": "a", "group": {"step": 1}}]
     with pytest.raises(LossatlasError, match=r"rows\[0\].group.step: a column of the table"):
-        check({"kind": "returns_table", "rows": rows})
-    rows = [{"cloud": "a", "group": {"decay": 1}}, {"cloud": "b", "paper": {"al": 1}}]
-    with pytest.raises(LossatlasError, match=r"(?s)rows\[1\].group: columns \[\].*rows\[1\].paper.al: not a step size"):
-        check({"kind": "returns_table", "rows": rows})
-    with pytest.raises(LossatlasError, match="two rows have one title"):
-        check({"kind": "returns_table", "rows": [{"cloud": "a"}, {"cloud": "a"}]})
-    study = SimpleNamespace(gram=lambda c, key: ("gram", c), embedding=lambda c, name, key: ("embedding", c, name))
-    found = inputs(resolve(spec(2, True)), study, "f")
-    assert found["grams"] == [("gram", "c0"), ("gram", "c1")]
-    assert found["panels"] == [("embedding", "c0", "phate"), ("embedding", "c1", "phate")]
-    assert inputs(resolve(spec(1)), study, "f") == {"grams": [("gram", "c0")], "panels": []}
-    table = resolve({"kind": "returns_table", "rows": [{"cloud": "a"}]})
-    assert inputs(table, study, "t") == {"grams": [("gram", "a")]}
-    assert resolve(table) == table
-    assert resolve(resolve(spec(2))) == resolve(spec(2))
+        read_product({"kind": "returns_table", "rows": rows})
+    rows = [{"cloud": "a", "group": {"decay": 1}}, {"cloud": "b"}]
+    with pytest.raises(LossatlasError, match=r"rows\[1\].group: columns \[\], but those of the first row"):
+        read_product({"kind": "returns_table", "rows": rows})
+    with pytest.raises(LossatlasError, match=r"rows\[1\].paper.al: not a step size; write a number or `all`"):
+        read_product({"kind": "returns_table", "rows": [{"cloud": "a"}, {"cloud": "b", "paper": {"al": 1}}]})
+    with pytest.raises(LossatlasError, match="rows: two rows have one title"):
+        read_product({"kind": "returns_table", "rows": [{"cloud": "a"}, {"cloud": "a"}]})
     still = save_gram(tmp_path / "g.h5", cloud(lambda *_: [(1.0, 0.0)]))
     with pytest.raises(LossatlasError, match="name a jump-and-retrain cloud"):
         composed(spec(1), [still])
+
+
+def test_references_name_the_artefacts():
+    assert list(references(read_product(spec(2, True)))) == [
+        Reference("gram", ("c0",), "panels[0].cloud"),
+        Reference("embedding", ("c0", "phate"), "panels[0].embedding"),
+        Reference("gram", ("c1",), "panels[1].cloud"),
+        Reference("embedding", ("c1", "phate"), "panels[1].embedding"),
+    ]
+    assert list(references(read_product(spec(1)))) == [Reference("gram", ("c0",), "panels[0].cloud")]
+    table = read_product({"kind": "returns_table", "rows": [{"cloud": "a", "paper": {1: "out", "all": 2}}]})
+    assert list(references(table)) == [Reference("gram", ("a",), "rows[0].cloud")]
+    assert read_product(table.hashed()) == table
+    assert read_product(read_product(spec(2)).hashed()) == read_product(spec(2))
 
 
 def test_factor_effect_is_paired_by_direction():
     """With: .25 + .1 s and .5 + .1 s; without: .5 + .2 s and 1 + .2 s: effects -(.25 + .1 s) and -(.5 + .1 s)."""
     clouds = {"with": [cloud(ending(e, 0.1)) for e in (0.25, 0.5)]}
     clouds["without"] = [cloud(ending(e, 0.2)) for e in (0.5, 1.0)]
-    found = measure("factor_effect", clouds, {"spread": "minmax"})
+    found = measure("factor_effect", clouds, spread="minmax")
     assert (found.value, found.n) == (pytest.approx(-0.475), 3)
     assert found.spread == pytest.approx((-0.575, -0.375))
     assert found.detail == "0.35 with, 0.7 without; 0.6 with, 1.2 without; 3 directions, 1 steps (1) in all 4 clouds"
-    low, high = measure("factor_effect", clouds, {}).spread
+    low, high = measure("factor_effect", clouds).spread
     assert -0.575 - 1e-9 <= low < -0.475 < high <= -0.375 + 1e-9
     constant = {"with": [cloud(ending(0.5, 0.1))], "without": [cloud(ending(1.0, 0.1))]}
-    assert measure("factor_effect", constant, {}).spread == pytest.approx((-0.5, -0.5)), (
-        "a direction's own part cancels"
-    )
+    assert measure("factor_effect", constant).spread == pytest.approx((-0.5, -0.5)), "a direction's own part cancels"
 
 
 def test_only_jumps_that_all_clouds_have_are_compared():
     large = cloud(ending(0.5), seeds=(0, 1, 2), steps=(0.5, 1.0))
-    found = measure("factor_effect", {"with": [large], "without": [cloud(ending(1.0), seeds=(1, 2, 3))]}, {})
+    found = measure("factor_effect", {"with": [large], "without": [cloud(ending(1.0), seeds=(1, 2, 3))]})
     assert (found.value, found.n) == (pytest.approx(-0.5), 2)
     assert found.detail.endswith("2 directions, 1 steps (1) in all 2 clouds, 5 of 7 jumps not in all and left out")
-    apart = measure("factor_effect", {"with": [large], "without": [cloud(ending(1.0), seeds=(5,))]}, {})
+    apart = measure("factor_effect", {"with": [large], "without": [cloud(ending(1.0), seeds=(5,))]})
     assert apart.value is None
     assert apart.detail.startswith("nothing to compare: 0 directions")
-    none = measure("factor_effect", {"with": [large], "without": [large]}, {"steps": [0.3]})
+    none = measure("factor_effect", {"with": [large], "without": [large]}, steps=[0.3])
     assert none.value is None
 
 
@@ -250,19 +273,19 @@ def crossed(decay, minimum, spread=0.0):
 
 
 def test_factor_ratio():
-    found = measure("factor_ratio", crossed(0.6, -0.2), {})
+    found = measure("factor_ratio", crossed(0.6, -0.2))
     assert (found.value, found.n) == (pytest.approx(3.0), 3)
     assert found.spread == pytest.approx((3.0, 3.0))
     assert found.detail.startswith("with less without -0.6 [-0.6, -0.6], good less bad 0.2 [0.2, 0.2]; 3 directions")
     # bad_with ends 0.1 s later: effects -(.6 - .05 s) and -(.2 + .05 s) of direction s, means .55 and .25.
-    found = measure("factor_ratio", crossed(0.6, 0.2, 0.1), {})
+    found = measure("factor_ratio", crossed(0.6, 0.2, 0.1))
     assert found.value == pytest.approx(0.55 / 0.25)
     assert 0.5 / 0.3 - 1e-9 <= found.spread[0] < 0.55 / 0.25 < found.spread[1] <= 3.0 + 1e-9
-    none = measure("factor_ratio", crossed(0.6, 0.0), {})
+    none = measure("factor_ratio", crossed(0.6, 0.0))
     assert none.value is None
     assert none.detail.startswith("no ratio: good and bad do not differ")
     doubled = {role: clouds * 2 for role, clouds in crossed(0.6, -0.2).items()}
-    assert measure("factor_ratio", doubled, {}).value == pytest.approx(3.0)
+    assert measure("factor_ratio", doubled).value == pytest.approx(3.0)
 
 
 def test_factor_ratio_whose_second_effect_may_vanish_has_a_finite_interval():
@@ -270,7 +293,7 @@ def test_factor_ratio_whose_second_effect_may_vanish_has_a_finite_interval():
     clouds = crossed(0.6, 0.0)
     for role, end in (("good_with", 0.4), ("good_without", 1.0)):
         clouds[role] = [cloud(lambda seed, step, end=end: ending(end + (-0.1, 0.0, 0.2)[seed])(seed, step))]
-    found = measure("factor_ratio", clouds, {})
+    found = measure("factor_ratio", clouds)
     assert found.value == pytest.approx(0.6 / (0.1 / 3))
     assert np.isfinite(found.spread).all()
     assert found.spread[0] < 10 < 1000 < found.spread[1]
@@ -286,19 +309,19 @@ def test_titles_break_after_commas():
 
 
 def test_factor_claims(tmp_path):
-    paths = {role: str(save_gram(tmp_path / f"{role}.h5", gram)) for role, [gram] in crossed(0.6, 0.2).items()}
-    references = {role: {"gram": role} for role in paths}
+    grams = {role: save_gram(tmp_path / f"{role}.h5", gram) for role, [gram] in crossed(0.6, 0.2).items()}
+    references = {role: {"gram": role} for role in grams}
     holds = {"op": ">", "value": 1.0}
     entry = claim(id="T2_control", measure="factor_ratio", inputs=references, holds=holds)
-    row = evaluate([entry], {"T2_control": paths}).iloc[0]
+    row = evaluate([entry], {"gram": grams}).iloc[0]
     assert (row["verdict"], row["ours"], row["n"]) == ("holds", pytest.approx(3.0), 3)
     sides = {"with": [{"gram": "good_with"}, {"gram": "bad_with"}]}
     sides["without"] = [{"gram": "good_without"}, {"gram": "bad_without"}]
     entry = claim(id="T2_decay", measure="factor_effect", inputs=sides, holds={"op": "<", "value": 0.0})
-    files = {side: [paths[r["gram"]] for r in references] for side, references in sides.items()}
-    row = evaluate([entry], {"T2_decay": files}).iloc[0]
+    row = evaluate([entry], {"gram": grams}).iloc[0]
     assert (row["verdict"], row["ours"]) == ("holds", pytest.approx(-0.6))
-    with pytest.raises(LossatlasError, match="inputs: with 2, without 1 clouds; give the same number to each role"):
-        check_claim({**entry, "inputs": {**sides, "without": {"gram": "good_without"}}})
+    known = subjects.measures()
+    with pytest.raises(LossatlasError, match=r"inputs\.with: with 2, without 1 clouds; give the same number to each"):
+        resolve({**entry, "inputs": {**sides, "without": {"gram": "good_without"}}}, known)
     with pytest.raises(LossatlasError, match=r"parameters\.of: 'outwardnes' is not allowed"):
-        check_claim({**entry, "parameters": {"of": "outwardnes"}})
+        resolve({**entry, "parameters": {"of": "outwardnes"}}, known)

@@ -1,0 +1,88 @@
+"""Figures of kind ``curves``: centres, bands, groups and what is left out."""
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from harness import draw, inputs
+from specimens import PROVENANCE, save_gram, save_points
+
+from lossatlas.clouds.files import Gram
+from lossatlas.errors import LossatlasError
+from lossatlas.specs.base import Reference, references
+from lossatlas.study.read import read_product
+from lossatlas.trajectories.figures import curves as curves_kind
+
+
+def test_curves_of_the_weights_norm(tmp_path):
+    theta = np.array([[3.0, 4.0], [6.0, 8.0], [0.0, 5.0], [5.0, 12.0]])
+    table = pd.DataFrame(
+        {"run": ["a", "a", "a", "a"], "replica": [0, 0, 1, 1], "seed": -1, "step": 0.0, "epoch": [0.0, 1.0] * 2}
+    )
+    given = {"gram": {"c": save_gram(tmp_path / "gram.h5", Gram.from_rows(theta, table))}}
+    entry = {
+        "kind": "curves",
+        "series": [{"cloud": "c", "label": "all"}],
+        "y": "norm",
+        "group": "run",
+        "labels": {"a": "SGD"},
+    }
+    out = {"png": tmp_path / "f.png", "csv": tmp_path / "f.csv"}
+    assert draw(entry, given, out, PROVENANCE) == ()
+    numbers = pd.read_csv(out["csv"])
+    assert list(numbers.columns) == ["y", "label", "epoch", "centre", "low", "high", "replicas"]
+    np.testing.assert_allclose(numbers[["centre", "low", "high"]], [[5.0, 5.0, 5.0], [11.5, 10.0, 13.0]])
+    assert list(numbers["label"]) == ["SGD", "SGD"]
+    assert list(numbers["replicas"]) == [2, 2]
+    with mpl.rc_context():
+        figure = curves_kind.compose(read_product(entry), inputs(given)).figure
+    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), numbers["centre"])
+    draw({**entry, "y": "distance"}, given, out, PROVENANCE)  # each training's from its own start
+    far = np.hypot(5, 7)
+    expected = [[0.0, 0.0, 0.0], [(5 + far) / 2, 5.0, far]]
+    np.testing.assert_allclose(pd.read_csv(out["csv"])[["centre", "low", "high"]], expected, atol=1e-12)
+
+
+def test_curves_of_columns_with_bands_and_gaps(tmp_path):
+    losses = ([2.0, 1.0, np.nan], [4.0, 3.0, 2.0])
+    paths = [
+        save_points(tmp_path / f"{i}.h5", seed=[-1] * 3, epoch=[0.0, 1.0, 2.0], train_loss=v)
+        for i, v in enumerate(losses)
+    ]
+    given = {"runs": {"r": paths}}
+    entry = {"kind": "curves", "series": [{"run": "r", "label": "r"}], "y": ["train_loss"], "log": "y", "band": "std"}
+    notes = draw(entry, given, {"png": tmp_path / "f.png", "csv": tmp_path / "f.csv"})
+    assert notes == ("1 value without a finite number left out.",)
+    numbers = pd.read_csv(tmp_path / "f.csv")
+    np.testing.assert_allclose(numbers["centre"], [3.0, 2.0, 2.0])
+    np.testing.assert_allclose(numbers["high"], [3 + np.sqrt(2), 2 + np.sqrt(2), 2.0])
+    assert list(numbers["replicas"]) == [2, 2, 1]
+    with pytest.raises(LossatlasError, match="no column 'train_los'; did you mean 'train_loss'"):
+        draw({**entry, "y": "train_los"}, given, {"png": tmp_path / "f.png"})
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"series": [{"label": "a"}], "y": "norm"}, r"series\[0\]: give either run or cloud"),
+        ({"series": [{"run": "r", "cloud": "c", "label": "a"}]}, r"series\[0\]: give either run or cloud"),
+        ({"series": [{"run": "r", "label": "a"}], "y": "norm"}, "y: .* needs clouds"),
+        ({"y": []}, "y: empty; name a column"),
+        ({"log": "z"}, "log: 'z' is not allowed; valid: none, x, y, both"),
+    ],
+)
+def test_mistakes_are_named(changes, message):
+    entry = {"kind": "curves", "series": [{"cloud": "c", "label": "a"}], "y": "train_loss"}
+    with pytest.raises(LossatlasError, match=message):
+        read_product({**entry, **changes})
+
+
+def test_series_name_runs_and_clouds_and_labels_may_be_numbers():
+    series = [{"cloud": "c", "label": "a"}, {"run": "r", "label": "b"}]
+    spec = read_product({"kind": "curves", "series": series, "y": "train_loss", "labels": {0.25: 4, "b": "c"}})
+    assert list(references(spec)) == [
+        Reference("gram", ("c",), "series[0].cloud"),
+        Reference("runs", ("r",), "series[1].run"),
+    ]
+    assert spec.labels == {"0.25": "4", "b": "c"}
+    assert read_product(spec.hashed()) == spec
