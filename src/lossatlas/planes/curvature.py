@@ -16,6 +16,7 @@ from torch import Tensor
 from lossatlas.arrays import Array
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.landscape import Landscape
+from lossatlas.planes.spec import PRODUCTS, TOLERANCE
 
 Product = Callable[[Tensor], Tensor]
 
@@ -90,7 +91,7 @@ class Extremes:
     converged: bool
 
 
-def extremes(product: Product, start: Tensor, tolerance: float = 1e-3, most: int = 100) -> Extremes:
+def extremes(product: Product, start: Tensor, tolerance: float = TOLERANCE, most: int = PRODUCTS) -> Extremes:
     """Return the smallest and the largest eigenvalue of a symmetric matrix given by its products.
 
     Args:

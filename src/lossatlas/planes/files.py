@@ -1,4 +1,4 @@
-"""Grid files: what was measured on a slice of a landscape, read. Imports no torch."""
+"""Grid and descent files, read: what was measured on a slice of a landscape. Imports no torch."""
 
 import json
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lossatlas.arrays import Array
-from lossatlas.files.hdf5 import open_hdf5, table_in
+from lossatlas.files.hdf5 import open_hdf5, read_table, table_in
 
 
 @dataclass(frozen=True)
@@ -54,3 +54,8 @@ class Grid:
     def lost(self, quantity: str) -> int:
         """Return how many points have no finite value of a quantity."""
         return int((~np.isfinite(self.measured[quantity])).sum())
+
+
+def descent(path: Path | str) -> pd.DataFrame:
+    """Return the table of a descent file, one row a step (:mod:`lossatlas.planes.jobs.descent`)."""
+    return read_table(Path(path), "descent")

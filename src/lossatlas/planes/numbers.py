@@ -7,9 +7,7 @@ from numpy.typing import NDArray
 
 from lossatlas.arrays import Array
 from lossatlas.planes.files import Grid
-
-REACH = 0.5
-"""How far along a line the measures look, in units of its direction: half of every filter's norm, if normalised so."""
+from lossatlas.planes.spec import REACH
 
 
 def rise(x: Array, loss: Array, reach: float = REACH) -> float:

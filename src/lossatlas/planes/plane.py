@@ -1,12 +1,14 @@
-"""Lines and planes through weight space, as rows of points: a slice of a landscape.
+"""Lines and planes through weight space, as rows of points, and the one place where what lies on them is evaluated.
 
 Row i of a slice is the straight line start_i + x direction_i. A plane's rows are parallel, their starts shifted along
 its second direction; a bundle of lines through one minimum has one start and a direction a row; the segment between two
 minima is a bundle of one.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +16,27 @@ import torch
 from torch import Tensor
 
 from lossatlas.arrays import Array
-from lossatlas.files.rows import compute
+from lossatlas.files.rows import Row, Rows, compute
 from lossatlas.landscape.landscape import Landscape
+
+
+@dataclass(frozen=True)
+class Line:
+    """The points start + x_j direction.
+
+    Attributes:
+        start: (D,) float64.
+        direction: (D,) float64.
+        x: (nx,) coordinates.
+    """
+
+    start: Tensor
+    direction: Tensor
+    x: Array
+
+    def points(self) -> Tensor:
+        """Return all points, (nx, D) float64."""
+        return self.start + torch.from_numpy(self.x).to(self.start.device)[:, None] * self.direction
 
 
 @dataclass(frozen=True)
@@ -40,10 +61,10 @@ class Slice:
     path: pd.DataFrame | None = None
     explained: Array | None = None
 
-    def line(self, row: int) -> tuple[Tensor, Tensor]:
-        """Return start and direction, each (D,), of a row."""
+    def line(self, row: int) -> Line:
+        """Return a row."""
         start = self.start if self.shift is None else self.start + float(self.y[row]) * self.shift
-        return start, self.directions[row if len(self.directions) > 1 else 0]
+        return Line(start, self.directions[row if len(self.directions) > 1 else 0], self.x)
 
 
 @dataclass(frozen=True)
@@ -58,10 +79,48 @@ class Plane:
     origin: Tensor
     directions: Tensor
 
-    def at(self, x: Array, y: float) -> Tensor:
-        """Return the points (n, D) of one row of the grid: x (n,), one y."""
-        device = self.origin.device
-        return self.origin + y * self.directions[1] + torch.from_numpy(x).to(device)[:, None] * self.directions[0]
+    def at(self, x: Array, y: Array) -> Slice:
+        """Return the points of a grid: columns at x (nx,), rows at y (ny,)."""
+        return Slice(self.origin, self.directions[1], self.directions[:1], x, y)
+
+
+Measure = Callable[[Line], Row]
+"""What is measured along a row: quantity -> (nx, ...) float64."""
+
+
+def evaluate(
+    measure: Measure, cut: Slice, rows: range | None = None, state: Path | None = None, name: str = "slice"
+) -> Rows:
+    """Return what is measured on rows of a slice: quantity -> (rows, nx, ...), float64.
+
+    Args:
+        measure: :func:`losses` of a landscape, or :func:`pointwise` anything.
+        cut: the slice.
+        rows: which of its rows; None = all.
+        state: folder of the unfinished job (:func:`lossatlas.files.rows.compute`), or None.
+        name: what the progress bar calls the job.
+    """
+    chosen = range(len(cut.y)) if rows is None else rows
+    return compute(lambda i: measure(cut.line(chosen[i])), len(chosen), state, name)
+
+
+def losses(landscape: Landscape) -> Measure:
+    """Return the measure of a landscape's loss, all points of a row at once: quantity ``loss``."""
+    return lambda line: {"loss": landscape.losses(line.points()).cpu().numpy()}
+
+
+def pointwise(measure: Callable[[Tensor, float], Mapping[str, Any]]) -> Measure:
+    """Return the measure that takes one point of a row after the other, and so never holds more than one.
+
+    Args:
+        measure: a point (D,) and its coordinate x -> quantities, each a number or an array.
+    """
+
+    def along(line: Line) -> Row:
+        found = [measure(line.start + float(x) * line.direction, float(x)) for x in line.x]
+        return {name: np.array([point[name] for point in found], dtype=np.float64) for name in found[0]}
+
+    return along
 
 
 def surface(landscape: Landscape, plane: Plane, x: Array, y: Array, state: Path | None = None, name: str = "") -> Array:
@@ -75,12 +134,7 @@ def surface(landscape: Landscape, plane: Plane, x: Array, y: Array, state: Path 
         state: folder of the unfinished job (:func:`lossatlas.files.rows.compute`), or None.
         name: what the progress bar calls the job.
     """
-    rows = compute(lambda i: {"loss": _losses(landscape, plane.at(x, float(y[i])))}, len(y), state, name or "surface")
-    return rows["loss"]
-
-
-def _losses(landscape: Landscape, points: Tensor) -> Array:
-    return landscape.losses(points).cpu().numpy()
+    return evaluate(losses(landscape), plane.at(x, y), state=state, name=name or "surface")["loss"]
 
 
 def through(corners: Array) -> tuple[Array, Array, Array]:

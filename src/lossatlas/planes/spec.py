@@ -500,9 +500,7 @@ class SharpRow(Spec):
     """One network of table sharpness, in all replicas."""
 
     line: GridsName = key("Name of a line probe; all replicas of its run.")
-    curvature: Annotated[str | None, Refers("grids")] = key(
-        "Name of a curvature probe of that run; null = none.", None
-    )
+    curvature: Annotated[str | None, Refers("grids")] = key("Name of a curvature probe of that run; null = none.", None)
     title: str = key("Name of the row; the line's by default.", "")
 
     @model_validator(mode="before")

@@ -1,8 +1,7 @@
 """Figures of kind ``contours``: losses on planes of weight space, with a logarithmic scale that survives chaos."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from textwrap import wrap
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -16,6 +15,8 @@ from lossatlas.draw.panels import layout, letter
 from lossatlas.draw.style import Drawn, Sidebar
 from lossatlas.errors import LossatlasError
 from lossatlas.planes.files import Grid
+from lossatlas.planes.spec import Contours
+from lossatlas.specs.registry import Inputs
 
 LEAST, MOST = 1e-6, 1e6
 """Losses beyond are drawn as these: the scale of a figure is not one point's to decide."""
@@ -26,39 +27,30 @@ SHADES, LINES = 100, 13
 MAP = mpl.colormaps[style.VALUE_MAP]
 
 
-def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
-    """Draw the panels of a resolved spec.
-
-    Args:
-        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
-        inputs: ``grids``: one grid file a panel.
+def compose(spec: Contours, inputs: Inputs) -> Drawn:
+    """Draw the panels.
 
     Returns:
         The figure, its numbers (panel, x, y, loss, accuracy of the part drawn) and notes on points without a loss.
     """
-    grids = [Grid.load(path) for path in inputs["grids"]]
-    quantity = f"{spec['part']}_loss"
+    grids: list[Grid] = [inputs.one("grid", panel.plane) for panel in spec.panels]
+    titles = [panel.title for panel in spec.panels]
+    quantity = f"{spec.part}_loss"
     norm = scale([grid.measured[quantity] for grid in grids])
     sidebar = Sidebar(width=1.25)
-    sidebar.colorbar(norm, MAP, "training loss" if spec["part"] == "train" else "test loss", plain=True)
+    sidebar.colorbar(norm, MAP, "training loss" if spec.part == "train" else "test loss", plain=True)
     sidebar.marker("the minimum", marker="o", color="white", markeredgecolor=style.INK, markersize=4.5)
     sidebar.text("lines: equal areas")
-    notes = lost_notes(
-        [(p["title"], grid.lost(quantity), grid.measured[quantity].size) for p, grid in _both(spec, grids)]
-    )
-    figure, panels = layout(len(grids), spec["columns"], (2.05, 2.05), sidebar, notes)
-    for i, (axes, (panel, grid)) in enumerate(zip(panels, _both(spec, grids), strict=True)):
+    notes = lost_notes([(t, g.lost(quantity), g.measured[quantity].size) for t, g in zip(titles, grids, strict=True)])
+    figure, panels = layout(len(grids), spec.columns, (2.05, 2.05), sidebar, notes)
+    for i, (axes, title, grid) in enumerate(zip(panels, titles, grids, strict=True)):
         draw_plane(axes, grid, grid.measured[quantity], norm)
         axes.plot(0, 0, marker="o", color="white", markeredgecolor=style.INK, markersize=4.5)
-        axes.set_title(heading(panel["title"], f"test error {error(grid):.1f}%"))
+        axes.set_title(heading(title, f"test error {error(grid):.1f}%"))
         axes.set_xlabel("first direction")
         axes.set_ylabel("second direction")
         letter(axes, i, len(grids))
-    return Drawn(figure, numbers(spec, grids, spec["part"]), notes)
-
-
-def _both(spec: Mapping[str, Any], grids: Sequence[Grid]) -> list[tuple[Mapping[str, Any], Grid]]:
-    return list(zip(spec["panels"], grids, strict=True))
+    return Drawn(figure, numbers(titles, grids, spec.part), notes)
 
 
 def heading(title: str, below: str) -> str:
@@ -105,15 +97,15 @@ def lost_notes(found: Sequence[tuple[str, int, int]]) -> tuple[str, ...]:
     return (f"Points without a finite value (inf or NaN) are hatched: {', '.join(parts)}.",) if parts else ()
 
 
-def numbers(spec: Mapping[str, Any], grids: Sequence[Grid], part: str) -> pd.DataFrame:
+def numbers(titles: Sequence[str], grids: Sequence[Grid], part: str) -> pd.DataFrame:
     """Return the points of all panels: panel, x, y, loss, accuracy, and the test error of the minimum."""
     parts = []
-    for panel, grid in _both(spec, grids):
+    for title, grid in zip(titles, grids, strict=True):
         x, y = np.meshgrid(grid.x, grid.y)
         columns = {"x": x.ravel(), "y": y.ravel(), "loss": grid.measured[f"{part}_loss"].ravel()}
         if f"{part}_accuracy" in grid.measured:
             columns["accuracy"] = grid.measured[f"{part}_accuracy"].ravel()
-        parts.append(pd.DataFrame(columns).assign(panel=panel["title"], test_error=error(grid)))
+        parts.append(pd.DataFrame(columns).assign(panel=title, test_error=error(grid)))
     return pd.concat(parts, ignore_index=True)[
         [*("panel", "x", "y"), *[c for c in parts[0] if c not in ("panel", "x", "y")]]
     ]

@@ -1,8 +1,5 @@
 """Figures of kind ``curvature``: |lambda_min / lambda_max| of the Hessian over a plane, beside the plane's contours."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -15,23 +12,22 @@ from lossatlas.draw.style import Drawn, Sidebar
 from lossatlas.planes.figures.contours import MAP, draw_plane, error, heading, lost_notes, scale
 from lossatlas.planes.files import Grid
 from lossatlas.planes.numbers import ratio
+from lossatlas.planes.spec import CurvatureMaps
+from lossatlas.specs.registry import Inputs
 
 RATIO_MAP = mpl.colormaps["cividis"]
 
 
-def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
-    """Draw the panels of a resolved spec: contours above, curvature below.
-
-    Args:
-        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
-        inputs: ``planes``: one grid file of losses a panel; ``maps``: one of curvature over the same plane.
+def compose(spec: CurvatureMaps, inputs: Inputs) -> Drawn:
+    """Draw the panels: contours above, curvature below.
 
     Returns:
         The figure, its numbers (panel, x, y, loss, lambda_min, lambda_max, residuals, products, converged, ratio) and
         notes on points without a spectrum or whose eigenvalues have not converged.
     """
-    planes, maps = ([Grid.load(path) for path in inputs[role]] for role in ("planes", "maps"))
-    count, titles = len(planes), [panel["title"] for panel in spec["panels"]]
+    planes: list[Grid] = [inputs.one("grid", panel.plane) for panel in spec.panels]
+    maps: list[Grid] = [inputs.one("grid", panel.map) for panel in spec.panels]
+    count, titles = len(planes), [panel.title for panel in spec.panels]
     norm = scale([grid.measured["train_loss"] for grid in planes])
     share = Normalize(0.0, 1.0)
     sidebar = Sidebar(width=1.35)

@@ -1,6 +1,5 @@
 """Figures of kind ``lines``: loss and accuracy along the segment between two minima (linear interpolation)."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,22 +10,20 @@ from lossatlas.draw import style
 from lossatlas.draw.panels import layout, letter
 from lossatlas.draw.style import Drawn, Sidebar
 from lossatlas.planes.files import Grid
+from lossatlas.planes.spec import Lines, Segment
+from lossatlas.specs.registry import Inputs
 
 LOSS, ACCURACY = style.HUES[0], style.HUES[1]
 DASHES = {"train": "-", "test": (0, (4, 1.5))}
 
 
-def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
-    """Draw the panels of a resolved spec.
-
-    Args:
-        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
-        inputs: ``grids``: one grid file of a segment a panel.
+def compose(spec: Lines, inputs: Inputs) -> Drawn:
+    """Draw the panels.
 
     Returns:
         The figure, its numbers (panel, x, loss and accuracy of each part) and notes on points without a loss.
     """
-    grids = [Grid.load(path) for path in inputs["grids"]]
+    grids: list[Grid] = [inputs.one("grid", panel.line) for panel in spec.panels]
     sidebar = Sidebar(width=1.5)
     sidebar.line("loss (left)", color=LOSS, linewidth=1.5)
     sidebar.line("accuracy (right)", color=ACCURACY, linewidth=1.5)
@@ -41,9 +38,9 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     lost = sum(grid.lost("train_loss") for grid in grids)
     total = sum(grid.measured["train_loss"].size for grid in grids)
     notes = (f"{lost} of {total} points without a finite loss (inf or NaN) are gaps.",) if lost else ()
-    figure, panels = layout(len(grids), spec["columns"], (2.6, 1.9), sidebar, notes, (0.62, 0.46, 0.34), 0.5)
+    figure, panels = layout(len(grids), spec.columns, (2.6, 1.9), sidebar, notes, (0.62, 0.46, 0.34), 0.5)
     low, high = _range(grids)
-    for i, (axes, panel, grid) in enumerate(zip(panels, spec["panels"], grids, strict=True)):
+    for i, (axes, panel, grid) in enumerate(zip(panels, spec.panels, grids, strict=True)):
         _draw(axes, panel, grid, (low, high))
         letter(axes, i, len(grids))
     return Drawn(figure, _numbers(spec, grids), notes)
@@ -56,7 +53,7 @@ def _range(grids: list[Grid]) -> tuple[float, float]:
     return float(finite.min()) / 1.5, float(finite.max()) * 1.5
 
 
-def _draw(axes: Axes, panel: Mapping[str, Any], grid: Grid, limits: tuple[float, float]) -> None:
+def _draw(axes: Axes, panel: Segment, grid: Grid, limits: tuple[float, float]) -> None:
     right = axes.twinx()
     for end in (0.0, 1.0):
         axes.axvline(end, color="#8c8c8c", linewidth=0.7, linestyle=":", zorder=0)
@@ -72,8 +69,8 @@ def _draw(axes: Axes, panel: Mapping[str, Any], grid: Grid, limits: tuple[float,
     axes.set_ylim(*limits)
     style.plain_log(axes.yaxis, *limits)
     right.set_ylim(0, 102)
-    axes.set_title(panel["title"])
-    axes.set_xlabel(f"0: {panel['ends'][0]},  1: {panel['ends'][1]}" if panel["ends"] else "position on the segment")
+    axes.set_title(panel.title)
+    axes.set_xlabel(f"0: {panel.ends[0]},  1: {panel.ends[1]}" if panel.ends else "position on the segment")
     axes.set_ylabel("loss", color=LOSS)
     right.set_ylabel("accuracy (%)", color=ACCURACY)
     for side, color in ((axes, LOSS), (right, ACCURACY)):
@@ -81,9 +78,9 @@ def _draw(axes: Axes, panel: Mapping[str, Any], grid: Grid, limits: tuple[float,
         side.spines["top"].set_visible(False)
 
 
-def _numbers(spec: Mapping[str, Any], grids: list[Grid]) -> pd.DataFrame:
+def _numbers(spec: Lines, grids: list[Grid]) -> pd.DataFrame:
     parts = []
-    for panel, grid in zip(spec["panels"], grids, strict=True):
+    for panel, grid in zip(spec.panels, grids, strict=True):
         columns = {name: values[0] for name, values in grid.measured.items()}
-        parts.append(pd.DataFrame({"panel": panel["title"], "x": grid.x, **columns}))
+        parts.append(pd.DataFrame({"panel": panel.title, "x": grid.x, **columns}))
     return pd.concat(parts, ignore_index=True)

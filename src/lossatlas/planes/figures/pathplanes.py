@@ -3,7 +3,6 @@
 And the table of kind ``variance``: how much of each path's variation two principal axes and random planes hold.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,8 @@ from lossatlas.draw.panels import layout, letter
 from lossatlas.draw.style import Drawn, Sidebar
 from lossatlas.planes.figures.contours import MAP, draw_plane, heading, lost_notes, scale
 from lossatlas.planes.files import Grid
+from lossatlas.planes.spec import PathPlanes, VarianceTable
+from lossatlas.specs.registry import Inputs
 
 PATH, DROP = "#1a1a1a", "#D62728"
 """Epochs, and those at which the learning rate was lowered: red as in the paper, and of another shape."""
@@ -28,18 +29,14 @@ AXES = {
 }
 
 
-def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
-    """Draw the panels of a resolved spec.
-
-    Args:
-        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
-        inputs: ``grids``: one grid file of a path's plane a panel.
+def compose(spec: PathPlanes, inputs: Inputs) -> Drawn:
+    """Draw the panels.
 
     Returns:
         The figure, its numbers (panel, what, epoch, x, y, loss) and notes on points without a loss.
     """
-    grids = [Grid.load(path) for path in inputs["grids"]]
-    titles = [panel["title"] for panel in spec["panels"]]
+    grids: list[Grid] = [inputs.one("grid", panel.plane) for panel in spec.panels]
+    titles = [panel.title for panel in spec.panels]
     norm = scale([grid.measured["train_loss"] for grid in grids])
     sidebar = Sidebar(width=1.6)
     sidebar.heading("Path")
@@ -52,7 +49,7 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     notes = lost_notes(
         [(t, g.lost("train_loss"), g.measured["train_loss"].size) for t, g in zip(titles, grids, strict=True)]
     )
-    figure, panels = layout(len(grids), spec["columns"], (2.1, 2.1), sidebar, notes)
+    figure, panels = layout(len(grids), spec.columns, (2.1, 2.1), sidebar, notes)
     for i, (axes, title, grid) in enumerate(zip(panels, titles, grids, strict=True)):
         _draw(axes, title, grid, norm)
         letter(axes, i, len(grids))
@@ -95,12 +92,8 @@ def _numbers(titles: list[str], grids: list[Grid]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[["panel", "what", "epoch", "x", "y", "loss"]]
 
 
-def tabulate(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> pd.DataFrame:
+def tabulate(spec: VarianceTable, inputs: Inputs) -> pd.DataFrame:
     """Return how much of a path's variation planes hold.
-
-    Args:
-        spec: resolved spec of kind ``variance_table``.
-        inputs: ``grams``: row -> Gram matrix of the recorded path; ``grids``: row -> grid files of other planes of it.
 
     Returns:
         Columns row, points, dimension, pc1, pc2, two_pcs, three_pcs (shares of the variance), and for each other plane
@@ -108,19 +101,19 @@ def tabulate(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> pd.DataFrame
         path without a preferred direction).
     """
     rows = []
-    for i, entry in enumerate(spec["rows"]):
-        gram = Gram.load(inputs["grams"][i])
+    for entry in spec.rows:
+        gram: Gram = inputs.one("path_gram", entry.run)
         count = min(3, gram.n - 1)
         shares = principal_axes(gram, np.arange(gram.n), count).explained
         row: dict[str, Any] = {
-            "row": entry["title"],
+            "row": entry.title,
             "paper": "40% to 90%",
             "points": gram.n,
             "dimension": gram.dimension,
         }
         row |= {"pc1": shares[0], "pc2": shares[1], "two_pcs": shares[:2].sum(), "three_pcs": shares.sum()}
-        for path in inputs["grids"][i]:
-            grid = Grid.load(path)
+        for name in entry.planes:
+            grid: Grid = inputs.one("grid", name)
             row[f"{grid.slice['axes']}_plane"] = float(grid.explained.sum())
         row["expected_random"] = 2 / gram.dimension
         rows.append(row)

@@ -5,7 +5,7 @@ it works offline; the VTK file is PolyData in XML, which ParaView opens. Points 
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -21,23 +21,21 @@ from lossatlas.draw import style
 from lossatlas.draw.style import Drawn, Sidebar
 from lossatlas.planes.figures.contours import MAP, error, heading, lost_notes, numbers, scale
 from lossatlas.planes.files import Grid
+from lossatlas.planes.spec import Relief
+from lossatlas.specs.registry import Inputs
 
 SPACING = 1.25
 """Distance between neighbouring surfaces of a VTK file, in widths of a surface."""
 
 
-def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
-    """Draw the panels of a resolved spec.
-
-    Args:
-        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
-        inputs: ``grids``: one grid file of a plane a panel.
+def compose(spec: Relief, inputs: Inputs) -> Drawn:
+    """Draw the panels.
 
     Returns:
         The figure, its numbers and notes, and writers of its page (``html``) and its VTK file (``vtp``).
     """
-    grids = [Grid.load(path) for path in inputs["grids"]]
-    titles = [panel["title"] for panel in spec["panels"]]
+    grids: list[Grid] = [inputs.one("grid", panel.plane) for panel in spec.panels]
+    titles = [panel.title for panel in spec.panels]
     norm = scale([grid.measured["train_loss"] for grid in grids])
     heights = [_height(grid, norm) for grid in grids]
     notes = lost_notes(
@@ -48,8 +46,8 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
         "html": lambda path: write_page(path, titles, grids, heights),
         "vtp": lambda path: write_vtp(path, titles, grids, heights),
     }
-    figure = _picture(spec, titles, grids, heights, norm, notes)
-    return Drawn(figure, numbers(spec, grids, "train"), notes, writers=writers)
+    figure = _picture(spec.columns, titles, grids, heights, norm, notes)
+    return Drawn(figure, numbers(titles, grids, "train"), notes, writers=writers)
 
 
 def _height(grid: Grid, norm: LogNorm) -> Array:
@@ -59,7 +57,7 @@ def _height(grid: Grid, norm: LogNorm) -> Array:
 
 
 def _picture(
-    spec: Mapping[str, Any],
+    columns: int | None,
     titles: Sequence[str],
     grids: Sequence[Grid],
     heights: Sequence[Array],
@@ -67,7 +65,7 @@ def _picture(
     notes: Sequence[str],
 ) -> Any:
     count = len(grids)
-    columns = min(spec["columns"] or min(count, 3), count)
+    columns = min(columns or min(count, 3), count)
     rows = -(-count // columns)
     width, height = 2.7, 2.95
     sidebar = Sidebar(width=1.25)

@@ -1,7 +1,7 @@
 """Figure kind ``sharpness`` and table kind ``sharpness_table``: how sharp minima look under each normalisation."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -14,25 +14,23 @@ from lossatlas.draw.style import Drawn, Sidebar
 from lossatlas.planes.figures.contours import error
 from lossatlas.planes.files import Grid
 from lossatlas.planes.numbers import MEASURES, sharpness
+from lossatlas.planes.spec import Normalise, Sharpness, SharpnessTable
+from lossatlas.specs.registry import Inputs
 from lossatlas.statistics import spearman
 
-NORMALISATIONS = ("none", "layer", "filter")
+NORMALISATIONS: tuple[str, ...] = get_args(Normalise)
 TITLES = {"none": "no normalisation", "layer": "layer normalisation", "filter": "filter normalisation"}
 
 
-def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
+def compose(spec: Sharpness, inputs: Inputs) -> Drawn:
     """Draw 1D curves under each normalisation, the growth of the weights' norm, and the weights' histograms.
-
-    Args:
-        spec: what :func:`lossatlas.legacy.figures.resolve` returned.
-        inputs: ``grids``: series -> grid files of random lines, one a replica; ``grams``: series -> the Gram matrix of
-            its recorded path, for series with one.
 
     Returns:
         The figure, its numbers (panel, series, x, value, low, high) and notes on points without a loss.
     """
-    grids = [[Grid.load(path) for path in paths] for paths in inputs["grids"]]
-    labels = [entry["label"] for entry in spec["series"]]
+    grids: list[list[Grid]] = [inputs.all("grids", entry.line) for entry in spec.series]
+    grams = {entry.label: inputs.one("path_gram", entry.path) for entry in spec.series if entry.path is not None}
+    labels = [entry.label for entry in spec.series]
     colors = dict(zip(labels, style.hues(len(labels)), strict=True))
     sidebar = Sidebar(width=0.4 + 0.068 * max(map(len, labels)))
     for label in labels:
@@ -53,7 +51,7 @@ def compose(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> Drawn:
     )
     for axes, how in zip(panels, NORMALISATIONS, strict=False):
         _draw_curves(axes, curves[curves["panel"] == how], colors, how, _scale(grids, how))
-    norms = _norms(labels, inputs["grams"])
+    norms = _norms(labels, grams)
     _draw_norms(panels[3], norms, colors)
     weights = pd.concat(
         [_weights(found[0]).assign(panel="weights", series=label) for label, found in zip(labels, grids, strict=True)]
@@ -102,11 +100,11 @@ def _draw_curves(axes: Axes, curves: pd.DataFrame, colors: Mapping[str, Any], ho
     _plain(axes)
 
 
-def _norms(labels: Sequence[str], grams: Mapping[str, str]) -> pd.DataFrame:
+def _norms(labels: Sequence[str], grams: Mapping[str, Gram]) -> pd.DataFrame:
     parts = [pd.DataFrame({"x": [], "value": [], "low": [], "high": []}).assign(panel="norm", series="")]
     for label in labels:
         if label in grams:
-            gram = Gram.load(grams[label])
+            gram = grams[label]
             parts.append(
                 pd.DataFrame({"x": gram.table["epoch"].to_numpy(float), "value": gram.norms()}).assign(
                     panel="norm", series=label
@@ -151,21 +149,15 @@ def _plain(axes: Axes) -> None:
         axes.spines[side].set_visible(False)
 
 
-def tabulate(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> pd.DataFrame:
+def tabulate(spec: SharpnessTable, inputs: Inputs) -> pd.DataFrame:
     """Return one row a network (test error, sharpness), and the rank correlations below them.
-
-    Args:
-        spec: resolved spec of kind ``sharpness_table``.
-        inputs: ``grids``: row -> grid files of random lines, one a replica; ``maps``: row -> curvature at the minimum,
-            one a replica, for rows with one.
 
     Returns:
         Columns row, replica, test_error, train_loss; ``<normalisation>_<measure>``, the median over directions of
         every measure of :mod:`lossatlas.planes.numbers`; lambda_max and trace where measured. The last row holds
         Spearman's rank correlation of each column with the test error.
     """
-    rows = networks(spec, inputs)
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(networks(spec, inputs))
     ranked: dict[str, Any] = {"row": f"Spearman's rank correlation with test_error, {len(table)} networks"}
     for name in table.columns:
         if name not in ("row", "replica", "test_error") and table[name].notna().all():
@@ -173,20 +165,21 @@ def tabulate(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> pd.DataFrame
     return pd.concat([table, pd.DataFrame([ranked])], ignore_index=True)
 
 
-def networks(spec: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+def networks(spec: SharpnessTable, inputs: Inputs) -> list[dict[str, Any]]:
     """Return the rows of the table, one a network."""
     rows = []
-    for i, entry in enumerate(spec["rows"]):
-        for replica, path in enumerate(inputs["grids"][i]):
-            grid = Grid.load(path)
-            row: dict[str, Any] = {"row": entry["title"], "replica": replica}
+    for entry in spec.rows:
+        grids: list[Grid] = inputs.all("grids", entry.line)
+        maps: list[Grid] = [] if entry.curvature is None else inputs.all("grids", entry.curvature)
+        for replica, grid in enumerate(grids):
+            row: dict[str, Any] = {"row": entry.title, "replica": replica}
             row |= {"test_error": error(grid), "train_loss": float(grid.minimum["train_loss"])}
             for how in NORMALISATIONS:
                 for measure in MEASURES:
-                    values = sharpness(grid, how, measure, spec["reach"])
+                    values = sharpness(grid, how, measure, spec.reach)
                     row[f"{how}_{measure}"] = float(np.median(values)) if len(values) else np.nan
-            if inputs["maps"][i]:
-                point = Grid.load(inputs["maps"][i][replica]).measured
+            if maps:
+                point = maps[replica].measured
                 row |= {name: float(point[name].flat[0]) for name in ("lambda_max", "trace") if name in point}
             rows.append(row)
     return rows

@@ -1,19 +1,18 @@
 """The job that puts the tiles of a grid together."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-
 import numpy as np
 
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import create, open_hdf5, table_in, write_table
 from lossatlas.planes.files import Grid
+from lossatlas.specs.registry import Job
 
 
-def gather(sources: Sequence[Path], output: Path, provenance: Mapping) -> None:
-    """Put the rows of tiles together, in order, into one grid.h5 of the same form."""
+def assemble(job: Job) -> None:
+    """Put the rows of ``tiles`` together, in order, into one grid.h5 of the same form."""
+    sources = job.files("tiles")
     grids = [Grid.load(path) for path in sources]
-    with open_hdf5(sources[0], "grid") as first, create(output, "grid", provenance) as file:
+    with open_hdf5(sources[0], "grid") as first, create(job.output, "grid", job.provenance) as file:
         for name, value in first.attrs.items():
             if name in ("slice", "directions_norm", "explained"):
                 file.attrs[name] = value
@@ -25,4 +24,4 @@ def gather(sources: Sequence[Path], output: Path, provenance: Mapping) -> None:
         for name in grids[0].measured:
             file.create_dataset(f"values/{name}", data=np.concatenate([grid.measured[name] for grid in grids]))
         if any(not np.array_equal(grid.x, grids[0].x) for grid in grids):
-            raise LossatlasError(f"{output}: its tiles have different columns; delete them and run again")
+            raise LossatlasError(f"{job.output}: its tiles have different columns; delete them and run again")

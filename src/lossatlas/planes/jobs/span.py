@@ -32,10 +32,10 @@ def span(theta: h5py.Dataset, axes: Axes) -> Plane:
 def make(
     spec: Mapping[str, Any], theta: Tensor, layout: Layout, to: Tensor | None, run: Path, gram: Path | None
 ) -> Slice:
-    """Return the slice of a resolved spec (:mod:`lossatlas.legacy.slices`).
+    """Return the slice of a resolved spec.
 
     Args:
-        spec: with ``slice`` (its kind and directions), ``x`` ([low, high, number]) and, for planes, ``y``.
+        spec: of a :class:`lossatlas.planes.spec.SliceJob`.
         theta: (D,) float64, the minimum.
         layout: of theta.
         to: (D,) float64, the other end of a segment; None for other kinds.

@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from harness import measure
 from scipy.stats import spearmanr
 
-from lossatlas.claims.evaluate import measure
 from lossatlas.planes import numbers as flatness
 from lossatlas.planes.files import Grid
 from lossatlas.planes.numbers import bends, on_plane, ratio, sharpness
@@ -90,12 +90,12 @@ def test_rank_and_ratio_of_sharpness(rng):
     errors = np.linspace(0.1, 0.5, 9)
     noise = rng.permutation(9) + 1.0
     grids = networks([{"filter": e, "layer": n, "none": 2.0 - e} for e, n in zip(errors, noise, strict=True)], errors)
-    found = measure("sharpness_rank", {"lines": grids}, {"against": ["layer", "none"]})
+    found = measure("sharpness_rank", {"lines": grids}, against=["layer", "none"])
     assert found.value == pytest.approx(1.0 - max(spearmanr(noise, errors).statistic, -1.0))
     assert found.n == 9
-    assert measure("sharpness_rank", {"lines": grids}, {}).value == pytest.approx(1.0)
-    assert measure("sharpness_rank", {"lines": grids[:7]}, {}).value is None
-    sharp = measure("sharpness_ratio", {"first": grids[-3:], "second": grids[:3]}, {})
+    assert measure("sharpness_rank", {"lines": grids}).value == pytest.approx(1.0)
+    assert measure("sharpness_rank", {"lines": grids[:7]}).value is None
+    sharp = measure("sharpness_ratio", {"first": grids[-3:], "second": grids[:3]})
     assert sharp.value == pytest.approx(errors[-2] / errors[1])
     assert sharp.spread[0] <= sharp.value <= sharp.spread[1]
 
@@ -103,14 +103,14 @@ def test_rank_and_ratio_of_sharpness(rng):
 def test_shares_of_maps_and_planes():
     first = grid_of(np.zeros((1, 4)), lambda_min=[[-1.0, 0.5, -3.0, np.nan]], lambda_max=[[4.0, 2.0, 2.0, np.nan]])
     second = grid_of(np.zeros((1, 4)), lambda_min=[[-0.1, 0.5, 0.0, -0.2]], lambda_max=[[4.0, 2.0, 2.0, 4.0]])
-    found = measure("negative_curvature", {"first": [first], "second": [second]}, {"above": 0.1})
+    found = measure("negative_curvature", {"first": [first], "second": [second]}, above=0.1)
     assert found.value == pytest.approx(2 / 3)
     assert "1 points without a spectrum" in found.detail
     x = np.linspace(-1, 1, 9)
     u, v = np.meshgrid(x, x)
     planes = [grid_of(scale * (u**2 + v**2), x, x) for scale in (8.0, 4.0, 2.0, 1.0)]
-    assert measure("flattening", {"planes": planes}, {}).value == pytest.approx(-1.0)
-    assert measure("bent", {"first": [grid_of(u * v, x, x)], "second": planes[:1]}, {}).value == pytest.approx(1.0)
+    assert measure("flattening", {"planes": planes}).value == pytest.approx(-1.0)
+    assert measure("bent", {"first": [grid_of(u * v, x, x)], "second": planes[:1]}).value == pytest.approx(1.0)
 
 
 def test_convex_looking_points_are_taken_apart():
@@ -118,8 +118,8 @@ def test_convex_looking_points_are_taken_apart():
     u, v = np.meshgrid(x, x)
     low = np.where(u < 0, -3.0, -0.2)
     grid = grid_of(u**3 + v**2, x, x, lambda_min=low, lambda_max=np.full_like(u, 10.0))
-    assert measure("convex_ratio", {"maps": [grid]}, {}).value == pytest.approx(0.02)
-    assert measure("convex_ratio", {"maps": [grid]}, {"relative_to": "other"}).value == pytest.approx(-0.28)
+    assert measure("convex_ratio", {"maps": [grid]}).value == pytest.approx(0.02)
+    assert measure("convex_ratio", {"maps": [grid]}, relative_to="other").value == pytest.approx(-0.28)
 
 
 def test_angles_of_a_descent_are_averaged_by_thirds():
@@ -128,12 +128,11 @@ def test_angles_of_a_descent_are_averaged_by_thirds():
         pd.DataFrame({"plane_angle": [20.0, 20, 40, 50, 60, np.nan], "angle": [1.0] * 6}),
     ]
     values = {
-        when: measure("descent_angle", {"descents": tables}, {"when": when}).value
-        for when in ("early", "late", "change")
+        when: measure("descent_angle", {"descents": tables}, when=when).value for when in ("early", "late", "change")
     }
     assert values == pytest.approx({"early": 12.5, "late": 72.5, "change": 60.0})
-    assert measure("descent_angle", {"descents": tables}, {"when": "change", "space": "full"}).value == 0
-    assert measure("descent_angle", {"descents": tables}, {"when": "late", "about": 90}).value == pytest.approx(17.5)
+    assert measure("descent_angle", {"descents": tables}, when="change", space="full").value == 0
+    assert measure("descent_angle", {"descents": tables}, when="late", about=90).value == pytest.approx(17.5)
 
 
 def test_no_torch_is_needed_to_read_grids():

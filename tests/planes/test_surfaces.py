@@ -2,18 +2,16 @@
 
 from pathlib import Path
 
+import harness
 import numpy as np
 import pandas as pd
 import pytest
-import study_tools
 import torch
-from study_tools import assert_made_by_the_rules, make, make_all
-from workflow_tools import ALL, counts, plan
+from harness import ALL, assert_made_by_the_rules, counts, draw, evaluate, inputs, job, make, make_all, plan
 
-from lossatlas.claims.evaluate import evaluate
 from lossatlas.clouds.files import Gram
 from lossatlas.clouds.principal import principal_axes
-from lossatlas.draw.draw import draw, write_table
+from lossatlas.draw.draw import write_table
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import open_hdf5, read_table
 from lossatlas.files.points import read_point
@@ -21,17 +19,24 @@ from lossatlas.landscape.directions import gaussian, normalise
 from lossatlas.landscape.landscape import NetworkLandscape, recompute_batch_norm
 from lossatlas.landscape.layout import Layout
 from lossatlas.planes.files import Grid
-from lossatlas.planes.jobs import tile
+from lossatlas.planes.jobs.tile import tile
+from lossatlas.specs.study import only
 from lossatlas.specs.yaml import merge
+from lossatlas.study.read import read_product
 from lossatlas.train.examples import build_model, make_examples
 
-TINY = study_tools.tiny("tiny_surfaces")
+TINY = harness.tiny("tiny_surfaces")
 torch.set_num_threads(1)
 
 
 def study(**overrides):
     """Return the plan of the tiny study with keys merged in."""
-    return study_tools.study("tiny_surfaces", **overrides)
+    return harness.study("tiny_surfaces", **overrides)
+
+
+def probe(plan, name, what="grid"):
+    """Return what a probe measures."""
+    return only(plan.get(what, name, "here"))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +48,7 @@ def made(tmp_path_factory):
 def grid_of(made, name):
     """Return a probe's grid and its artefact."""
     folder, plan = made
-    artefact = plan.grid(name, "")
+    artefact = probe(plan, name)
     return Grid.load(make(artefact, folder)), artefact
 
 
@@ -79,8 +84,8 @@ def test_plane_equals_a_naive_loop(made):
         for entry in first.spec["slice"]["directions"]
     ]
     assert found.measured["train_loss"].shape == (5, 6)
-    for part, inputs, targets in (("train", examples.x, examples.y), ("test", examples.test_x, examples.test_y)):
-        x = examples.inputs(inputs)
+    for part, images, targets in (("train", examples.x, examples.y), ("test", examples.test_x, examples.test_y)):
+        x = examples.inputs(images)
         for i, b in enumerate(np.linspace(-1, 1, 5)):
             for j, a in enumerate(np.linspace(-1, 1, 6)):
                 loss, accuracy = naive(model, theta + a * directions[0] + b * directions[1], buffers, x, targets)
@@ -116,20 +121,20 @@ def test_lines_take_every_normalisation_and_direction(made):
 
 def test_tiles_do_not_change_the_numbers_and_jobs_resume(made, tmp_path):
     folder, plan = made
-    whole = study(probes={"plane": {"plane": {"grain": None}}}).grid("plane", "")
-    tiles = plan.grid("plane", "")
+    whole = probe(study(probes={"plane": {"plane": {"grain": None}}}), "plane")
+    tiles = probe(plan, "plane")
     assert (whole.kind, tiles.kind, len(tiles.inputs["tiles"])) == ("tiles", "grids", 3)
     a, b = Grid.load(make(whole, folder)), grid_of(made, "plane")[0]
     np.testing.assert_array_equal(a.y, b.y)
     for name in a.measured:
         np.testing.assert_array_equal(a.measured[name], b.measured[name])
     # an interrupted job has left three rows, marked here: they are taken, the rest is computed
-    files = [folder / whole.inputs[role][0].path for role in ("data", "run")]
+    files = {role: folder / whole.inputs[role][0].path for role in ("data", "run")}
     state = tmp_path / "state"
     state.mkdir(parents=True)
     np.savez(state / "rows.npz", **{name: values[:3] + 7.0 for name, values in a.measured.items()})
     output = folder / "again.h5"
-    tile.probe(whole.spec, *files, None, None, output, state, {})
+    tile(job(whole.spec, output, state, **files))
     again = Grid.load(output).measured["train_loss"]
     np.testing.assert_array_equal(again[:3], a.measured["train_loss"][:3] + 7.0)
     np.testing.assert_array_equal(again[3:], a.measured["train_loss"][3:])
@@ -223,7 +228,7 @@ def test_curvature_maps_hold_the_extremes_of_the_dense_hessian(made):
 
 def test_descent_measures_angles_in_full_and_in_the_plane(made):
     folder, plan = made
-    artefact = plan.descent("path", "")
+    artefact = probe(plan, "path", "descent")
     table = read_table(make(artefact, folder), "descent")
     run = folder / artefact.inputs["run"][0].path
     with open_hdf5(run, "points") as file:
@@ -254,7 +259,7 @@ def test_descent_measures_angles_in_full_and_in_the_plane(made):
 
 
 @pytest.mark.parametrize(
-    "probe, change, message",
+    "name, change, message",
     [
         (
             "lines",
@@ -268,17 +273,27 @@ def test_descent_measures_angles_in_full_and_in_the_plane(made):
         ("path", {"plane": {"axes": "pac"}}, "'pac' is not allowed; did you mean 'pca'"),
         ("map", {"curvature": {"plane": "lines"}}, "probe 'lines' is of kind 'line', expected 'plane'"),
         ("map", {"curvature": {"run": "small"}}, "give either plane .a probe of that kind. or run"),
+        ("lines", {"line": {"parts": ["test"]}}, r"probes\.lines\.line\.parts: \['test'\] lacks train"),
+        ("lines", {"line": {"scale": {"filtre": 2.0}}}, "'filtre' is not allowed; did you mean 'filter'"),
+        ("plane", {"plane": {"grid": [6, 5, 4]}}, r"probes\.plane\.plane\.grid: .*3 entries; give at most 2"),
     ],
 )
-def test_mistakes_are_named_in_one_line(probe, change, message):
+def test_mistakes_are_named_in_one_line(name, change, message):
     with pytest.raises(LossatlasError, match=message) as caught:
-        study(**merge({}, {"probes": {probe: change}})).grid(probe, "here")
+        probe(study(**merge({}, {"probes": {name: change}})), name)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_planes_of_a_poisoned_run_leave_its_further_examples_out():
+    poison = {"poison": {"source": "held_out", "points": 20}, "beta": 0.2}
+    artefact = probe(study(runs={"large": {"recipe": poison}}), "lines_large").inputs["tiles"][0]
+    assert artefact.spec["poison"] == only(artefact.inputs["run"]).spec["poison"]
+    assert artefact.spec["seeds"]["poison"] == only(artefact.inputs["run"]).spec["seeds"]["poison"]
 
 
 def test_descents_need_a_plane_of_a_path():
     with pytest.raises(LossatlasError, match="a descent needs a plane of its path"):
-        study().descent("plane", "here")
+        probe(study(), "plane", "descent")
 
 
 @pytest.fixture(scope="module")
@@ -295,11 +310,11 @@ def test_figures_are_drawn_with_their_numbers(everything, tmp_path, monkeypatch)
     for name, product in plan.figures.items():
         more = ("html", "vtp") if name == "relief" else ()
         outputs = {kind: tmp_path / f"{name}.{kind}" for kind in ("png", "csv", *more)}
-        notes = draw(product.spec, product.paths(), outputs, {})
+        notes = draw(product.spec, product.paths(), outputs)
         assert outputs["png"].stat().st_size > 10_000
         assert len(pd.read_csv(outputs["csv"])) > 3
         if name in ("contours", "relief"):
-            lost = Grid.load(plan.grid("far", "").path).lost("train_loss")
+            lost = Grid.load(probe(plan, "far").path).lost("train_loss")
             assert f"{lost} of 25 in 'far away'" in notes[0]
     assert plan.figures["contours"].spec["panels"][0]["title"] == "ResNet-8, width x0.125"
 
@@ -309,7 +324,7 @@ def test_page_is_self_contained_and_vtk_reads_the_relief(everything, tmp_path, m
     monkeypatch.chdir(folder)
     product = plan.figures["relief"]
     outputs = {kind: tmp_path / f"relief.{kind}" for kind in ("html", "vtp")}
-    draw(product.spec, product.paths(), outputs, {})
+    draw(product.spec, product.paths(), outputs)
     page = outputs["html"].read_text()
     assert "Plotly.newPlot" in page
     assert "<script src=" not in page.replace(' charset="utf-8"', "")
@@ -323,7 +338,7 @@ def test_page_is_self_contained_and_vtk_reads_the_relief(everything, tmp_path, m
     reader.Update()
     assert reader.GetErrorCode() == 0
     data = reader.GetOutput()
-    near, far = (Grid.load(plan.grid(name, "").path) for name in ("plane", "far"))
+    near, far = (Grid.load(probe(plan, name).path) for name in ("plane", "far"))
     assert data.GetNumberOfPoints() == near.measured["train_loss"].size + far.measured["train_loss"].size
     whole = np.isfinite(far.measured["train_loss"])
     cells = whole[1:, 1:] & whole[1:, :-1] & whole[:-1, 1:] & whole[:-1, :-1]
@@ -341,10 +356,10 @@ def test_tables_and_claims_hold_the_numbers_of_their_grids(everything, tmp_path,
     folder, plan = everything
     monkeypatch.chdir(folder)
     for name, product in plan.tables.items():
-        write_table(product.spec, product.paths(), tmp_path / f"{name}.csv", {})
+        write_table(read_product(product.spec), inputs(product.paths()), tmp_path / f"{name}.csv")
     table = pd.read_csv(tmp_path / "sharpness.csv")
     assert list(table["row"][:3]) == ["small", "large", "lines_plain"]
-    lines = Grid.load(plan.grid("lines", "").path)
+    lines = Grid.load(probe(plan, "lines").path)
     loss, x = lines.measured["train_loss"][4:], lines.x
     rises = [(row[1] + row[3]) / 2 - row[2] for row in loss]
     assert list(x) == [-1, -0.5, 0, 0.5, 1]
@@ -353,23 +368,20 @@ def test_tables_and_claims_hold_the_numbers_of_their_grids(everything, tmp_path,
     assert np.isfinite(table["lambda_max"][0])
     assert "3 networks" in table["row"][3]
     (row,) = pd.read_csv(tmp_path / "variance.csv").to_dict("records")
-    assert row["two_pcs"] == pytest.approx(Grid.load(plan.grid("path", "").path).explained.sum(), rel=1e-9)
+    assert row["two_pcs"] == pytest.approx(Grid.load(probe(plan, "path").path).explained.sum(), rel=1e-9)
     assert row["random_plane"] < row["start_plane"] <= row["two_pcs"] + 1e-9
     found = evaluate(plan.claims.spec["claims"], plan.claims.paths(), "tiny", "quick").set_index("id")
     print(found[["ours", "detail"]].to_string())
     assert np.isfinite(found.drop(["few", "convex", "ratio", "rank"])["ours"].astype(float)).all()
     assert found.loc["few", "verdict"] == "not measurable at this preset"
     assert found.loc["share", "ours"] == pytest.approx(row["two_pcs"])
-    table = read_table(Path(plan.descent("path", "").path), "descent")
+    table = read_table(Path(probe(plan, "path", "descent").path), "descent")
     assert found.loc["early", "ours"] == pytest.approx(table["plane_angle"][0])
     assert found.loc["change", "ours"] == pytest.approx(table["angle"][2] - table["angle"][0])
 
 
-STUDY = (f"studies=[{TINY}]",)
-
-
 def test_rules_plan_every_job_once_and_make_a_relief(tmp_path):
-    jobs = counts(plan(tmp_path, ALL, config=STUDY))
+    jobs = counts(plan(tmp_path, ALL, study=TINY))
     expected = {"data": 1, "train": 3, "tile": 18, "assemble": 3, "descent": 1, "gather": 1, "gram": 1}
     assert {rule: jobs[rule] for rule in expected} == expected
     assert (jobs["figure"], jobs["relief"], jobs["table"]) == (5, 1, 2)
