@@ -12,7 +12,7 @@ from harness import ROOT, job
 from PIL import Image
 
 from lossatlas.data import spec as catalogue
-from lossatlas.data.files import load, statistics
+from lossatlas.data.dataset import load, statistics
 from lossatlas.data.images import area_average
 from lossatlas.data.jobs import prepare
 from lossatlas.data.labels import randomise

@@ -2,7 +2,7 @@
 
 Every image gets its own draw from the generator that is handed in; no global random state is read. Everything works on
 whole batches (torchvision's transforms v2 draw once a batch; its functions are the tests' reference). Work on the uint8
-images, before :meth:`lossatlas.data.files.Data.normalised`: then padding is black, as in the usual recipes, and the
+images, before :meth:`lossatlas.data.dataset.Data.normalised`: then padding is black, as in the usual recipes, and the
 colour changes mean what they say (on float images they expect values in [0, 1]).
 """
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lossatlas.data import spec as catalogue
-from lossatlas.data.files import PARTS, Arrays, statistics
+from lossatlas.data.dataset import PARTS, Arrays, statistics
 from lossatlas.data.generated import GENERATORS
 from lossatlas.data.sources import Opened, Part, balanced_order, open_source
 from lossatlas.errors import LossatlasError

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lossatlas.data.files import Data, statistics
+from lossatlas.data.dataset import Data, statistics
 from lossatlas.errors import LossatlasError
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from lossatlas import models
 from lossatlas.data import labels as label_policies
-from lossatlas.data.files import load
+from lossatlas.data.dataset import load
 from lossatlas.data.resample import hold_out, raw, resample, unit_scaled
 from lossatlas.errors import LossatlasError
 from lossatlas.seeds import derive
