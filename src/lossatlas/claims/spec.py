@@ -131,7 +131,7 @@ def resolve(raw: Any, measures: Mapping[str, type[Measure]], where: str = "") ->
             found.append(_measure(kind, part.parameters, claim.inputs, at, where))
         except LossatlasError as error:
             mistakes += str(error).splitlines()
-    if not mistakes:
+    if all(part is None or part.measure in measures for part in (claim, condition)):
         mistakes += [
             f"{_at(where, 'inputs')}.{role}: unknown key; {nearest(role, sorted(roles))}"
             for role in claim.inputs

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from lossatlas.claims.spec import Claim
 from lossatlas.draw.spec import Product
@@ -62,8 +61,7 @@ def _row(name: str, field: FieldInfo) -> str:
         default = ""
     else:
         value = field.get_default(call_default_factory=True)
-        plain = value.hashed() if isinstance(value, Spec) else value
-        default = "" if plain is PydanticUndefined else f"`{json.dumps(plain, default=str)}`"
+        default = "its defaults" if isinstance(value, Spec) else f"`{json.dumps(value, default=str)}`"
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     source = f" ({extra['source']})" if extra.get("source") else ""
     about = (field.description or "").replace("|", "\\|")

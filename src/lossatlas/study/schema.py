@@ -9,7 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from lossatlas.claims.spec import Claim
 from lossatlas.draw.spec import Product
-from lossatlas.specs.base import Spec, partial
+from lossatlas.specs.base import Spec
 from lossatlas.study import subjects
 from lossatlas.study.config import ConfigFile, Preset
 from lossatlas.study.read import NAME
@@ -20,21 +20,19 @@ REFERENCE = "#/$defs/{model}"
 def study_schema() -> dict[str, Any]:
     """Return the schema of ``config/studies/<study>.yaml``."""
     known, products, measures = subjects.entries(), subjects.products(), subjects.measures()
-    run = known["runs", ""].spec
     models: list[type[Spec]] = [
         *(entry.spec for entry in known.values()),
         *products.values(),
         *measures.values(),
         Claim,
-        partial(run),
     ]
-    named, shared = models_json_schema([(model, "validation") for model in models], ref_template=REFERENCE)
+    named, shared = models_json_schema([(spec, "validation") for spec in every], ref_template=REFERENCE)
     refs = {model: schema for (model, _), schema in named.items()}
+    run = _loose(refs[known["runs", ""].spec], shared["$defs"])
     sections: dict[str, Any] = {}
     for section in dict.fromkeys(section for section, _ in known):
         kinds = {kind: entry.spec for (part, kind), entry in known.items() if part == section}
-        # A run takes from `defaults` what it leaves out, so none of its keys must be there.
-        one = refs[partial(run)] if section == "runs" else refs[kinds[""]] if "" in kinds else _one_of(kinds, refs)
+        one = run if section == "runs" else refs[kinds[""]] if "" in kinds else _one_of(kinds, refs)
         sections[section] = _named(one)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -46,7 +44,7 @@ def study_schema() -> dict[str, Any]:
         "properties": {
             "title": {"type": "string", "description": "Title in the gallery."},
             "reference": {"type": "string", "description": "The paper as it is cited in the gallery."},
-            "defaults": {**refs[partial(run)], "description": "Merged under every run."},
+            "defaults": {**run, "description": "Merged under every run."},
             **sections,
             "figures": _named(_kinds(products, refs, "figure")),
             "tables": _named(_kinds(products, refs, "table")),
@@ -54,6 +52,28 @@ def study_schema() -> dict[str, Any]:
         },
         "$defs": shared["$defs"],
     }
+
+
+def _loose(schema: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of part of a mapping: nothing must be there, since defaults are merged under it.
+
+    Of the members of a union of mappings any key may stand there, since which it is may be said in the defaults.
+    """
+    if "$ref" in schema:
+        return _loose(defs[schema["$ref"].rsplit("/", 1)[1]], defs)
+    members = [_loose(one, defs) for one in schema.get("oneOf", [])]
+    if members:
+        properties: dict[str, Any] = {}
+        for one in members:
+            properties |= {key: value for key, value in one["properties"].items() if key not in properties}
+        names = [one["properties"]["name"]["const"] for one in members if "name" in one["properties"]]
+        return {"type": "object", "properties": {**{key: {} for key in properties}, "name": {"enum": names}}}
+    loose = {key: value for key, value in schema.items() if key not in ("required", "default")}
+    if "properties" in schema:
+        loose["properties"] = {key: _loose(value, defs) for key, value in schema["properties"].items()}
+    if "anyOf" in schema:
+        loose["anyOf"] = [_loose(one, defs) for one in schema["anyOf"]]
+    return loose
 
 
 def _named(entry: dict[str, Any]) -> dict[str, Any]:
