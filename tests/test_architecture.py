@@ -66,7 +66,7 @@ def ours(file: Path) -> set[str]:
 
 def room(name: str) -> str:
     """Return the package below lossatlas, or the module on the ground, that a dotted name lies in."""
-    return (name.split(".") + ["__init__"])[1]
+    return [*name.split("."), "__init__"][1]
 
 
 def floor(name: str) -> int:

@@ -1,8 +1,6 @@
-"""What a measure is, and what it returns."""
+"""What a measure returns."""
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -20,6 +18,3 @@ class Measurement:
     spread: tuple[float, float] | None
     n: int
     detail: str
-
-
-MeasureFunction = Callable[[Mapping[str, Sequence[Any]], Mapping[str, Any]], Measurement]

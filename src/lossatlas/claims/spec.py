@@ -12,7 +12,7 @@ A measure is one class in its subject's ``spec.py`` and the function it names::
         cutoff: float = key("Training loss that bounds the basin.", 0.1, gt=0)
 
 ``volume_gap(spec: VolumeGap, inputs: Inputs) -> Measurement`` measures it. A study writes its inputs below ``inputs``
-and its other keys below ``parameters``; one of these that has the name of an input gets the alias ``parameters.<name>``.
+and its other keys below ``parameters``; one of these that is called like an input has the alias ``parameters.<name>``.
 """
 
 from collections.abc import Mapping

@@ -11,11 +11,11 @@ from functools import cache
 from itertools import product
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, ValidationInfo, field_validator, model_validator
 
 from lossatlas.claims.spec import Measure
 from lossatlas.data.spec import prepared
-from lossatlas.draw.spec import Columns, Figure, Table
+from lossatlas.draw.spec import Columns, Figure, Labels, Table
 from lossatlas.errors import LossatlasError
 from lossatlas.seeds import derive
 from lossatlas.specs.artefact import Artefact
@@ -764,11 +764,6 @@ class MovingPanel(Embedded, Motion):
     """One embedding of one cloud; the keys of its look are those of the whole figure unless it has its own."""
 
 
-def _texts(raw: Any) -> Any:
-    """Return a mapping with its keys and values as text, whichever YAML took for numbers."""
-    return {str(name): str(value) for name, value in raw.items()} if isinstance(raw, Mapping) else raw
-
-
 def _rising(limits: list[float] | None) -> list[float] | None:
     if limits is not None and not (len(limits) == 2 and limits[0] < limits[1]):
         raise mistake("", f"{limits!r} is not [low, high] with low < high")
@@ -780,9 +775,7 @@ class Panelled(Figure):
 
     panels: Sequence[Any]
     columns: Columns
-    labels: Annotated[dict[str, str], BeforeValidator(_texts)] = key(
-        "Run label -> shown label, for color run; equal shown labels share a colour.", {}
-    )
+    labels: Labels = key("Run label -> shown label, for color run; equal shown labels share a colour.", {})
     limits: Annotated[list[Number] | None, AfterValidator(_rising)] = key(
         "Colour limits [low, high] of a colour bar; null = all panels' range.", None
     )

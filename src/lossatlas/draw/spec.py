@@ -13,8 +13,10 @@ A kind of figure is one class in its subject's ``spec.py`` and the function it n
 ``compose(spec: Basins, inputs: Inputs) -> Drawn`` draws it; what it reads follows from the references.
 """
 
-from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator
 
 from lossatlas.specs.base import Spec, key
 from lossatlas.specs.study import Study
@@ -58,6 +60,14 @@ class Table(Product):
 
     role: ClassVar[str] = "table"
 
+
+def _texts(raw: Any) -> Any:
+    """Return a mapping with its keys and values as text, whichever YAML took for numbers."""
+    return {str(name): str(value) for name, value in raw.items()} if isinstance(raw, Mapping) else raw
+
+
+Labels = Annotated[dict[str, str], BeforeValidator(_texts)]
+"""Value of a table's column -> shown label."""
 
 Columns = Annotated[int | None, key("Panels a row; null = chosen from their number.", None, ge=1)]
 """Key of figures made of panels."""

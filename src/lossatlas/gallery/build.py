@@ -17,8 +17,8 @@ import pandas as pd
 from PIL import Image
 
 from lossatlas import __version__
-from lossatlas.errors import LossatlasError
 from lossatlas.claims.spec import VERDICTS
+from lossatlas.errors import LossatlasError
 
 THUMBNAIL_WIDTH = 1200
 """Largest width of a thumbnail in pixels."""

@@ -62,4 +62,4 @@ def two_wells(offset: float = TWO_WELLS_OFFSET) -> FunctionLandscape:
 
 
 NAMED = {"circle": circle, "two_wells": two_wells}
-"""Landscapes that a study may name; ``lossatlas.levelsets.spec`` and ``lossatlas.barriers.spec`` list them without torch."""
+"""Landscapes that a study may name; the ``spec.py`` of levelsets and barriers lists them without torch."""

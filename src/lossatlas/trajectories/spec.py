@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, model_validator
+from pydantic import AfterValidator, model_validator
 
 from lossatlas.claims.spec import Measure
 from lossatlas.clouds.spec import CLOUDS, Look, Panelled, Paths
-from lossatlas.draw.spec import Columns, Figure, Table
+from lossatlas.draw.spec import Columns, Figure, Labels, Table
 from lossatlas.specs.artefact import Artefact
 from lossatlas.specs.base import Accepts, Reference, Refers, Spec, key, mistake, unique
 from lossatlas.specs.registry import Entry, Step
@@ -19,13 +19,6 @@ Positive = Annotated[float, key("A number above 0.", gt=0)]
 GramName = Annotated[str, Refers("gram")]
 Grams = Annotated[tuple[Reference, ...], Accepts("gram")]
 
-
-def _texts(raw: Any) -> Any:
-    """Return a mapping with its keys and values as text, whichever YAML took for numbers."""
-    return {str(name): str(value) for name, value in raw.items()} if isinstance(raw, Mapping) else raw
-
-
-Labels = Annotated[dict[str, str], BeforeValidator(_texts)]
 
 # ---------------------------------------------------------------------------------------------------------------------
 # jump and retrain
