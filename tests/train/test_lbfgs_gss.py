@@ -11,14 +11,16 @@ from torch.nn import functional as F
 
 from lossatlas.train.lbfgs_gss import FIRST_TRIAL, GOLDEN, LBFGSGoldenSection, golden_section
 from lossatlas.train.optimizers import Objective
+from lossatlas.train.spec import OPTIMIZERS
 
 torch.set_num_threads(1)
+OPTIONS = OPTIMIZERS["lbfgs_gss"].options
 
 
 def minimise(function, start, steps, **options):
     """Return the optimiser, its parameter and the loss before every step and at the end."""
     theta = torch.nn.Parameter(torch.as_tensor(start, dtype=torch.float64).clone())
-    optimizer = LBFGSGoldenSection([theta], **options)
+    optimizer = LBFGSGoldenSection([theta], **{**OPTIONS, **options})
 
     def closure():
         optimizer.zero_grad()
@@ -107,7 +109,7 @@ def test_resume_to_the_same_bits(rng):
         for _ in range(steps):
             optimizer.step(Objective(net.parameters(), total, len(x), 32))
 
-    optimizer = LBFGSGoldenSection(network.parameters())
+    optimizer = LBFGSGoldenSection(network.parameters(), **OPTIONS)
     broken = int(rng.integers(1, 25))
     train(network, optimizer, broken)
     file = io.BytesIO()
@@ -117,7 +119,7 @@ def test_resume_to_the_same_bits(rng):
     saved = torch.load(file, weights_only=True)
     again = copy.deepcopy(network)
     again.load_state_dict(saved["model"])
-    resumed = LBFGSGoldenSection(again.parameters())
+    resumed = LBFGSGoldenSection(again.parameters(), **OPTIONS)
     resumed.load_state_dict(saved["optimizer"])
     train(again, resumed, 30 - broken)
     for ours, theirs in zip(again.parameters(), network.parameters(), strict=True):
@@ -169,7 +171,7 @@ def test_a_closure_that_always_takes_gradients_will_do(rng):
     """As for torch's L-BFGS; with ``value`` the line search takes none."""
     matrix = torch.from_numpy(np.diag(rng.uniform(1, 5, 4)))
     theta = torch.nn.Parameter(torch.from_numpy(rng.normal(size=4)))
-    optimizer = LBFGSGoldenSection([theta])
+    optimizer = LBFGSGoldenSection([theta], **OPTIONS)
     calls = {"gradient": 0, "value": 0}
 
     def closure():
@@ -194,10 +196,10 @@ def test_a_closure_that_always_takes_gradients_will_do(rng):
 @pytest.mark.parametrize("options", [{"history": 0}, {"evaluations": 0}])
 def test_wrong_options(options):
     with pytest.raises(ValueError, match="expected integers >= 1"):
-        LBFGSGoldenSection([torch.nn.Parameter(torch.zeros(2))], **options)
+        LBFGSGoldenSection([torch.nn.Parameter(torch.zeros(2))], **{**OPTIONS, **options})
 
 
 def test_one_group_only():
     groups = [{"params": [torch.nn.Parameter(torch.zeros(2))]}, {"params": [torch.nn.Parameter(torch.zeros(2))]}]
     with pytest.raises(ValueError, match="got 2 groups"):
-        LBFGSGoldenSection(groups)
+        LBFGSGoldenSection(groups, **OPTIONS)

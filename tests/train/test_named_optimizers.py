@@ -13,7 +13,7 @@ from lossatlas.specs.base import read
 from lossatlas.train.lbfgs_armijo import LBFGSArmijo
 from lossatlas.train.optimizers import make_optimizer
 from lossatlas.train.proxprop import ProxProp, gram_of, solve
-from lossatlas.train.spec import Recipe
+from lossatlas.train.spec import OPTIMIZERS, Recipe
 
 torch.set_num_threads(1)
 
@@ -141,7 +141,7 @@ def test_lbfgs_minimises_a_quadratic_and_rosenbrock(generator):
     ]
     for function, start, minimum, steps in cases:
         theta = nn.Parameter(start.clone())
-        optimizer = LBFGSArmijo([theta], lr=1.0, history=5)
+        optimizer = LBFGSArmijo([theta], lr=1.0, **OPTIMIZERS["lbfgs_armijo"].options)
 
         def closure(function=function, theta=theta):
             theta.grad = None

@@ -19,7 +19,7 @@ class LBFGSArmijo(torch.optim.Optimizer):
     does, forgets the history.
     """
 
-    def __init__(self, parameters: Any, lr: float = 1.0, history: int = 5, evaluations: int = 20) -> None:
+    def __init__(self, parameters: Any, lr: float, history: int, evaluations: int) -> None:
         """Take the parameters.
 
         Args:

@@ -33,7 +33,7 @@ class LBFGSGoldenSection(torch.optim.Optimizer):
     (:class:`lossatlas.train.optimizers.Objective`); the weights may be float32.
     """
 
-    def __init__(self, params: Iterable[nn.Parameter], history: int = 10, evaluations: int = 6) -> None:
+    def __init__(self, params: Iterable[nn.Parameter], history: int, evaluations: int) -> None:
         """Take all parameters, in one group.
 
         Args:
