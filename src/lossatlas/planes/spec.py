@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, Discriminator, Tag, model_validator
 
 from lossatlas.claims.spec import Measure
 from lossatlas.clouds.spec import path_gram
@@ -27,11 +27,31 @@ PRODUCTS = 60
 Normalise = Literal["none", "layer", "filter"]
 SharpnessOfLine = Literal["rise", "worst", "curvature"]
 Positive = Annotated[float, key("A number above 0.", gt=0)]
-Range = Annotated[list[float], key("Coordinates of the first and the last point.", min_length=2, max_length=2)]
-Ranges = Annotated[list[Range], key("Range of each coordinate.", min_length=2, max_length=2)]
+Directions = Annotated[list[Index], AfterValidator(unique("give each direction once"))]
+
+
+def _form(raw: Any) -> str:
+    """Return whether one value is meant, or a list of them."""
+    return "each" if isinstance(raw, list) else "one"
+
+
+def _form_of_range(raw: Any) -> str:
+    """Return whether one range [low, high] is meant, or a list of them."""
+    return _form(raw[0]) if isinstance(raw, list) and raw else "one"
+
+
+Several = Annotated[
+    list[Normalise], key("Under each of these.", min_length=1), AfterValidator(unique("give each once"))
+]
+Normalisations = Annotated[Annotated[Normalise, Tag("one")] | Annotated[Several, Tag("each")], Discriminator(_form)]
 Side = Annotated[int, key("Points of a side.", ge=2)]
 Sides = Annotated[list[Side], key("Points of each side.", min_length=2, max_length=2)]
-Directions = Annotated[list[Index], AfterValidator(unique("give each direction once"))]
+Grid = Annotated[Annotated[Side, Tag("one")] | Annotated[Sides, Tag("each")], Discriminator(_form)]
+Counts = Annotated[list[Count], key("Points of each side.", min_length=2, max_length=2)]
+AnyGrid = Annotated[Annotated[Count, Tag("one")] | Annotated[Counts, Tag("each")], Discriminator(_form)]
+Range = Annotated[list[float], key("Coordinates of the first and the last point.", min_length=2, max_length=2)]
+Ranges = Annotated[list[Range], key("Range of each coordinate.", min_length=2, max_length=2)]
+Limits = Annotated[Annotated[Range, Tag("one")] | Annotated[Ranges, Tag("each")], Discriminator(_form_of_range)]
 
 
 def _with_train(parts: list[str]) -> list[str]:
@@ -76,9 +96,7 @@ class LineProbe(Losses):
 
     to: str | None = key("Name of the run whose end is at 1; null = random directions.", None)
     seeds: Directions = key("One random direction each.", [0], min_length=1)
-    normalise: (
-        Normalise | Annotated[list[Normalise], key("Several.", min_length=1), AfterValidator(unique("give each once"))]
-    ) = key(
+    normalise: Normalisations = key(
         "Normalisation of the directions; a list measures under each.", ["filter"], source="Li et al. 2018, section 4"
     )
     scale: dict[Normalise, Positive] = key(
@@ -89,8 +107,8 @@ class LineProbe(Losses):
     limits: Range = key("Coordinates of the first and the last point.", [-1.0, 1.0])
     grid: int = key("Points of a line.", 51, ge=1)
     batch_norm: Literal["stored", "recompute", "interpolate"] | None = key(
-        "Batch-norm statistics: those of the minimum (null without `to`), computed anew at each point, or (null with "
-        "`to`) mixed like the weights.",
+        "Batch-norm statistics. stored: those of the minimum, the default of random lines. recompute: computed anew at "
+        "each point. interpolate: mixed like the weights, the default with `to`.",
         None,
     )
 
@@ -113,11 +131,12 @@ class PlaneProbe(Losses):
     )
     seeds: Directions = key("Of the random directions.", [0, 1], min_length=2, max_length=2)
     normalise: Normalise = key("Normalisation of two random directions.", "filter", source="Li et al. 2018, section 4")
-    limits: Range | Ranges = key("Range of both coordinates, or of each, along random directions.", [-1.0, 1.0])
+    limits: Limits = key("Range of both coordinates, or of each, along random directions.", [-1.0, 1.0])
     margin: float = key("Share of a path's range added on each side.", 0.15, ge=0)
-    grid: Side | Sides = key("Points a side, or of each side.", 51)
+    grid: Grid = key("Points a side, or of each side.", 51)
     batch_norm: Literal["stored", "recompute"] | None = key(
-        "Batch-norm statistics: those of the minimum (null), or computed anew at each point.", None
+        "Batch-norm statistics. stored: those of the minimum, the default. recompute: computed anew at each point.",
+        None,
     )
 
 
@@ -129,10 +148,8 @@ class CurvatureProbe(Probe):
     plane: str | None = key("Name of a plane probe; its points.", None)
     run: str | None = key("Name of a run; its end alone.", None)
     replica: int | None = key("Replica of the run; the plane's by default, or its first.", None, ge=0)
-    grid: Count | Annotated[list[Count], key("Points of each side.", min_length=2, max_length=2)] | None = key(
-        "Points a side, or of each side; the plane's by default.", None
-    )
-    limits: Range | Ranges | None = key("As of a plane; the plane's by default.", None)
+    grid: AnyGrid | None = key("Points a side, or of each side; the plane's by default.", None)
+    limits: Limits | None = key("As of a plane; the plane's by default.", None)
     examples: int | None = key("Most training examples; the plane's by default, or all.", None, ge=1)
     precision: Precision | None = key("Of the network; the plane's by default, or float32.", None)
     batch: int | None = key("Most examples in a chunk; the plane's by default, or 250.", None, ge=1)
@@ -552,8 +569,8 @@ class NegativeCurvature(Measure):
 
     measure: ClassVar[str] = "negative_curvature"
     run: ClassVar[str] = "lossatlas.planes.measures:negative_curvature"
-    first: Grids
-    second: Grids
+    first: Grids = key("Curvature maps over planes.")
+    second: Grids = key("Maps they are compared with.")
     above: float = key("The threshold.", 0.1)
 
 
@@ -562,8 +579,8 @@ class Bent(Measure):
 
     measure: ClassVar[str] = "bent"
     run: ClassVar[str] = "lossatlas.planes.measures:bent"
-    first: Grids
-    second: Grids
+    first: Grids = key("Planes.")
+    second: Grids = key("Planes they are compared with.")
 
 
 class Flattening(Measure):
@@ -571,7 +588,7 @@ class Flattening(Measure):
 
     measure: ClassVar[str] = "flattening"
     run: ClassVar[str] = "lossatlas.planes.measures:flattening"
-    planes: Grids
+    planes: Grids = key("Planes, in the order in which they should get flatter.")
     reach: float = key("Distance from the minimum, in units of the plane's directions.", REACH, gt=0)
 
 
@@ -592,7 +609,7 @@ class SharpnessRank(OfSharpness):
 
     measure: ClassVar[str] = "sharpness_rank"
     run: ClassVar[str] = "lossatlas.planes.measures:sharpness_rank"
-    lines: Grids
+    lines: Grids = key("Random lines of all networks.")
     of: Normalise = key("Normalisation of the directions.", "filter")
     against: list[Normalise] = key("Normalisations it is compared with; [] = none.", [])
     least: int = key("Networks needed.", 8, ge=1)
@@ -603,8 +620,8 @@ class SharpnessRatio(OfSharpness):
 
     measure: ClassVar[str] = "sharpness_ratio"
     run: ClassVar[str] = "lossatlas.planes.measures:sharpness_ratio"
-    first: Grids
-    second: Grids
+    first: Grids = key("Random lines of some networks.")
+    second: Grids = key("Lines of those they are compared with.")
     normalise: Normalise = key("Normalisation of the directions.", "filter")
 
 
@@ -613,7 +630,7 @@ class PathShare(Measure):
 
     measure: ClassVar[str] = "path_share"
     run: ClassVar[str] = "lossatlas.planes.measures:path_share"
-    paths: Annotated[tuple[Reference, ...], Accepts("path_gram")]
+    paths: Annotated[tuple[Reference, ...], Accepts("path_gram")] = key("Runs with all their epochs.")
     axes: int = key("Principal axes.", 2, ge=1)
     statistic: Literal["min", "max"] = key("Over the paths.", "min")
 
@@ -623,7 +640,7 @@ class PlaneShare(Measure):
 
     measure: ClassVar[str] = "plane_share"
     run: ClassVar[str] = "lossatlas.planes.measures:plane_share"
-    planes: Grids
+    planes: Grids = key("Planes of recorded paths.")
 
 
 class ConvexRatio(Measure):
@@ -631,7 +648,7 @@ class ConvexRatio(Measure):
 
     measure: ClassVar[str] = "convex_ratio"
     run: ClassVar[str] = "lossatlas.planes.measures:convex_ratio"
-    maps: Grids
+    maps: Grids = key("Curvature maps over planes.")
     relative_to: Literal["other"] | None = key("other: less the median elsewhere; null = by itself.", None)
 
 
@@ -640,7 +657,7 @@ class DescentAngle(Measure):
 
     measure: ClassVar[str] = "descent_angle"
     run: ClassVar[str] = "lossatlas.planes.measures:descent_angle"
-    descents: Annotated[tuple[Reference, ...], Accepts("descent")]
+    descents: Annotated[tuple[Reference, ...], Accepts("descent")] = key("Planes of recorded paths.")
     when: Literal["early", "late", "change"] = key("The first steps, the last, or the last less the first.", "early")
     space: Literal["plane", "full"] = key("In the plane of the path, or in the whole space.", "plane")
     share: float = key("Share of the steps that is early, and late.", 1 / 3, gt=0, le=1)
