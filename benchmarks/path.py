@@ -18,8 +18,8 @@ from torch.func import functional_call, grad_and_value, vmap
 from lossatlas import models
 from lossatlas.barriers.pathfinder import FourierPath, Settings
 from lossatlas.landscape.landscape import NetworkLandscape, channels_last, criterion_function
-from lossatlas.legacy import cost
-from lossatlas.legacy import models as catalogue
+from lossatlas.models import spec as catalogue
+from lossatlas.models.size import network
 
 NETWORKS = ("fcp", "lenet", "autoencoder", "lstm")
 SHAPE = (1, 28, 28)
@@ -56,7 +56,7 @@ def measure(name: str, batch: int, points: int, repeat: int) -> None:
         warnings.simplefilter("ignore")
         mapped = best(lambda: vmap(grad_and_value(mean))(named), repeat, warm_up=True) / points
     step = best(lambda: path.advance(landscape), repeat, warm_up=True)
-    flops = 3 * cost.network(catalogue.resolve({"name": name}), SHAPE, outputs).flops * batch
+    flops = 3 * network(catalogue.resolve({"name": name}), SHAPE, outputs).flops * batch
     moved = 4.0 * (points * landscape.dim * 2 + batch * 784 * points)
     speed, beyond = flops / loop, 1 - loop * points / step
     share = speed / peak(batch, 50, repeat)

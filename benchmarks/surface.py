@@ -2,7 +2,7 @@
 
     python benchmarks/surface.py [--pixels 16] [--examples 500] [--repeat 3] [networks ...]
 
-Arithmetic is counted from the specs (lossatlas.legacy.cost; forward 1, gradient 3, Hessian-vector product 9 forward
+Arithmetic is counted from the specs (lossatlas.models.size; forward 1, gradient 3, Hessian-vector product 9 forward
 passes), the limit is the measured rate of a float32 matrix product. Bytes: weights and, layer by layer, inputs and
 outputs of convolutions read or written once. Process time of one thread, the best of several repetitions.
 """
@@ -14,8 +14,8 @@ from timing import best, matrix_rate
 
 from lossatlas import models
 from lossatlas.landscape.landscape import NetworkLandscape, channels_last
-from lossatlas.legacy import cost
-from lossatlas.legacy import models as catalogue
+from lossatlas.models import spec as catalogue
+from lossatlas.models.size import network
 from lossatlas.planes import curvature
 
 NETWORKS = {
@@ -49,7 +49,7 @@ def measure(name: str, pixels: int, examples: int, repeat: int, rate: float) -> 
     model = models.build(spec, shape, 10, 0).eval().to(memory_format=torch.channels_last)
     x = channels_last(torch.randn(examples, *shape))
     landscape = NetworkLandscape(model, x, torch.randint(10, (examples,)), batch_size=250)
-    theta, work = landscape.theta(), cost.network(spec, shape, 10).flops * examples
+    theta, work = landscape.theta(), network(spec, shape, 10).flops * examples
     start = curvature.starting_vector(landscape.dim, 0, theta.device)
     print(f"{name}: D {landscape.dim:,}, {work / 1e9:.2f} GFLOP and {touched(model, x) / 1e6:.0f} MB a forward pass")
     for what, passes, action in (

@@ -17,9 +17,10 @@ from lossatlas import models
 from lossatlas.basins.radii import Radii, Search, matched_output_scale
 from lossatlas.landscape.directions import gaussian_rows, normalise_rows
 from lossatlas.landscape.landscape import NetworkLandscape
-from lossatlas.legacy.recipe import resolve
+from lossatlas.specs.base import read
 from lossatlas.train.lockstep import Lockstep
 from lossatlas.train.loop import Examples
+from lossatlas.train.spec import Recipe
 from lossatlas.train.stacked import StackedLandscape
 
 NET = {"name": "binary_mlp", "widths": [23, 16, 26, 32, 28, 31], "activation": "relu"}
@@ -57,9 +58,8 @@ def radii(count: int, repeat: int, rate: float) -> None:
 
 def lockstep(steps: int, repeat: int, rate: float) -> None:
     """Print the time of a full-batch step of several networks at once."""
-    recipe = resolve(
-        {"lr": 0.02, "momentum": 0.9, "batch": POINTS, "clip": 8.0, "epochs": steps, "precision": "float32"}
-    )
+    keys = {"lr": 0.02, "momentum": 0.9, "batch": POINTS, "clip": 8.0, "epochs": steps, "precision": "float32"}
+    recipe = read(Recipe, keys).hashed()
     for members in (1, 5, 10, 20, 40):
         nets = [models.build(NET, (2,), 2, i) for i in range(members)]
         x = 8 * torch.randn(POINTS, 2, generator=torch.Generator().manual_seed(0))

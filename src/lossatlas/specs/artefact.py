@@ -8,58 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-STEP_VERSIONS: dict[str, int] = {
-    "data": 1,
-    "runs": 1,
-    "retrains": 1,
-    "sweeps": 1,
-    "levelsets": 1,
-    "surfaces": 1,
-    "averages": 1,
-    "paths": 1,
-    "separations": 1,
-    "imports": 1,
-    "triangles": 1,
-    "volumes": 1,
-    "slices": 1,
-    "boundaries": 1,
-    "tiles": 1,
-    "grids": 1,
-    "descents": 1,
-    "clouds": 1,
-    "synthetic": 1,
-    "grams": 1,
-    "embeddings": 1,
-    "scores": 1,
-}
-"""Code version of each kind of artefact: its author raises it when the same spec gives other results."""
-
-FILES: dict[str, str] = {
-    "data": "data.h5",
-    "runs": "points.h5",
-    "retrains": "points.h5",
-    "sweeps": "points.h5",
-    "levelsets": "points.h5",
-    "surfaces": "surface.h5",
-    "averages": "average.h5",
-    "paths": "path.h5",
-    "separations": "separation.h5",
-    "imports": "points.h5",
-    "triangles": "triangle.h5",
-    "volumes": "volume.h5",
-    "slices": "slice.h5",
-    "boundaries": "boundary.h5",
-    "tiles": "grid.h5",
-    "grids": "grid.h5",
-    "descents": "descent.h5",
-    "clouds": "points.h5",
-    "synthetic": "points.h5",
-    "grams": "gram.h5",
-    "embeddings": "embedding.h5",
-    "scores": "scores.csv",
-}
-"""The file of each kind of artefact."""
-
 
 def canonical(value: Any) -> Any:
     """Return a JSON value in one canonical form: 1.0 and 1 are the same number, mappings have sorted text keys."""
@@ -113,10 +61,10 @@ class Artefact:
     label: str
     spec: dict
     inputs: dict[str, tuple["Artefact", ...]] = field(default_factory=dict)
-    version: int = 1
-    file: str = ""
-    run: str = ""
-    linked: bool = False
+    version: int = field(kw_only=True)
+    file: str = field(kw_only=True)
+    run: str = field(kw_only=True)
+    linked: bool = field(default=False, kw_only=True)
 
     @cached_property
     def hash(self) -> str:
@@ -141,7 +89,7 @@ class Artefact:
     @property
     def path(self) -> str:
         """Return the path of its file relative to the working directory."""
-        return str(Path("results") / self.kind / self.id / (self.file or FILES[self.kind]))
+        return str(Path("results") / self.kind / self.id / self.file)
 
     def paths(self, role: str) -> list[str]:
         """Return the files of one role's inputs."""
@@ -149,11 +97,7 @@ class Artefact:
 
     def files(self) -> list[str]:
         """Return every file that reading it takes: its own, and those it refers to."""
-        sources = (
-            [path for role in self.inputs for path in self.paths(role)]
-            if self.linked or (not self.file and self.kind == "clouds")
-            else []
-        )
+        sources = [path for role in self.inputs for path in self.paths(role)] if self.linked else []
         return [self.path, *sources]
 
     def describe(self) -> dict:

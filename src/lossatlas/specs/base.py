@@ -59,7 +59,7 @@ def key(doc: str, default: Any = ..., *, quiet: bool = False, source: str = "", 
         source: where the default is from: paper and section, or whose choice.
         **limits: of pydantic's ``Field``: gt, ge, lt, le, min_length, max_length, pattern, alias.
     """
-    extra = {name: value for name, value in (("quiet", quiet), ("source", source)) if value}
+    extra: dict[str, Any] = {name: value for name, value in (("quiet", quiet), ("source", source)) if value}
     return Field(default, description=doc, json_schema_extra=extra or None, **limits)
 
 
@@ -202,7 +202,8 @@ def partial(spec: type[S]) -> type[S]:
         optional = Field(None, description=field.description, alias=field.alias)
         annotation: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
         fields[name] = (annotation, optional)
-    return create_model(f"Partial{spec.__name__}", __base__=Spec, __doc__=spec.__doc__, **fields)  # type: ignore[return-value]
+    made: Any = create_model(f"Partial{spec.__name__}", __base__=Spec, __doc__=spec.__doc__, **fields)
+    return made
 
 
 class Accepts:

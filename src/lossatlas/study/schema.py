@@ -20,7 +20,12 @@ REFERENCE = "#/$defs/{model}"
 def study_schema() -> dict[str, Any]:
     """Return the schema of ``config/studies/<study>.yaml``."""
     known, products, measures = subjects.entries(), subjects.products(), subjects.measures()
-    every = (*(entry.spec for entry in known.values()), *products.values(), *measures.values(), Claim)
+    every: tuple[type[Spec], ...] = (
+        *(entry.spec for entry in known.values()),
+        *products.values(),
+        *measures.values(),
+        Claim,
+    )
     named, shared = models_json_schema([(spec, "validation") for spec in every], ref_template=REFERENCE)
     refs = {model: schema for (model, _), schema in named.items()}
     run = _loose(refs[known["runs", ""].spec], shared["$defs"])
