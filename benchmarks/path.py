@@ -19,7 +19,7 @@ from lossatlas import models
 from lossatlas.barriers.pathfinder import FourierPath, Settings
 from lossatlas.landscape.landscape import NetworkLandscape, channels_last, criterion_function
 from lossatlas.models import spec as catalogue
-from lossatlas.models.size import network
+from lossatlas.models.spec import network
 
 NETWORKS = ("fcp", "lenet", "autoencoder", "lstm")
 SHAPE = (1, 28, 28)

@@ -15,7 +15,7 @@ from timing import best, matrix_rate
 from lossatlas import models
 from lossatlas.landscape.landscape import NetworkLandscape, channels_last
 from lossatlas.models import spec as catalogue
-from lossatlas.models.size import network
+from lossatlas.models.spec import network
 from lossatlas.planes import curvature
 
 NETWORKS = {

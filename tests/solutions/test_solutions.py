@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from lossatlas.clouds.files import Gram
 from lossatlas.clouds.jobs.gather import best
 from lossatlas.clouds.jobs.import_points import read_vectors
-from lossatlas.data.files import load as load_data
+from lossatlas.data.dataset import load as load_data
 from lossatlas.draw.draw import write_table
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import open_hdf5, read_table

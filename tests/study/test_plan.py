@@ -166,7 +166,10 @@ def test_scores_of_one_cloud_are_one_artefact_wherever_they_are_chosen():
         ),
         ({"select_on": ["good"]}, "'good' scores the same cloud; settings are chosen on another one"),
         ({"methods": {"phate": {"knn": [3, 7]}}}, "'other' has other methods or metrics"),
-        ({"methods": {"phate": {"kn": [3, 7]}}}, r"scores\.good\.methods\.phate\.kn: unknown parameter of phate; did you mean 'knn'"),
+        (
+            {"methods": {"phate": {"kn": [3, 7]}}},
+            r"scores\.good\.methods\.phate\.kn: unknown parameter of phate; did you mean 'knn'",
+        ),
         ({"methods": {"phate": {"knn": 3}}}, "3 is of type int, expected a list"),
         ({"demap_k": 0}, "demap_k: 0 is not allowed; give a value at least 1"),
     ],

@@ -13,8 +13,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.landscape.landscape import NetworkLandscape
 from lossatlas.landscape.layout import Layout
 from lossatlas.models import build, from_vector
-from lossatlas.models.size import network
-from lossatlas.models.spec import resolve
+from lossatlas.models.spec import network, resolve
 from lossatlas.specs.base import read
 from lossatlas.train.examples import build_model, make_examples
 from lossatlas.train.loop import Training

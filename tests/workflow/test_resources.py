@@ -16,7 +16,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.files.record import read_provenance
 from lossatlas.landscape.landscape import NetworkLandscape
 from lossatlas.models import spec as catalogue
-from lossatlas.models.size import network
+from lossatlas.models.spec import network
 from lossatlas.study import subjects
 from lossatlas.train.spec import sized
 from lossatlas.workflow import gpu_hours, resources

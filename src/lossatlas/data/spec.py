@@ -3,7 +3,6 @@
 The Snakefile asks for checksums while it builds the graph.
 """
 
-import difflib
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,16 +34,20 @@ def _table() -> dict[str, dict[str, Any]]:
 
 
 def unknown(what: str, value: object, valid: Iterable[str]) -> LossatlasError:
-    """Make the error for a name that is not in a list: one line with the nearest valid names and all of them."""
-    names = sorted(valid)
-    near = difflib.get_close_matches(str(value), names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(repr(name) for name in near)}? " if near else ""
-    return LossatlasError(f"{what} {value!r} is not known; {hint}valid: {', '.join(names) or 'none'}")
+    """Make the error for a name that is not in a list: one line with the nearest valid one, or all."""
+    hint = nearest(str(value), sorted(valid)) if valid else "it has none"
+    return LossatlasError(f"{what} {value!r} is not known; {hint}")
 
 
 def names() -> list[str]:
     """Return the names of all data sets."""
     return sorted(_table())
+
+
+def _entry(name: str) -> dict[str, Any]:
+    if name not in _table():
+        raise unknown("data set", name, _table())
+    return _table()[name]
 
 
 def describe(name: str) -> dict[str, Any]:
@@ -53,9 +56,7 @@ def describe(name: str) -> dict[str, Any]:
     Raises:
         LossatlasError: no data set has this name.
     """
-    if name not in _table():
-        raise unknown("data set", name, _table())
-    return deepcopy(_table()[name])
+    return deepcopy(_entry(name))
 
 
 def variant_of(name: str, variant: str | None) -> str:
@@ -64,7 +65,7 @@ def variant_of(name: str, variant: str | None) -> str:
     Raises:
         LossatlasError: the data set has no such variant.
     """
-    variants = describe(name)["variants"]
+    variants = _entry(name)["variants"]
     if variant is None:
         return next(iter(variants))
     if variant not in variants:
@@ -74,7 +75,7 @@ def variant_of(name: str, variant: str | None) -> str:
 
 def describe_variant(name: str, variant: str | None = None) -> dict[str, Any]:
     """Return the entry of a variant (a copy): about, sizes, reader and where it comes from."""
-    return describe(name)["variants"][variant_of(name, variant)]
+    return deepcopy(_entry(name)["variants"][variant_of(name, variant)])
 
 
 def resolve_options(name: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -83,7 +84,7 @@ def resolve_options(name: str, options: Mapping[str, Any] | None = None) -> dict
     Raises:
         LossatlasError: an option that the data set does not have, or a value that is no number where one is needed.
     """
-    table = describe(name).get("options", {})
+    table = _entry(name).get("options", {})
     given = dict(options or {})
     for option, value in given.items():
         if option not in table:
@@ -226,7 +227,7 @@ def prepared(study: Study, data: DataSet, where: str) -> Artefact:
 
 def examples(spec: Mapping[str, Any]) -> tuple[int, int, tuple[int, ...], int, int]:
     """Return training and test examples, shape, network outputs and bytes of one example of prepared data."""
-    about = describe(spec["name"])
+    about = _entry(spec["name"])
     sizes = describe_variant(spec["name"], spec["variant"])["sizes"]
     train, test = (spec[part] or sizes[part] or 50_000 for part in ("train", "test"))
     train += (spec.get("options") or {}).get("extra") or 0

@@ -3,9 +3,9 @@
 A model for everyone is one class here and one builder of its name in :mod:`lossatlas.models.builders`.
 """
 
-from collections.abc import Callable, Mapping
-from math import inf
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias, Union
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import inf, prod
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias, Union, get_args
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from lossatlas.errors import LossatlasError
+from lossatlas.models.size import Layer, Network, conv, linear, norm, total
 from lossatlas.specs.base import Spec, key, mistake, read
 from lossatlas.specs.yaml import nearest
 
@@ -35,6 +36,21 @@ _SHORTCUT = "false leaves the residual connections out (Li et al. 2018)."
 
 VGG_GROUPS = {9: (2, 2, 3), 11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 """Convolutions in each group of a VGG, by its depth."""
+
+
+def vgg_hidden(depth: int) -> int:
+    """Return the number of hidden fully connected layers of a VGG: what its convolutions and its head leave."""
+    return depth - sum(VGG_GROUPS[depth]) - 1
+
+
+def scaled(channels: int, width: float) -> int:
+    """Return a number of channels times a width, rounded, at least one."""
+    return max(1, round(channels * width))
+
+
+def per_block(value: int | list[int], count: int) -> list[int]:
+    """Return one integer for each block from one for all or a list."""
+    return [value] * count if isinstance(value, int) else list(value)
 
 
 def _in_steps(extra: int) -> Callable[[int], int]:
@@ -56,6 +72,10 @@ class BuiltIn(Spec):
     title: ClassVar[str] = ""
     """How a figure's title names it; its name by default."""
 
+    def layers(self, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+        """Yield its layers for inputs of ``shape`` (C, H, W) or (d,), from which a job's time and memory follow."""
+        raise TypeError(f"{type(self).__name__}: its layers are not counted; give it a method `layers`")
+
 
 class Wrn(BuiltIn):
     """Wide residual network (Zagoruyko and Komodakis 2016)."""
@@ -65,6 +85,29 @@ class Wrn(BuiltIn):
     depth: Annotated[int, AfterValidator(_in_steps(4))] = key("Number of convolutions on a path, 6n + 4.", ge=10)
     width: int = key("Widening factor k: the groups have 16k, 32k and 64k channels.", ge=1)
     shortcut: bool = key(_SHORTCUT, True)
+
+    def layers(self, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+        """Yield its layers."""
+        channels, height, width = shape
+        yield conv(channels, 16, 3, height * width, bias=False)
+        filters = 16
+        for inputs, filters, stride in self._blocks():
+            height, width = -(-height // stride), -(-width // stride)
+            yield from (norm(inputs), norm(filters))
+            yield conv(inputs, filters, 3, height * width, bias=False)
+            yield conv(filters, filters, 3, height * width, bias=False)
+            if self.shortcut and (inputs != filters or stride != 1):
+                yield conv(inputs, filters, 1, height * width, bias=False)
+        yield norm(filters)
+        yield from linear([filters, outputs], bias=True)
+
+    def _blocks(self) -> Iterator[tuple[int, int, int]]:
+        """Yield (channels in, channels out, stride) of every block."""
+        previous = 16
+        for filters, stride in ((16 * self.width, 1), (32 * self.width, 2), (64 * self.width, 2)):
+            for i in range((self.depth - 4) // 6):
+                yield previous, filters, stride if i == 0 else 1
+                previous = filters
 
 
 class ResNet(BuiltIn):
@@ -78,6 +121,22 @@ class ResNet(BuiltIn):
     width: Positive = key("The groups have 16, 32 and 64 times as many channels.", 1.0)
     shortcut: bool = key(_SHORTCUT, True)
 
+    def layers(self, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+        """Yield its layers."""
+        channels, height, width = shape
+        previous = scaled(16, self.width)
+        yield conv(channels, previous, 3, height * width, bias=False)
+        yield norm(previous)
+        for base, first_stride in ((16, 1), (32, 2), (64, 2)):
+            filters = scaled(base, self.width)
+            height, width = -(-height // first_stride), -(-width // first_stride)
+            for _ in range((self.depth - 2) // 6):
+                yield conv(previous, filters, 3, height * width, bias=False)
+                yield conv(filters, filters, 3, height * width, bias=False)
+                yield from (norm(filters), norm(filters))
+                previous = filters
+        yield from linear([previous, outputs], bias=True)
+
 
 class Vgg(BuiltIn):
     """VGG with batch norm (Simonyan and Zisserman 2015)."""
@@ -87,6 +146,21 @@ class Vgg(BuiltIn):
     depth: Literal[9, 11, 13, 16, 19] = key("Number of layers with weights.")
     width: Positive = key("The groups have 64, 128, 256, 512 and 512 times as many channels.", 1.0)
 
+    def layers(self, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+        """Yield its layers."""
+        channels, height, width = shape
+        for group, count in enumerate(VGG_GROUPS[self.depth]):
+            filters = scaled(min(64 * 2**group, 512), self.width)
+            for _ in range(count):
+                yield conv(channels, filters, 3, height * width, bias=False)
+                yield norm(filters)
+                channels = filters
+            height, width = -(-height // 2), -(-width // 2)
+        sizes = [channels * height * width, *[channels] * vgg_hidden(self.depth)]
+        yield from linear(sizes, bias=False)
+        yield from (norm(channels) for _ in sizes[1:])
+        yield from linear([sizes[-1], outputs], bias=True)
+
 
 class DenseNet(BuiltIn):
     """DenseNet with bottlenecks (Huang et al. 2017)."""
@@ -95,6 +169,24 @@ class DenseNet(BuiltIn):
     name: Literal["densenet"]
     growth: int = key("Growth rate: channels that each layer adds.", 32, ge=1)
     blocks: Widths = key("Layers of each dense block.", [6, 12, 24, 16])
+
+    def layers(self, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+        """Yield its layers."""
+        (depth, height, width), growth = shape, self.growth
+        channels = 2 * growth
+        yield conv(depth, channels, 3, height * width, bias=False)
+        for block, count in enumerate(self.blocks):
+            if block:  # a transition halves channels and image
+                yield norm(channels)
+                yield conv(channels, channels // 2, 1, height * width, bias=False)
+                channels, height, width = channels // 2, height // 2, width // 2
+            for _ in range(count):
+                yield from (norm(channels), norm(4 * growth))
+                yield conv(channels, 4 * growth, 1, height * width, bias=False)
+                yield conv(4 * growth, growth, 3, height * width, bias=False)
+                channels += growth
+        yield norm(channels)
+        yield from linear([channels, outputs], bias=True)
 
 
 class Mlp(BuiltIn):
@@ -106,6 +198,10 @@ class Mlp(BuiltIn):
     bias: bool = key(_BIAS, True)
     init: Init = key(_INIT, "default")
 
+    def layers(self, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+        """Yield its layers."""
+        yield from linear([prod(shape), *self.widths, outputs], self.bias)
+
 
 class Fcp(BuiltIn):
     """Fully connected perceptron of Yu and Morozov."""
@@ -114,12 +210,21 @@ class Fcp(BuiltIn):
     widths: Widths = key(f"{_HIDDEN}.", [50, 50])
     activation: Activation = key(_ACTIVATION, "softplus")
 
+    def layers(self, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+        """Yield its layers."""
+        yield from linear([prod(shape), *self.widths, outputs], bias=False)
+
 
 class LeNet(BuiltIn):
     """LeNet-5."""
 
     name: Literal["lenet"]
     activation: Activation = key(_ACTIVATION, "softplus")
+
+    def layers(self, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+        """Yield its layers."""
+        blocks = Cnn(name="cnn", channels=[6, 16], kernel=5, padding=[2, 0], hidden=[120, 84])
+        yield from blocks.layers(shape, outputs)
 
 
 class Autoencoder(BuiltIn):
@@ -129,6 +234,10 @@ class Autoencoder(BuiltIn):
     widths: Widths = key(f"{_HIDDEN}.", [32, 32, 32])
     activation: Activation = key(_ACTIVATION, "softplus")
 
+    def layers(self, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+        """Yield its layers."""
+        yield from linear([prod(shape), *self.widths, prod(shape)], bias=False)
+
 
 class Lstm(BuiltIn):
     """LSTM that reads permuted pixels piece by piece."""
@@ -137,6 +246,12 @@ class Lstm(BuiltIn):
     hidden: int = key("Size of the state.", 48, ge=1)
     steps: int = key("Pieces that the permuted pixels are read in, a divisor of their number.", 28, ge=1)
 
+    def layers(self, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+        """Yield its layers."""
+        inputs, hidden = prod(shape) // self.steps, self.hidden
+        yield Layer(4 * hidden * (inputs + hidden + 2), self.steps * 4 * hidden * (inputs + hidden))
+        yield from linear([hidden, outputs], bias=False)
+
 
 class BinaryMlp(BuiltIn):
     """Fully connected network with one logit for two classes."""
@@ -144,6 +259,10 @@ class BinaryMlp(BuiltIn):
     name: Literal["binary_mlp"]
     widths: Widths = key(f"{_HIDDEN}; the output is one logit for two classes.")
     activation: Activation = key(_ACTIVATION, "relu")
+
+    def layers(self, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+        """Yield its layers."""
+        yield from linear([prod(shape), *self.widths, 1], bias=True)
 
 
 class Radial(BuiltIn):
@@ -154,11 +273,21 @@ class Radial(BuiltIn):
     radius: Positive = key("Radius of the circle that the initial weights draw.")
     slope: Positive = key("Slope of the initial logits along the radius.")
 
+    def layers(self, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+        """Yield its layers."""
+        yield from linear([prod(shape), *self.widths, outputs], bias=True)
+
 
 class Quadratic(BuiltIn):
     """Linear model in pixels and their products."""
 
     name: Literal["quadratic"]
+
+    def layers(self, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+        """Yield the pixels' layer and that of all products of the pixels of the half-size image."""
+        yield from linear([prod(shape), outputs], bias=True)
+        half = shape[0] * (shape[1] // 2) * (shape[2] // 2)
+        yield Layer(outputs * half * (half + 1) // 2, outputs * half * (half + 1))
 
 
 class Cnn(BuiltIn):
@@ -185,6 +314,17 @@ class Cnn(BuiltIn):
             raise mistake("", f"{count} values; expected one for all or {blocks}, one for each of channels")
         return value
 
+    def layers(self, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
+        """Yield its layers."""
+        depth, height, width = shape
+        blocks = len(self.channels)
+        kernels, paddings = per_block(self.kernel, blocks), per_block(self.padding, blocks)
+        for filters, kernel, padding in zip(self.channels, kernels, paddings, strict=True):
+            height, width = height + 2 * padding - kernel + 1, width + 2 * padding - kernel + 1
+            yield conv(depth, filters, kernel, height * width, self.bias)
+            depth, height, width = filters, height // self.pool, width // self.pool
+        yield from linear([depth * height * width, *self.hidden, outputs], self.bias)
+
 
 class Builder(Spec):
     """A user's own model; the other keys are the builder's business, which is asked when it is imported."""
@@ -207,20 +347,22 @@ class Builder(Spec):
 
 
 MODELS: dict[str, type[BuiltIn]] = {
-    "wrn": Wrn,
-    "resnet": ResNet,
-    "vgg": Vgg,
-    "densenet": DenseNet,
-    "mlp": Mlp,
-    "fcp": Fcp,
-    "lenet": LeNet,
-    "autoencoder": Autoencoder,
-    "lstm": Lstm,
-    "binary_mlp": BinaryMlp,
-    "radial": Radial,
-    "quadratic": Quadratic,
-    "cnn": Cnn,
+    get_args(kind.model_fields["name"].annotation)[0]: kind for kind in BuiltIn.__subclasses__()
 }
+"""Every model of ours, by name."""
+
+UNKNOWN: dict[str, Any] = {"name": "wrn", "depth": 28, "width": 2}
+"""What a user's own builder is taken for on images: nothing is known of it before it is imported."""
+
+UNKNOWN_FLAT: dict[str, Any] = {"name": "mlp", "widths": [1024, 1024]}
+"""The same for inputs that are no images."""
+
+
+def network(model: Mapping[str, Any], shape: Sequence[int], outputs: int) -> Network:
+    """Return the size of a resolved model for inputs of ``shape`` (C, H, W) or (d,)."""
+    if "builder" in model:
+        model = UNKNOWN if len(shape) == 3 else UNKNOWN_FLAT
+    return total(MODELS[model["name"]].model_validate(model).layers(tuple(shape), outputs))
 
 
 def _known(raw: Any) -> Any:
@@ -303,18 +445,3 @@ def title(spec: Mapping[str, Any], name: str) -> str:
     depth = f"-{spec['depth']}" if "depth" in spec else ""
     width = f", width x{spec['width']:g}" if spec.get("width", 1) != 1 else ""
     return f"{shown}{depth}{width}"
-
-
-def vgg_hidden(depth: int) -> int:
-    """Return the number of hidden fully connected layers of a VGG: what its convolutions and its head leave."""
-    return depth - sum(VGG_GROUPS[depth]) - 1
-
-
-def scaled(channels: int, width: float) -> int:
-    """Return a number of channels times a width, rounded, at least one."""
-    return max(1, round(channels * width))
-
-
-def per_block(value: int | list[int], count: int) -> list[int]:
-    """Return one integer for each block from one for all or a list."""
-    return [value] * count if isinstance(value, int) else list(value)

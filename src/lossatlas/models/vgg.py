@@ -14,10 +14,10 @@ def vgg(*, depth: int, width: float, input_shape: tuple[int, ...], outputs: int)
 
     Groups of 3x3 convolutions (:data:`~lossatlas.models.spec.VGG_GROUPS`), each layer with BN and ReLU, each group with
     2x2 max pooling (sizes rounded up, so that 16-pixel images survive five groups); then fully connected layers and a
-    linear head; ``depth`` counts the layers with weights. Channels are 64, 128, 256, 512, 512, times the width; the hidden layers
-    are as wide as the last group, instead of ImageNet's 4,096. VGG-9, which is not in that paper, is Li et al.'s: 7
-    convolutions in three groups and one hidden layer of 256. Layers in front of a batch norm have no biases, since it
-    would remove them.
+    linear head; ``depth`` counts the layers with weights. Channels are 64, 128, 256, 512, 512, times the width; the
+    hidden layers are as wide as the last group, instead of ImageNet's 4,096. VGG-9, which is not in that paper, is Li
+    et al.'s: 7 convolutions in three groups and one hidden layer of 256. Layers in front of a batch norm have no
+    biases, since it would remove them.
 
     Initialisation: ``he_initialise``; batch norm 1 and 0; linear weights torch's default, biases zero.
     """

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lossatlas.data.files import load
+from lossatlas.data.dataset import load
 from lossatlas.files.hdf5 import create, open_hdf5, table_in, write_table
 from lossatlas.planes.plane import Plane, sides, surface, through
 from lossatlas.specs.registry import Job

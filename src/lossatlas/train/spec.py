@@ -9,8 +9,7 @@ from pydantic import AfterValidator, model_validator
 from lossatlas.claims.spec import Measure
 from lossatlas.data.spec import DataSet, describe, describe_variant, examples, prepared, resolve_options
 from lossatlas.draw.spec import Figure, Table
-from lossatlas.models.size import network
-from lossatlas.models.spec import Model, label
+from lossatlas.models.spec import Model, label, network
 from lossatlas.seeds import derive
 from lossatlas.specs.artefact import Artefact
 from lossatlas.specs.base import Accepts, Reference, Refers, Spec, key, mistake, partial, read, unique

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lossatlas.arrays import Array
 from lossatlas.basins.jobs.minima import minima
-from lossatlas.data.files import load
+from lossatlas.data.dataset import load
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import create, write_table
 from lossatlas.specs.registry import Job
