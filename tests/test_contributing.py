@@ -1,5 +1,6 @@
 """The example of CONTRIBUTING.md, applied to a copy of the repository and run."""
 
+import ast
 import re
 import shutil
 import sys
@@ -18,6 +19,16 @@ BLOCKS = [match.groupdict() for match in BLOCK.finditer((ROOT / "CONTRIBUTING.md
 COPIED = ("src", "config", "workflow", "profiles", "slurm", "data", "docs")
 
 
+def with_imports(old, text):
+    """Return a module with the imports that a block begins with after its own, and the block without them."""
+    imports = re.match(r"(?:from [^\n]+\n)*", text)[0]
+    if not imports:
+        return old, text
+    lines = old.splitlines(keepends=True)
+    last = max(node.end_lineno for node in ast.parse(old).body if isinstance(node, ast.Import | ast.ImportFrom))
+    return "".join([*lines[:last], imports, *lines[last:]]), text.removeprefix(imports).lstrip("\n")
+
+
 def apply(block, folder):
     """Carry out one block of the text."""
     path, text = folder / block["file"], block["text"]
@@ -26,6 +37,8 @@ def apply(block, folder):
         path.write_text(text)
         return
     old = path.read_text()
+    if path.suffix == ".py":
+        old, text = with_imports(old, text)
     if block["end"]:
         gap = "\n\n" if path.suffix in (".py", ".smk") else ""
         path.write_text(f"{old.rstrip()}\n{gap}{text}")
@@ -47,6 +60,9 @@ def copied(tmp_path_factory):
     shutil.copy(ROOT / "Snakefile", folder)
     for block in BLOCKS:
         apply(block, folder)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    files = sorted({block["file"] for block in BLOCKS if block["file"].endswith(".py")})
+    ask(folder, "-m", "ruff", "check", "--select", "I", "--fix", "--quiet", *files)
     return folder
 
 
@@ -84,7 +100,6 @@ def test_the_lists_that_follow_know_the_example(copied):
 
 def test_style_and_types_of_the_example(copied):
     files = sorted({block["file"] for block in BLOCKS if block["file"].endswith(".py")})
-    shutil.copy(ROOT / "pyproject.toml", copied)
     for command in (["-m", "ruff", "check", *files], ["-m", "ruff", "format", "--check", *files]):
         done = ask(copied, *command)
         assert done.returncode == 0, done.stdout

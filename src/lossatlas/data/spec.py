@@ -34,9 +34,10 @@ def _table() -> dict[str, dict[str, Any]]:
 
 
 def unknown(what: str, value: object, valid: Iterable[str]) -> LossatlasError:
-    """Make the error for a name that is not in a list: one line with the nearest valid one, or all."""
-    hint = nearest(str(value), sorted(valid)) if valid else "it has none"
-    return LossatlasError(f"{what} {value!r} is not known; {hint}")
+    """Make the error for a name that is not in a list: one line with the nearest valid one and all of them."""
+    every = f"valid: {', '.join(sorted(valid)) or 'none'}"
+    hints = dict.fromkeys((nearest(str(value), sorted(valid)), every))
+    return LossatlasError(f"{what} {value!r} is not known; {' '.join(hints)}")
 
 
 def names() -> list[str]:
