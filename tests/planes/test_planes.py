@@ -1,6 +1,7 @@
 """The one evaluator of lines and planes, on functions whose values are known."""
 
 import numpy as np
+import pytest
 import torch
 
 from lossatlas.landscape.analytic import quadratic
@@ -30,3 +31,19 @@ def test_lines_of_a_bundle_have_one_start_and_directions_of_their_own(rng):
     for i in range(2):
         for j in range(5):
             np.testing.assert_allclose(found[i, j], float(landscape.loss(start + x[j] * directions[i])), rtol=1e-12)
+
+
+def test_surface_equals_a_naive_loop_and_survives_interruption(rng, tmp_path):
+    root = rng.standard_normal((5, 5))
+    landscape = quadratic(torch.from_numpy(root @ root.T + (root @ root.T).T), torch.from_numpy(rng.standard_normal(5)))
+    plane = Plane(*(torch.from_numpy(rng.standard_normal(shape)) for shape in (5, (2, 5))))
+    x, y = np.linspace(-1, 2, 4), np.linspace(0, 1, 3)
+    found = surface(landscape, plane, x, y)
+    for i in range(3):
+        for j in range(4):
+            point = plane.origin + x[j] * plane.directions[0] + y[i] * plane.directions[1]
+            assert found[i, j] == pytest.approx(float(landscape.loss(point)), rel=1e-12)
+    np.savez(tmp_path / "rows.npz", loss=found[:2] + 1.0)  # what an interrupted job left: taken, not computed again
+    rest = surface(landscape, plane, x, y, tmp_path)
+    np.testing.assert_array_equal(rest[:2], found[:2] + 1.0)
+    np.testing.assert_array_equal(rest[2], found[2])

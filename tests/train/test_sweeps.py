@@ -1,4 +1,4 @@
-"""Sweeps, principal axes and planes on the tiny study of level sets: held-out members, splits, exact numbers."""
+"""Sweeps on real small data: held-out members, the factor of the penalty, splits, a member that diverges."""
 
 import json
 
@@ -9,12 +9,8 @@ import torch
 from harness import job, make_all, study
 from harness import tiny as file_of
 
-from lossatlas.clouds.files import Gram
-from lossatlas.clouds.principal import principal_axes
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import open_hdf5, read_table
-from lossatlas.landscape.analytic import quadratic
-from lossatlas.planes.plane import Plane, surface
 from lossatlas.specs.study import only
 from lossatlas.specs.yaml import merge, read_yaml
 from lossatlas.train.jobs.sweep import sweep
@@ -108,38 +104,6 @@ def test_splits_differ_between_replicas_and_subsets_have_the_size_asked_for(made
 def members_of(plan, name):
     """Return the replicas of a cloud's traversals."""
     return [m for p in cloud(plan, name).inputs["points"] if p.kind == "levelsets" for m in p.spec["members"]]
-
-
-def test_surface_equals_a_naive_loop_and_survives_interruption(rng, tmp_path):
-    root = rng.standard_normal((5, 5))
-    landscape = quadratic(torch.from_numpy(root @ root.T + (root @ root.T).T), torch.from_numpy(rng.standard_normal(5)))
-    plane = Plane(*(torch.from_numpy(rng.standard_normal(shape)) for shape in (5, (2, 5))))
-    x, y = np.linspace(-1, 2, 4), np.linspace(0, 1, 3)
-    found = surface(landscape, plane, x, y)
-    for i in range(3):
-        for j in range(4):
-            point = plane.origin + x[j] * plane.directions[0] + y[i] * plane.directions[1]
-            assert found[i, j] == pytest.approx(float(landscape.loss(point)), rel=1e-12)
-    np.savez(tmp_path / "rows.npz", loss=found[:2] + 1.0)  # what an interrupted job left: taken, not computed again
-    rest = surface(landscape, plane, x, y, tmp_path)
-    np.testing.assert_array_equal(rest[:2], found[:2] + 1.0)
-    np.testing.assert_array_equal(rest[2], found[2])
-
-
-def test_principal_axes_of_some_rows_against_a_dense_decomposition(rng):
-    theta = rng.standard_normal((20, 50)) + 100 * rng.standard_normal(50)
-    rows = np.sort(rng.choice(20, 9, replace=False))
-    axes = principal_axes(Gram.from_rows(theta), rows, 3)
-    mean = theta[rows].mean(0)
-    _, singular, vectors = np.linalg.svd(theta[rows] - mean, full_matrices=False)
-    found = axes.weights.T @ theta[rows]
-    np.testing.assert_allclose(np.abs((found * vectors[:3]).sum(1)), 1.0, atol=1e-8)
-    np.testing.assert_allclose(np.abs(axes.coordinates), np.abs((theta - mean) @ vectors[:3].T), atol=1e-6)
-    np.testing.assert_allclose(axes.explained, (singular**2 / (singular**2).sum())[:3], rtol=1e-8)
-    residual = ((theta - mean) ** 2).sum(1) - (((theta - mean) @ vectors[:3].T) ** 2).sum(1)
-    np.testing.assert_allclose(axes.residual2, residual, atol=1e-6 * residual.max())
-    with pytest.raises(LossatlasError, match="span fewer than 3 dimensions"):
-        principal_axes(Gram.from_rows(theta), rows[:3], 3)
 
 
 @pytest.mark.parametrize(
