@@ -18,6 +18,7 @@ from PIL import Image
 
 from lossatlas.files.hdf5 import open_hdf5, read_table
 from lossatlas.files.record import read_provenance
+from lossatlas.specs.registry import resolve
 from lossatlas.specs.yaml import read_yaml
 from lossatlas.study import subjects
 from lossatlas.study.config import load
@@ -291,3 +292,16 @@ def test_cluster_profile_plans_the_paper_preset(tmp_path):
         if job.rule not in ("train", "retrain"):
             assert job.resources.get("gpu", 0) in (0, 1)
             assert job.resources["runtime"] > 0
+
+
+def test_every_record_names_the_function_that_drew_it(built):
+    """From a picture to its code in one step."""
+    records = sorted((built / "results/figures/tiny").glob("*.json")) + sorted(
+        (built / "results/tables/tiny").glob("*.json")
+    )
+    assert records
+    for record in records:
+        about = json.loads(record.read_text())
+        kind = subjects.products()[about["spec"]["kind"]]
+        assert about["made_by"] == kind.draw
+        assert callable(resolve(about["made_by"]))
