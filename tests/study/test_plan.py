@@ -101,6 +101,13 @@ def test_grain_spreads_the_jumps_over_jobs():
     assert jumps == [(seed, step) for seed in (0, 1, 2) for step in (0.5, 1.0)]
 
 
+def test_two_specs_under_one_name_are_an_error(monkeypatch):
+    """Ten of 64 digits name an artefact: where they meet by chance, the plan says so instead of mixing the two."""
+    monkeypatch.setattr("lossatlas.specs.artefact.digest", lambda value: f"{0:010}{digest(value)[10:]}")
+    with pytest.raises(LossatlasError, match="two artefacts of one name and different specs"):
+        plan()
+
+
 def test_unknown_artefacts_and_products_are_named():
     with pytest.raises(LossatlasError, match=r"results/runs/x-0123456789: no study of this configuration"):
         plan().artefact("runs", "x-0123456789")

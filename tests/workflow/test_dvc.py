@@ -251,12 +251,13 @@ def test_what_two_studies_need_is_one_stage():
     from lossatlas.specs.yaml import read_yaml
     from lossatlas.study.config import load
     from lossatlas.study.plan import Plan
+    from lossatlas.study.read import read_study
     from lossatlas.workflow.dvc_stages import stages
 
     tiny = read_yaml(ROOT / "tests/studies/tiny.yaml")
     config = load({**read_yaml(ROOT / "config/config.yaml"), "studies": [str(ROOT / "tests/studies/tiny.yaml")]}, ROOT)
     other = {**tiny, "figures": {"norms": tiny["figures"]["norms"]}, "tables": {}, "claims": []}
-    config.studies["other"] = other
+    config.studies["other"] = read_study(other, "other")
     found = stages(Plan(config), {"tiny": "tiny", "other": "my/other.yaml"})["stages"]
     assert list(found) == ["shared", "tiny", "other"]
     folders = {name: [next(iter(out)) for out in stage.get("outs", [])] for name, stage in found.items()}

@@ -67,15 +67,20 @@ class Artefact:
     linked: bool = field(default=False, kw_only=True)
 
     @cached_property
-    def hash(self) -> str:
-        """Ten hex digits that name this artefact: its kind, code version, spec and inputs' hashes."""
+    def fingerprint(self) -> str:
+        """SHA-256 of its kind, code version, spec and inputs' hashes: all it depends on."""
         parts = {
             "kind": self.kind,
             "version": self.version,
             "spec": self.spec,
             "inputs": self.input_hashes(),
         }
-        return digest(parts)[:10]
+        return digest(parts)
+
+    @property
+    def hash(self) -> str:
+        """The first ten hex digits of its fingerprint, which name it."""
+        return self.fingerprint[:10]
 
     def input_hashes(self) -> dict[str, list[str]]:
         """Return role -> hashes of the inputs."""

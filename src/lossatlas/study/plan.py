@@ -217,7 +217,12 @@ class Plan:
         for product in self.products():
             for made in product.artefacts:
                 for part in made.ancestry():
-                    self.artefacts[part.kind, part.id] = part
+                    known = self.artefacts.setdefault((part.kind, part.id), part)
+                    if known.fingerprint != part.fingerprint:
+                        raise LossatlasError(
+                            f"results/{part.kind}/{part.id}: two artefacts of one name and different specs (ten digits "
+                            f"of {known.fingerprint} and {part.fingerprint}); change a seed of one of them"
+                        )
 
     def products(self) -> list[Product]:
         """Return all figures, tables and claims."""
