@@ -39,7 +39,10 @@ def refused(folder, *targets, **settings):
             {"defaults": {"recipe": {"lr": "fast"}}},
             "tiny.yaml (preset quick): defaults.recipe.lr: 'fast' is of type str, expected a number",
         ),
-        ({"defaults": {"data": {"name": "cifar11"}}}, "defaults.data.name: 'cifar11' is not a data set; did you mean 'cifar10'"),
+        (
+            {"defaults": {"data": {"name": "cifar11"}}},
+            "defaults.data.name: 'cifar11' is not a data set; did you mean 'cifar10'",
+        ),
         ({"defaults": {"model": {"name": "wnr"}}}, "did you mean 'wrn'"),
         (
             {"clouds": {"good": {"jump": {"run": "goood"}}}},
