@@ -5,7 +5,7 @@ import secrets
 
 import numpy as np
 import pytest
-from harness import ALL, plan, snakemake
+from harness import ALL, make_all, plan, snakemake, study
 
 
 @pytest.fixture
@@ -30,3 +30,18 @@ def built(tmp_path_factory):
     done = snakemake(folder, ALL)
     assert done.returncode == 0, done.stdout
     return folder
+
+
+@pytest.fixture(scope="session")
+def made_study(tmp_path_factory):
+    """Return a function that makes every artefact of a tiny study, once: its folder, which stays as it is, and its plan."""
+    known = {}
+
+    def make(name):
+        if name not in known:
+            folder, plan = tmp_path_factory.mktemp(name), study(name)
+            make_all(plan, folder)
+            known[name] = folder, plan
+        return known[name]
+
+    return make

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from harness import ALL, assert_made_by_the_rules, counts, evaluate, inputs_of, job, make_all, measure, plan, tiny
+from harness import ALL, assert_made_by_the_rules, counts, evaluate, inputs_of, job, measure, plan, tiny
 from harness import draw as drawn
 from harness import study as planned
 from scipy.stats import spearmanr
@@ -44,11 +44,9 @@ def job_of(made, folder, output):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """Make every artefact of the tiny study once."""
-    folder, found = tmp_path_factory.mktemp("made"), study()
-    make_all(found, folder)
-    return folder, found
+def made(made_study):
+    """Return folder and plan of the tiny study."""
+    return made_study("tiny_generalization")
 
 
 def test_radii_are_where_the_loss_crosses_the_cutoff(made):

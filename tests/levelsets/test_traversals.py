@@ -11,7 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from harness import ALL, assert_made_by_the_rules, counts, draw, evaluate, inputs_of, job, make, make_all, study
+from harness import (
+    ALL,
+    assert_made_by_the_rules,
+    contents,
+    counts,
+    draw,
+    evaluate,
+    inputs_of,
+    job,
+    make,
+    study,
+)
 from harness import plan as planned
 from harness import tiny as file_of
 
@@ -38,22 +49,14 @@ def tiny(**overrides):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """Make every artefact of the tiny study once."""
-    folder, plan = tmp_path_factory.mktemp("made"), tiny()
-    make_all(plan, folder)
-    return folder, plan
+def made(made_study):
+    """Return folder and plan of the tiny study."""
+    return made_study("tiny_levelsets")
 
 
 def cloud(plan, name):
     """Return a cloud of the tiny study."""
     return only(plan.get("cloud", name, ""))
-
-
-def contents(path):
-    """Return theta and table of a points file."""
-    with open_hdf5(path, "points") as file:
-        return file["theta"][:], read_table(path)
 
 
 def same(a, b):

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from harness import contents, evaluate, inputs_of, job, make
 from harness import draw as drawn
-from harness import evaluate, inputs_of, job, make, make_all
 from harness import study as planned
 from PIL import Image
 from torch.nn import functional as F
@@ -42,11 +42,9 @@ def study(**overrides):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """Make every artefact of the tiny study once."""
-    folder, plan = tmp_path_factory.mktemp("made"), study()
-    make_all(plan, folder)
-    return folder, plan
+def made(made_study):
+    """Return folder and plan of the tiny study."""
+    return made_study("tiny_solutions")
 
 
 def sweep_parts(plan, name):
@@ -68,12 +66,6 @@ def table_of(product, folder, path):
     """Return a table as its CSV file has it."""
     write_table(read_product(product.spec), inputs_of(product, folder), path)
     return pd.read_csv(path)
-
-
-def contents(path):
-    """Return theta and table of a points file."""
-    with open_hdf5(path, "points") as file:
-        return file["theta"][:], read_table(path)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

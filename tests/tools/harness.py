@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lossatlas.claims.evaluate import evaluate as evaluate_claims
 from lossatlas.draw.draw import draw as draw_figure
+from lossatlas.files.hdf5 import open_hdf5, read_table
 from lossatlas.specs.registry import Job, resolve
 from lossatlas.study import subjects
 from lossatlas.study.config import load
@@ -63,6 +64,12 @@ def make(made, folder):
     resolve(made.run)(job(made.spec, output, state, **inputs))
     assert not state.exists()
     return output
+
+
+def contents(path):
+    """Return theta and table of a points file."""
+    with open_hdf5(path, "points") as file:
+        return file["theta"][:], read_table(path)
 
 
 def products(found):

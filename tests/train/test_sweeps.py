@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from harness import job, make_all, study
+from harness import contents, job, study
 from harness import tiny as file_of
 
 from lossatlas.errors import LossatlasError
-from lossatlas.files.hdf5 import open_hdf5, read_table
+from lossatlas.files.hdf5 import read_table
 from lossatlas.specs.study import only
 from lossatlas.specs.yaml import merge, read_yaml
 from lossatlas.train.jobs.sweep import sweep
@@ -25,22 +25,14 @@ def tiny(**overrides):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """Make every artefact of the tiny study once."""
-    folder, plan = tmp_path_factory.mktemp("made"), tiny()
-    make_all(plan, folder)
-    return folder, plan
+def made(made_study):
+    """Return folder and plan of the tiny study."""
+    return made_study("tiny_levelsets")
 
 
 def cloud(plan, name):
     """Return a cloud of the tiny study."""
     return only(plan.get("cloud", name, ""))
-
-
-def contents(path):
-    """Return theta and table of a points file."""
-    with open_hdf5(path, "points") as file:
-        return file["theta"][:], read_table(path)
 
 
 def test_held_out_members_never_see_the_test_set(made):
