@@ -305,3 +305,10 @@ def test_every_record_names_the_function_that_drew_it(built):
         kind = subjects.products()[about["spec"]["kind"]]
         assert about["made_by"] == kind.draw
         assert callable(resolve(about["made_by"]))
+
+
+def test_torch_gets_the_threads_and_the_memory_of_its_job(built):
+    """The settings once looked for torch before anything had imported it, and never ran."""
+    log = next((built / "results/logs/train").glob("*.log")).read_text()
+    assert "torch: 1 threads; freed memory is" in log
+    assert "torch:" not in next((built / "results/logs/gather").glob("*.log")).read_text()

@@ -17,6 +17,7 @@ from lossatlas.files.provenance import Provenance, commit, versions
 from lossatlas.files.record import read_provenance, write_record
 from lossatlas.specs.registry import Inputs, Job, resolve
 from lossatlas.workflow.allocator import keep_freed_memory
+from lossatlas.workflow.collector import paused
 from lossatlas.workflow.exclusive import exclusive
 
 ASKED = ("preset", "studies", "seed", "variants", "overrides")
@@ -45,7 +46,10 @@ class Frame:
         """Make the artefact by its step's function."""
         output = Path(next(iter(self._snakemake.output)))
         inputs = {role: tuple(Path(path) for path in self._artefact.paths(role)) for role in self._artefact.inputs}
-        resolve(self._artefact.run)(Job(self.spec, inputs, output, self.state, self.provenance, self.root))
+        with paused():
+            function = resolve(self._artefact.run)
+        _settle(self._snakemake.threads)
+        function(Job(self.spec, inputs, output, self.state, self.provenance, self.root))
 
     def input(self, name: str) -> list[Path]:
         """Return the files of a named input of a rule that makes no artefact."""
@@ -93,6 +97,19 @@ class Frame:
         return {**manifest, "commit": commit(self.root), "versions": versions()}
 
 
+def _settle(threads: int) -> None:
+    """Give torch, where the step's function brought it along, the rule's threads, and keep the memory it frees.
+
+    Before that function is imported there is no torch to be given anything; the log says what holds afterwards.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return
+    torch.set_num_threads(threads)
+    kept = keep_freed_memory()
+    logging.info("torch: %d threads; freed memory is %s", torch.get_num_threads(), "kept" if kept else "given back")
+
+
 @contextmanager
 def job(snakemake: Any) -> Iterator[Frame]:
     """Run a script: log to the rule's log file, and turn failures into one line and a non-zero exit.
@@ -105,10 +122,6 @@ def job(snakemake: Any) -> Iterator[Frame]:
     logging.basicConfig(filename=log, filemode="w", level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     logging.captureWarnings(True)
     warnings.simplefilter("default")
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.set_num_threads(snakemake.threads)
-        keep_freed_memory()
     os.environ.setdefault("MPLBACKEND", "Agg")
     try:
         this = Frame(snakemake)

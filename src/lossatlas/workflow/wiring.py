@@ -16,6 +16,7 @@ from lossatlas.study import subjects
 from lossatlas.study.config import load
 from lossatlas.study.plan import Plan, Product
 from lossatlas.workflow import closure, resources
+from lossatlas.workflow.collector import paused
 
 GALLERY = ("lossatlas.gallery.build",)
 
@@ -31,11 +32,13 @@ def code_digest(names: Iterable[str], *more: Path) -> str:
 def load_plan(raw: Mapping, root: Path) -> "Wiring":
     """Load and resolve the configuration; a user's mistake becomes one clear WorkflowError."""
     try:
-        config = load(raw, root)
+        with paused():
+            config = load(raw, root)
         if config.data_path:  # jobs inherit it; it changes where data is found, never what it is
             known = os.environ.get("LOSSATLAS_DATA", "")
             os.environ["LOSSATLAS_DATA"] = os.pathsep.join([*config.data_path, *filter(None, [known])])
-        return Wiring(Plan(config), root)
+        with paused():
+            return Wiring(Plan(config), root)
     except LossatlasError as error:
         raise WorkflowError(str(error)) from None
 
