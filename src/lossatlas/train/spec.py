@@ -312,18 +312,23 @@ class Run(Spec):
         return f"{label(self.model)}-{self.data.name}"
 
 
-class RunJob(Spec):
-    """What names a trained network. ``seeds``: role -> seed; ``poison``: D_d as it is drawn."""
+class TrainingJob(Spec):
+    """What names a training, whatever is kept of it. ``seeds``: role -> seed; ``poison``: D_d as it is drawn."""
 
     label: str
     labels: str
     model: dict[str, Any]
     recipe: dict[str, Any]
-    record: dict[str, Any]
     seeds: dict[str, int]
     resample: dict[str, Any] | None = key("As of a run.", None, quiet=True)
     scale: str = key("As of a run.", "standard", quiet=True)
     poison: dict[str, Any] | None = key("D_d of the poisoned objective.", None, quiet=True)
+
+
+class RunJob(TrainingJob):
+    """What names a trained network."""
+
+    record: dict[str, Any]
 
 
 def run_work(made: Artefact) -> Work:

@@ -13,7 +13,17 @@ from lossatlas.specs.base import Accepts, Reference, Refers, Spec, key, mistake,
 from lossatlas.specs.registry import Entry, Step
 from lossatlas.specs.study import Study
 from lossatlas.specs.yaml import nearest
-from lossatlas.train.spec import Index, RecipeChange, RunName, retraining, run, run_spec, run_work, titled_apart
+from lossatlas.train.spec import (
+    Index,
+    RecipeChange,
+    RunName,
+    TrainingJob,
+    retraining,
+    run,
+    run_spec,
+    run_work,
+    titled_apart,
+)
 
 Positive = Annotated[float, key("A number above 0.", gt=0)]
 GramName = Annotated[str, Refers("gram")]
@@ -57,22 +67,14 @@ class Jump(Displacement):
     grain: int = key("Jumps per job.", 4, ge=1)
 
 
-class RetrainJob(Displacement):
+class RetrainJob(TrainingJob, Displacement):
     """What names the retrainings of one job: the run's own keys, but for its record, and the jumps.
 
     ``master``: seed of the directions; ``jumps``: number of the direction and step size of each.
     """
 
-    label: str
-    labels: str
-    model: dict[str, Any]
-    recipe: dict[str, Any]
-    seeds: dict[str, int]
     master: int
     jumps: list[tuple[int, float]]
-    resample: dict[str, Any] | None = key("As of the run.", None, quiet=True)
-    scale: str = key("As of the run.", "standard", quiet=True)
-    poison: dict[str, Any] | None = key("D_d of the poisoned objective.", None, quiet=True)
 
 
 RETRAINS = Step(
