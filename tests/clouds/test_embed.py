@@ -181,7 +181,7 @@ def test_random_plane_of_a_plane_is_a_rotation(rng):
         ({"method": "pca", "metric": "cosine"}, "e.metric: 'cosine' is not available for pca; valid: euclidean"),
         (
             {"method": "umap", "n_neighbours": 3},
-            "e.parameters.n_neighbours: unknown parameter of umap; did you mean 'n_neighbors'?",
+            "e.n_neighbours: unknown parameter of umap; did you mean 'n_neighbors'?",
         ),
         (
             {"method": "umap", "parameters": {"n_neighbors": 2.5}},
@@ -197,15 +197,15 @@ def test_random_plane_of_a_plane_is_a_rotation(rng):
         ),
         (
             {"method": "kpca", "gamma": 1, "two_sigma2": 3},
-            "e.parameters.gamma: gamma and two_sigma2 = 1 / gamma are both given; leave one out",
+            "e.gamma: gamma and two_sigma2 = 1 / gamma are both given; leave one out",
         ),
         (
             {"method": "kpca", "kernel": "poly", "two_sigma2": 3},
-            "e.parameters.two_sigma2: two_sigma2 belongs to the kernel rbf; use gamma instead",
+            "e.two_sigma2: two_sigma2 belongs to the kernel rbf; use gamma instead",
         ),
         ({"method": "phate", "decay": None}, "e.decay: None is of type NoneType, expected an integer or a number"),
         ({"method": "phate", "decay": True}, "e.decay: True is of type bool, expected an integer or a number"),
-        ({"method": "pca", "knn": 5}, "e.parameters.knn: unknown parameter of pca; it has none"),
+        ({"method": "pca", "knn": 5}, "e.knn: unknown parameter of pca; it has none"),
         ({"method": "pca", "parameters": [1]}, "e.parameters: [1] is of type list, expected a mapping"),
     ],
 )
