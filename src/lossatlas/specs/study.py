@@ -23,9 +23,6 @@ class Study(Protocol):
     def variants(self) -> Mapping[str, str]:
         """Return data set -> variant that replaces a preset's choice."""
 
-    def names(self, section: str) -> list[str]:
-        """Return the names of a section's entries."""
-
     def entry(self, section: str, name: str, want: type[S], where: str) -> S:
         """Return an entry.
 

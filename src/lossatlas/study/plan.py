@@ -85,10 +85,6 @@ class StudyPlan:
             lines = [str(self.error(where, line)) for line in str(error).splitlines()]
             raise LossatlasError("\n".join(lines)) from None
 
-    def names(self, section: str) -> list[str]:
-        """Return the names of a section's entries."""
-        return list(self.study.sections.get(section, {}))
-
     def entry(self, section: str, name: str, want: type[S], where: str) -> S:
         """Return an entry, which must be of a kind (:meth:`lossatlas.specs.study.Study.entry`)."""
         known = self.study.sections.get(section, {})

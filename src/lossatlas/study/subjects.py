@@ -82,6 +82,7 @@ def measures() -> dict[str, type[Measure]]:
     return _unique([(one.measure, one) for one in found], "measures")
 
 
+@cache
 def loaders() -> dict[str, dict[str, Any]]:
     """Return what -> how its files are loaded, as :class:`Inputs` takes it."""
     return {what: {"read": view.read, "whole": view.whole} for what, view in views().items() if view.read}
