@@ -387,7 +387,7 @@ def test_claims(made):
     given = inputs_of(plan.claims, folder)
     table = evaluate(plan.claims.spec["claims"], given, "tiny", "quick").set_index("id")
     tables_of = {
-        name: read_table(folder / cloud_of(plan, name).path) for name in plan.names("clouds") if name != "both"
+        name: read_table(folder / cloud_of(plan, name).path) for name in plan.study.sections["clouds"] if name != "both"
     }
     ratio = tables_of["lbfgs_train"]["train_loss"].mean() / tables_of["sgd_train"]["train_loss"].mean()
     assert table.loc["train", "ours"] == pytest.approx(ratio)
