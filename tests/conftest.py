@@ -1,5 +1,13 @@
 """Fixtures shared by all tests."""
 
+# Tests compare bits: kernels are capped before anything loads NumPy, also for the processes that tests start. GPUs stay
+# in sight for the tests that need one.
+import os
+
+from lossatlas.numerics import PORTABLE
+
+os.environ.update({name: value for name, value in PORTABLE.items() if name != "CUDA_VISIBLE_DEVICES"})
+
 import json
 import secrets
 

@@ -13,7 +13,7 @@ from lossatlas.specs.registry import resolve
 from lossatlas.study import subjects
 
 SOURCE = ROOT / "src" / "lossatlas"
-GROUND = ("errors", "arrays", "seeds", "progress", "statistics", "_torchvision", "__init__")
+GROUND = ("errors", "numerics", "arrays", "seeds", "progress", "statistics", "_torchvision", "__init__")
 FLOORS = (
     GROUND,
     ("specs",),

@@ -150,7 +150,10 @@ def _paths(study: Study, name: str, probe: PathProbe) -> list[Artefact]:
         {"pair": pair, "objective": objective, "penalty": penalty}
         for pair, objective, penalty in product(pairs, probe.objectives, probe.penalties)
     ]
-    return [PATHS.make(spec["label"], {**spec, "members": part}, **inputs) for part in parts(members, probe.grain)]
+    return [
+        PATHS.make(spec["label"], {**spec, "members": part}, study.numerics, **inputs)
+        for part in parts(members, probe.grain)
+    ]
 
 
 def _network(study: Study, probe: PathProbe, where: str) -> tuple[dict[str, Any], dict[str, Any]]:

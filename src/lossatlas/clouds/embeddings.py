@@ -298,7 +298,7 @@ def _contained(seed: int | None, notes: dict[str, Any]) -> Iterator[None]:
 
     Warnings go to the log, and those about the result itself (runtime and user warnings) into ``notes["warnings"]``.
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     state = np.random.get_state()  # noqa: NPY002
     speech = io.StringIO()

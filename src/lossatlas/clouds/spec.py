@@ -333,7 +333,7 @@ SYNTHETIC = Step(
 
 def _tree(study: Study, name: str, entry: Tree) -> list[Artefact]:
     spec = {**entry.hashed(), "seed": derive(study.seed, "tree", entry.seed)}
-    return [SYNTHETIC.make(f"tree-{entry.branches}x{entry.points}", spec)]
+    return [SYNTHETIC.make(f"tree-{entry.branches}x{entry.points}", spec, study.numerics)]
 
 
 TREE = Entry("clouds", "tree", Tree, _tree)

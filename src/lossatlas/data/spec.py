@@ -211,7 +211,7 @@ class DataJob(Spec):
     checksum: str
 
 
-DATA = Step("data", "data", "data.h5", "lossatlas.data.jobs:prepare", DataJob, stored=False)
+DATA = Step("data", "data", "data.h5", "lossatlas.data.jobs:prepare", DataJob, stored=False, exact=True)
 
 
 def prepared(study: Study, data: DataSet, where: str) -> Artefact:
@@ -223,7 +223,7 @@ def prepared(study: Study, data: DataSet, where: str) -> Artefact:
         options = resolve_options(data.name, data.options)
         checksum = source_checksum(data.name, variant, options)
     spec = {**data.hashed(), "variant": variant, "options": options, "checksum": checksum}
-    return DATA.make(f"{data.name}-{variant}", {**spec, "seed": derive(study.seed, "data", data.seed)})
+    return DATA.make(f"{data.name}-{variant}", {**spec, "seed": derive(study.seed, "data", data.seed)}, study.numerics)
 
 
 def examples(spec: Mapping[str, Any]) -> tuple[int, int, tuple[int, ...], int, int]:

@@ -1,29 +1,19 @@
-"""What made a file: spec, hash, commit, versions, machine, seconds."""
+"""What made a file: spec, hash, inputs, commit, and every stretch of work with the machine it ran on."""
 
 import json
-import os
-import platform
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "h5py", "phate", "umap-learn", "snakemake")
+from lossatlas.files import machine
 
+SEGMENTS = "segments"
+"""Key of a record: stretches of the job, first to last (:func:`lossatlas.files.machine.segment`)."""
 
-@cache
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that can change a result."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+INPUTS = "inputs_sha256"
+"""Key of a record: path of an input in the tree of results -> its content digest."""
 
 
 @cache
@@ -41,36 +31,54 @@ def commit(root: Path) -> str:
     return head + ("+" if dirty else "")
 
 
-def device_name() -> str:
-    """Return the GPU's name, or ``cpu``; asks torch only where a job has already imported it."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        return str(torch.cuda.get_device_name())
-    return "cpu"
-
-
 class Provenance(dict):
-    """A JSON-able record; ``seconds`` is read when the record is written."""
+    """A JSON-able record of a job.
+
+    ``segments`` ends with the stretch under way from :meth:`begin` on; a job that goes on from an earlier one's state
+    puts that one's stretches in front. Seconds are read when the record is written.
+    """
 
     def __init__(self, about: Mapping, root: Path, threads: int) -> None:
-        """Start the clock of a job about an artefact or product."""
-        super().__init__(
-            **about,
-            commit=commit(root),
-            versions=versions(),
-            machine={"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
-            threads=threads,
-        )
+        """Start the clock of a job about an artefact or product.
+
+        Args:
+            about: kind, spec and whatever else names it; ``numerics`` where it has some.
+            root: the repository.
+            threads: given to the job.
+        """
+        super().__init__(**about, commit=commit(root), segments=[])
+        self.threads = threads
         self.started = time.time()
 
+    def begin(self) -> None:
+        """Describe this stretch, once the libraries that compute are loaded."""
+        self[SEGMENTS].append(machine.segment(self.threads, self.get("numerics", "native"), self["commit"]))
+        self._clock()
+
+    def stretches(self) -> list[dict]:
+        """Return the segments so far, the seconds of the present one read now."""
+        if not self[SEGMENTS]:
+            self.begin()
+        self._clock()
+        return list(self[SEGMENTS])
+
+    def _clock(self) -> None:
+        self[SEGMENTS][-1] |= {"started": _time(self.started), "seconds": round(time.time() - self.started, 2)}
+
     def finished(self) -> dict:
-        """Return the record with the job's seconds so far, its device and the time."""
+        """Return the record with the seconds so far of this stretch and of all, the device and the time."""
+        stretches = self.stretches()
         return {
             **self,
-            "device": device_name(),
-            "seconds": round(time.time() - self.started, 2),
-            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            SEGMENTS: stretches,
+            "device": machine.gpu_name() or "cpu",
+            "seconds": round(sum(one.get("seconds", 0.0) for one in stretches), 2),
+            "created": _time(time.time()),
         }
+
+
+def _time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def dumps(record: Mapping) -> str:

@@ -25,6 +25,14 @@ def write_record(path: Path, provenance: Mapping, files: Sequence[Path]) -> None
         part.write_text(text, encoding="utf-8")
 
 
+def content_of(path: Path) -> str:
+    """Return the content digest of an artefact: of an HDF5 file what it carries, of any other that of its bytes."""
+    if path.suffix != ".h5":
+        return checksum.file_digest(path)
+    with h5py.File(path, "r") as file:
+        return checksum.stored_content(file)
+
+
 def read_provenance(path: Path) -> dict:
     """Read the provenance of any artefact: inside an HDF5 file, beside a CSV one."""
     if path.suffix == ".csv":

@@ -209,7 +209,7 @@ def _levelset(study: Study, name: str, probe: LevelsetProbe) -> list[Artefact]:
         members = [{"replica": r, "seeds": {"start": derive(study.seed, "start", r)}} for r in probe.replicas or [0]]
         common |= {"label": probe.function, "function": probe.function}
         return [
-            LEVELSETS.make(probe.function, FunctionLevelset(**common, members=group))
+            LEVELSETS.make(probe.function, FunctionLevelset(**common, members=group), study.numerics)
             for group in parts(members, probe.grain)
         ]
     return _of_networks(study, name, probe, common)

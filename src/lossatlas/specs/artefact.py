@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lossatlas.numerics import Numerics
+
 
 def canonical(value: Any) -> Any:
     """Return a JSON value in one canonical form: 1.0 and 1 are the same number, mappings have sorted text keys."""
@@ -54,27 +56,32 @@ class Artefact:
         label: what a person reads in its path; it is part of the spec, not of the study that asks for it.
         spec: resolved parameters, without those of its inputs.
         inputs: role -> artefacts it is made from, in order.
-        version, file, run, linked: of its :class:`lossatlas.specs.registry.Step`, which makes it.
+        numerics: under which it and all it is made from are computed (:mod:`lossatlas.numerics`).
+        version, file, run, linked, exact: of its :class:`lossatlas.specs.registry.Step`, which makes it.
     """
 
     kind: str
     label: str
     spec: dict
     inputs: dict[str, tuple["Artefact", ...]] = field(default_factory=dict)
+    numerics: Numerics = field(kw_only=True)
     version: int = field(kw_only=True)
     file: str = field(kw_only=True)
     run: str = field(kw_only=True)
     linked: bool = field(default=False, kw_only=True)
+    exact: bool = field(default=False, kw_only=True)
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of its kind, code version, spec and inputs' hashes: all it depends on."""
+        """SHA-256 of its kind, code version, spec, inputs' hashes and numerics: all it depends on."""
         parts = {
             "kind": self.kind,
             "version": self.version,
             "spec": self.spec,
             "inputs": self.input_hashes(),
         }
+        if not self.exact:
+            parts["numerics"] = self.numerics
         return digest(parts)
 
     @property
@@ -112,6 +119,7 @@ class Artefact:
             "label": self.label,
             "hash": self.hash,
             "version": self.version,
+            **({} if self.exact else {"numerics": self.numerics}),
             "spec": self.spec,
             "inputs": self.input_hashes(),
         }

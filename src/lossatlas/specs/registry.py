@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lossatlas.errors import LossatlasError
+from lossatlas.numerics import Numerics
 from lossatlas.specs.artefact import Artefact
 from lossatlas.specs.base import Spec
 from lossatlas.specs.study import Study
@@ -69,6 +70,7 @@ class Step:
         array: whether its jobs go to SLURM as arrays.
         stored: whether DVC keeps it: what figures read is, what is large and read by none is not.
         linked: whether its file refers to its inputs' files, which reading it then takes too.
+        exact: whether it has the same bits on every machine, so that numerics do not name it.
         work: what a job computes.
     """
 
@@ -83,14 +85,23 @@ class Step:
     array: bool = False
     stored: bool = True
     linked: bool = False
+    exact: bool = False
     work: Callable[[Artefact], Work] = light
 
-    def make(self, label: str, spec: Spec | Mapping[str, Any], **inputs: Artefact | Sequence[Artefact]) -> Artefact:
+    def make(
+        self,
+        label: str,
+        spec: Spec | Mapping[str, Any],
+        numerics: Numerics | None = None,
+        /,
+        **inputs: Artefact | Sequence[Artefact],
+    ) -> Artefact:
         """Return an artefact of this kind.
 
         Args:
             label: what a person reads in its path.
             spec: resolved parameters; a mapping is checked as the step's spec.
+            numerics: of what is made from nothing; anything else has those of what it is made from.
             **inputs: role -> what it is made from.
         """
         unknown = set(inputs) - set(self.roles)
@@ -98,15 +109,20 @@ class Step:
             raise ValueError(f"{self.kind}: no role {min(unknown)!r}; its roles: {', '.join(self.roles)}")
         named = spec if isinstance(spec, Spec) else self.spec.model_validate(spec)
         made = {role: (one,) if isinstance(one, Artefact) else tuple(one) for role, one in inputs.items()}
+        known = {one.numerics for parts in made.values() for one in parts} | ({numerics} if numerics else set())
+        if len(known) != 1:
+            raise ValueError(f"{self.kind} {label}: numerics of its inputs and its own: {sorted(known)}; give one")
         return Artefact(
             self.kind,
             label,
             named.hashed(),
             made,
+            numerics=known.pop(),
             version=self.version,
             file=self.file,
             run=self.run,
             linked=self.linked,
+            exact=self.exact,
         )
 
 
@@ -210,6 +226,11 @@ class Inputs:
         """
         self._files, self._views = files, views
         self._loaded: dict[tuple[str, str], list[Any]] = {}
+
+    def files(self) -> list[Path]:
+        """Return all files, each once."""
+        every = (path for named in self._files.values() for paths in named.values() for path in paths)
+        return [Path(path) for path in dict.fromkeys(every)]
 
     def paths(self, what: str, *name: str) -> list[Path]:
         """Return the files of something the study names."""

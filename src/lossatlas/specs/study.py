@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from lossatlas.errors import LossatlasError
+from lossatlas.numerics import Numerics
 from lossatlas.specs.artefact import Artefact
 from lossatlas.specs.base import Spec
 
@@ -18,6 +19,10 @@ class Study(Protocol):
     @property
     def seed(self) -> int:
         """Return the master seed."""
+
+    @property
+    def numerics(self) -> Numerics:
+        """Return the numerics under which it is computed."""
 
     @property
     def variants(self) -> Mapping[str, str]:

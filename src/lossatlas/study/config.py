@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator
 
 from lossatlas.errors import LossatlasError
+from lossatlas.numerics import Numerics
 from lossatlas.specs.base import Spec, key, read, unique
 from lossatlas.specs.yaml import merge, nearest, parse, read_yaml
 from lossatlas.study.read import StudyFile, read_study
@@ -21,6 +22,11 @@ class ConfigFile(Spec):
     preset: str = key("Name of a file in config/presets without .yaml, or the path of a preset of your own.")
     studies: Names = key("Names of files in config/studies, or paths of studies of your own.", min_length=1)
     seed: int = key("Master seed; every seed is derived from it.", ge=0)
+    numerics: Numerics | None = key(
+        "portable: the same bits on every x86-64 CPU with AVX2, slower. native: what the machine does fastest. "
+        "null = the preset's.",
+        None,
+    )
     formats: Annotated[list[Literal["png", "pdf", "svg"]], AfterValidator(unique("name each once"))] = key(
         "Figure formats.", min_length=1
     )
@@ -33,6 +39,7 @@ class Preset(Spec):
     """``config/presets/<preset>.yaml``: sizes only. The values of the papers stand in the studies."""
 
     description: str = key("What the preset is for and how long it takes.")
+    numerics: Numerics = key("Of every job, where the configuration names none (lossatlas.numerics).", "native")
     variants: dict[str, str] = key("Data set -> variant this preset uses.", {})
     studies: dict[str, dict[str, Any]] = key("Study -> keys that replace the study's own.", {})
 
@@ -44,6 +51,7 @@ class Config:
     Attributes:
         preset: name of the preset.
         seed: master seed.
+        numerics: of every job.
         formats: figure formats besides CSV.
         studies: study name -> study with preset, variants and overrides merged in.
         variants: data set -> variant that replaces the preset's choice.
@@ -52,6 +60,7 @@ class Config:
 
     preset: str
     seed: int
+    numerics: Numerics
     formats: tuple[str, ...]
     studies: dict[str, StudyFile]
     variants: dict[str, str]
@@ -121,6 +130,7 @@ def load(raw: Mapping, root: Path) -> Config:
     return Config(
         preset=name,
         seed=config.seed,
+        numerics=config.numerics or preset.numerics,
         formats=tuple(config.formats),
         studies=studies,
         variants={**preset.variants, **(config.variants or {})},

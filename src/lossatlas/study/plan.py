@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from lossatlas.data import spec as data_sets
 from lossatlas.errors import LossatlasError
 from lossatlas.models import spec as models
+from lossatlas.numerics import Numerics
 from lossatlas.specs.artefact import Artefact
 from lossatlas.specs.base import Reference, Spec, read, references
 from lossatlas.specs.yaml import nearest
@@ -66,6 +67,11 @@ class StudyPlan:
     def seed(self) -> int:
         """Return the master seed."""
         return self.config.seed
+
+    @property
+    def numerics(self) -> Numerics:
+        """Return the numerics under which it is computed."""
+        return self.config.numerics
 
     @property
     def variants(self) -> Mapping[str, str]:

@@ -11,16 +11,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lossatlas import numerics
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import is_disk_full
-from lossatlas.files.provenance import Provenance, commit, versions
-from lossatlas.files.record import read_provenance, write_record
+from lossatlas.files.machine import versions
+from lossatlas.files.provenance import INPUTS, Provenance, commit
+from lossatlas.files.record import content_of, read_provenance, write_record
 from lossatlas.specs.registry import Inputs, Job, resolve
 from lossatlas.workflow.allocator import keep_freed_memory
 from lossatlas.workflow.collector import paused
 from lossatlas.workflow.exclusive import exclusive
 
-ASKED = ("preset", "studies", "seed", "variants", "overrides")
+ASKED = ("preset", "studies", "seed", "numerics", "variants", "overrides")
 """Keys of the configuration that decide what is made; every provenance keeps what they said."""
 
 
@@ -38,18 +40,31 @@ class Frame:
         self.spec = about.get("spec", {})
         self.study, self.preset = about.get("study", ""), about.get("preset", "")
         self.product_inputs = Inputs(about.get("inputs", {}), about.get("views", {})) if product else None
+        threads = _in_force(about.get("numerics", "native"), snakemake.threads)
         asked = {key: snakemake.config[key] for key in ASKED if snakemake.config.get(key)}
-        self.provenance = Provenance({**about, "config": asked}, self.root, snakemake.threads)
+        self.provenance = Provenance({**about, "config": asked}, self.root, threads)
         self.state = Path("results/.state") / (f"{artefact.kind}/{artefact.id}" if artefact else snakemake.rule)
 
     def make(self) -> None:
         """Make the artefact by its step's function."""
         output = Path(next(iter(self._snakemake.output)))
-        inputs = {role: tuple(Path(path) for path in self._artefact.paths(role)) for role in self._artefact.inputs}
         with paused():
             function = resolve(self._artefact.run)
-        _settle(self._snakemake.threads)
-        function(Job(self.spec, inputs, output, self.state, self.provenance, self.root))
+        _settle(self.provenance.threads)
+        self.provenance.begin()
+        function(Job(self.spec, self._inputs(), output, self.state, self.provenance, self.root))
+
+    def _inputs(self) -> dict[str, tuple[Path, ...]]:
+        """Return role -> files of an artefact's inputs."""
+        return {role: tuple(Path(path) for path in self._artefact.paths(role)) for role in self._artefact.inputs}
+
+    def note_inputs(self) -> None:
+        """Put the content digests of what the job reads into its provenance, as they are now."""
+        if self._artefact:
+            files = [path for role in self._inputs().values() for path in role]
+        else:
+            files = self.product_inputs.files() if self.product_inputs else []
+        self.provenance[INPUTS] = {str(path): content_of(path) for path in files}
 
     def input(self, name: str) -> list[Path]:
         """Return the files of a named input of a rule that makes no artefact."""
@@ -97,6 +112,26 @@ class Frame:
         return {**manifest, "commit": commit(self.root), "versions": versions()}
 
 
+def _in_force(wanted: str, threads: int) -> int:
+    """Check that portable numerics are in force where they are wanted, and return the number of threads to use.
+
+    Snakemake hands every job its own number of threads in the environment; portable numerics have one.
+
+    Raises:
+        LossatlasError: what caps the kernels was not set when this process started.
+    """
+    if wanted != "portable":
+        return threads
+    os.environ.update({name: value for name, value in numerics.PORTABLE.items() if name.endswith("_THREADS")})
+    lacking = numerics.missing()
+    if lacking:
+        raise LossatlasError(
+            f"numerics: portable needs {', '.join(lacking)} in the environment before Python starts; start the job by "
+            "Snakemake and the repository's Snakefile, which sets them, or export them"
+        )
+    return 1
+
+
 def _settle(threads: int) -> None:
     """Give torch, where the step's function brought it along, the rule's threads, and keep the memory it frees.
 
@@ -127,6 +162,7 @@ def job(snakemake: Any) -> Iterator[Frame]:
         this = Frame(snakemake)
         logging.info("start %s", snakemake.rule)
         with this.alone():
+            this.note_inputs()
             yield this
             this.write_record()
         logging.info("done: %.1f s of CPU", time.process_time())

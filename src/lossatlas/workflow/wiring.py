@@ -8,6 +8,7 @@ from typing import Any
 
 from snakemake.exceptions import WorkflowError
 
+from lossatlas import numerics
 from lossatlas.data import spec as catalogue
 from lossatlas.draw.spec import Figure
 from lossatlas.errors import LossatlasError
@@ -37,6 +38,8 @@ def load_plan(raw: Mapping, root: Path) -> "Wiring":
         if config.data_path:  # jobs inherit it; it changes where data is found, never what it is
             known = os.environ.get("LOSSATLAS_DATA", "")
             os.environ["LOSSATLAS_DATA"] = os.pathsep.join([*config.data_path, *filter(None, [known])])
+        if config.numerics == "portable":  # jobs inherit it, too
+            numerics.apply()
         with paused():
             return Wiring(Plan(config), root)
     except LossatlasError as error:
@@ -105,6 +108,7 @@ class Wiring:
             "study": study,
             "name": name,
             "preset": self.config.preset,
+            "numerics": self.config.numerics,
             "spec": product.spec,
             "inputs": product.paths(),
             "views": {what: subjects.loaders()[what] for what in product.inputs},
