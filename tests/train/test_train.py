@@ -18,7 +18,7 @@ from lossatlas.files.points import read_point
 from lossatlas.specs.base import read
 from lossatlas.train.examples import build_model, make_examples
 from lossatlas.train.jobs.train import train
-from lossatlas.train.loop import Training, autocast_type
+from lossatlas.train.loop import Training
 from lossatlas.train.spec import Recipe, learning_rate
 from lossatlas.trajectories.jobs import retrain
 
@@ -214,19 +214,9 @@ def test_run_of_another_network_is_refused(made, tmp_path):
         retrain(job(spec, tmp_path / "a.h5", **made["inputs"]))
 
 
-def test_precision_auto_follows_the_hardware(monkeypatch):
-    cpu = torch.device("cpu")
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
-    assert autocast_type("auto", cpu) is torch.bfloat16
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    assert autocast_type("auto", cpu) is None
-    assert autocast_type("bfloat16", cpu) is torch.bfloat16
-    assert autocast_type("float32", cpu) is None
-
-
 def test_defaults_are_a_whole_recipe():
     assert resolve({}) == {
         "optimizer": "sgd", "lr": 0.1, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0, "epochs": 1,
         "batch": 128, "milestones": [], "gamma": 0.1, "clip": None, "augment": [], "criterion": "cross_entropy",
-        "precision": "auto",
+        "precision": "float32",
     }  # fmt: skip

@@ -7,14 +7,15 @@ float32 sums (tested).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lossatlas.landscape.layout import Layout
 from lossatlas.seeds import derive
-from lossatlas.train.loop import EVALUATION_BATCH, Examples
+from lossatlas.train.loop import EVALUATION_BATCH, FINGERPRINT, Examples
 from lossatlas.train.optimizers import make_optimizer
 from lossatlas.train.poison import mixed, second_term
 from lossatlas.train.spec import learning_rate
@@ -37,6 +38,7 @@ class Lockstep:
         recipe: Mapping,
         betas: Sequence[float],
         seeds: Sequence[int],
+        seen: Sequence[Callable[[int, float], Any]] | None = None,
     ) -> None:
         """Prepare the training.
 
@@ -47,14 +49,17 @@ class Lockstep:
             recipe: resolved recipe, which all share; without augmentation.
             betas: share of the second term of each network, for recipes with ``poison``.
             seeds: of each network's minibatches.
+            seen: for each network: called with the number of the step and its loss in float64 at the steps of
+                :data:`~lossatlas.train.loop.FINGERPRINT`, as long as it has not diverged.
         """
+        self.seen = seen
         self.recipe, self.seeds = recipe, list(seeds)
         self.layout = Layout.of(model)
         self.forward = stacked_forward(model, self.layout)
         self.x, self.y = (torch.stack([getattr(one, part) for one in examples]) for part in "xy")
         self.test = [(one.test_x, one.test_y) for one in examples]
         self.extras = [one.extra for one in examples]
-        self.betas = torch.tensor(list(betas), dtype=starts.dtype, device=starts.device)
+        self.betas = torch.tensor(list(betas), dtype=torch.float64, device=starts.device)
         self._stack = _Stack(starts)
         self.thetas = self._stack.thetas
         self.optimizer = make_optimizer(self._stack.parameters(), recipe)
@@ -90,15 +95,18 @@ class Lockstep:
         if rows is not None:
             member = torch.arange(len(x), device=x.device)[:, None]
             x, y = x[member, rows], y[member, rows]
-        count = x.shape[1]
         extra = self._extra(step)
         if extra is not None:
             x = torch.cat([x, extra[0]], 1)
         outputs = self.forward(self.thetas, x)
-        losses = _cross_entropy(outputs[:, :count], y)
-        first = self.extras[0]
-        if extra is not None and first is not None:
-            losses = mixed(losses, second_term(outputs[:, count:], extra[1], first.labels).mean(1), self.betas)
+        labels = None if extra is None else extra[1]
+        losses = self._losses(outputs, y, labels)
+        if self.seen is not None and step in FINGERPRINT:
+            with torch.no_grad():
+                exact = self._losses(outputs.double(), y, labels).tolist()
+            for keep, loss, lost in zip(self.seen, exact, self.diverged.tolist(), strict=True):
+                if not lost:
+                    keep(step, loss)
         finite = torch.isfinite(losses.detach())
         self.diverged |= ~finite
         (gradient,) = torch.autograd.grad(losses[finite].sum(), self.thetas)
@@ -111,6 +119,20 @@ class Lockstep:
         if len(kept):
             with torch.no_grad():
                 self.thetas[self.diverged] = kept
+
+    def _losses(self, outputs: Tensor, y: Tensor, labels: Tensor | None) -> Tensor:
+        """Return every network's objective (m,), of the outputs' type.
+
+        Args:
+            outputs: (m, b + n, classes), for the minibatch (m, b) and for D_d (m, n) after it, where there is one.
+            y: labels of the minibatch (m, b).
+            labels: of D_d (m, n).
+        """
+        losses, first = _cross_entropy(outputs[:, : y.shape[1]], y), self.extras[0]
+        if labels is None or first is None:
+            return losses
+        poisoned = second_term(outputs[:, y.shape[1] :], labels, first.labels).mean(1)
+        return mixed(losses, poisoned, self.betas.to(outputs.dtype))
 
     def _extra(self, step: int) -> tuple[Tensor, Tensor] | None:
         """Return the step's D_d of every network, (m, n, ...) and (m, n); blocks are stacked once."""

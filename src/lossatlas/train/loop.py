@@ -29,6 +29,7 @@ from lossatlas.landscape.layout import Layout
 from lossatlas.seeds import derive
 from lossatlas.train.optimizers import CHUNK, Objective, make_optimizer
 from lossatlas.train.poison import Extra, mixed, second_term
+from lossatlas.train.precision import autocast_type
 from lossatlas.train.proxprop import ProxProp
 from lossatlas.train.spec import OPTIMIZERS, learning_rate
 
@@ -36,6 +37,13 @@ log = logging.getLogger(__name__)
 
 EVALUATION_BATCH = CHUNK
 """Images of one evaluation batch."""
+
+FINGERPRINT = (0, 1, 10)
+"""Optimiser steps, counted from 0, whose training loss is kept as the training's fingerprint.
+
+Two trainings that agree here to rounding had the same data, initialisation, order and arithmetic, however far apart
+rounding has led them since.
+"""
 
 
 class DivergedError(LossatlasError):
@@ -81,6 +89,8 @@ class State:
         model, optimizer: state dicts at the end of that epoch.
         history: table rows without a point of their own (evaluations during a sweep's trainings).
         best: the point of lowest test loss so far of a member that is stopped early: theta, buffers, row.
+        fingerprint: rows (unit, step, loss) of every training so far: the float64 loss at the steps of
+            :data:`FINGERPRINT`, of the minibatch before the update (of all examples where a step sees all).
     """
 
     unit: int = 0
@@ -90,6 +100,21 @@ class State:
     optimizer: dict | None = None
     history: list[dict] = field(default_factory=list)
     best: dict | None = None
+    fingerprint: list[dict] = field(default_factory=list)
+
+    def seen(self, unit: int) -> Callable[[int, float], None]:
+        """Return what adds (step, loss) of a training, a number of the job's, to the fingerprint."""
+
+        def keep(step: int, loss: float) -> None:
+            self.fingerprint.append({"unit": unit, "step": step, "loss": loss})
+
+        return keep
+
+    def fingerprint_table(self) -> pd.DataFrame:
+        """Return the fingerprint, one training after the other: unit, step (int64) and loss (float64)."""
+        rows = sorted((row["unit"], row["step"], row["loss"]) for row in self.fingerprint)
+        table = pd.DataFrame(rows, columns=["unit", "step", "loss"])
+        return table.astype({"unit": np.int64, "step": np.int64, "loss": np.float64})
 
 
 class Recorder:
@@ -134,29 +159,15 @@ def _float32(flat: Tensor) -> np.ndarray:
     return flat.detach().to("cpu", torch.float32).numpy()
 
 
-def pick_device() -> torch.device:
-    """Return the first GPU, or the CPU where there is none."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def autocast_type(precision: str, device: torch.device) -> torch.dtype | None:
-    """Return the autocast type of a recipe's precision, or None for plain float32.
-
-    ``auto`` is bfloat16 on GPUs that support it and on CPUs with AMX tiles, where it was measured 1.6-2.6 times
-    faster; on CPUs without AMX (AVX-512 bf16 only) it was measured slower (WRN-10-2: 1,225 against 1,791 images/s).
-    """
-    if precision == "auto":
-        gains = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_amx_tile_supported()
-        return torch.bfloat16 if gains else None
-    return torch.bfloat16 if precision == "bfloat16" else None
-
-
 def per_example_loss(criterion: str, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the loss of each example (n,): cross entropy, or the squared error averaged over outputs."""
+    """Return the loss of each example (n,): cross entropy, or the squared error averaged over outputs.
+
+    It is computed in the outputs' type: float32 for gradients, float64 for what is recorded or compared. The float32
+    cross entropy of a confident network is 0 where the float64 one of the same outputs is 1e-12.
+    """
     if criterion == "mse":
-        return F.mse_loss(
-            outputs.reshape(targets.shape[0], -1), targets.reshape(targets.shape[0], -1), reduction="none"
-        ).mean(1)
+        targets = targets.reshape(targets.shape[0], -1).to(outputs.dtype)
+        return F.mse_loss(outputs.reshape(targets.shape), targets, reduction="none").mean(1)
     return F.cross_entropy(outputs, targets, reduction="none")
 
 
@@ -164,7 +175,9 @@ def per_example_loss(criterion: str, outputs: Tensor, targets: Tensor) -> Tensor
 def evaluate(
     model: nn.Module, examples: Examples, part: str, criterion: str, cast: torch.dtype | None
 ) -> tuple[float, float]:
-    """Return mean loss (summed in float64) and accuracy in eval mode; accuracy is NaN for regression.
+    """Return mean loss and accuracy in eval mode; accuracy is NaN for regression.
+
+    The network runs in its own precision; each example's loss is computed from its outputs, and summed, in float64.
 
     Args:
         model: left in eval mode.
@@ -180,8 +193,7 @@ def evaluate(
         inputs, targets = examples.inputs(x[start : start + EVALUATION_BATCH]), y[start : start + EVALUATION_BATCH]
         with torch.autocast(x.device.type, cast, enabled=cast is not None):
             outputs = model(inputs)
-        outputs = outputs if outputs.dtype == torch.float64 else outputs.float()
-        total += per_example_loss(criterion, outputs, targets).double().sum().cpu()
+        total += per_example_loss(criterion, outputs.double(), targets).sum().cpu()
         right += int((outputs.argmax(1) == targets).sum()) if criterion == "cross_entropy" else 0
     accuracy = right / len(x) if criterion == "cross_entropy" else math.nan
     return float(total) / len(x), accuracy
@@ -190,7 +202,15 @@ def evaluate(
 class Training:
     """One training (or retraining) of one model, an epoch at a time."""
 
-    def __init__(self, model: nn.Module, examples: Examples, recipe: Mapping, seed: int, name: str) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        examples: Examples,
+        recipe: Mapping,
+        seed: int,
+        name: str,
+        seen: Callable[[int, float], Any] | None = None,
+    ) -> None:
         """Prepare the training.
 
         Args:
@@ -199,14 +219,16 @@ class Training:
             recipe: resolved recipe (:class:`lossatlas.train.spec.Recipe`).
             seed: seed of the minibatch order and the augmentation.
             name: what errors call this training.
+            seen: called with the number of the step and its loss in float64 at the steps of :data:`FINGERPRINT`.
         """
+        self.seen = seen
         self.model, self.examples, self.recipe, self.seed, self.name = model, examples, recipe, seed, name
         self.augment = Augment(recipe["augment"]) if recipe["augment"] else None
         self.optimizer = make_optimizer(model.parameters(), recipe)
         if isinstance(self.optimizer, ProxProp):
             self.optimizer.attach(model)
         self.closure = OPTIMIZERS[recipe["optimizer"]].closure or recipe["batch"] is None
-        self.cast = autocast_type(recipe["precision"], examples.x.device)
+        self.cast = autocast_type(recipe["precision"])
         self.steps = 0
 
     def metrics(self) -> dict[str, float]:
@@ -260,21 +282,33 @@ class Training:
         with torch.autocast(x.device.type, self.cast, enabled=self.cast is not None):
             outputs = self.model(x)
         outputs = outputs if outputs.dtype == torch.float64 else outputs.float()
-        loss = per_example_loss(self.recipe["criterion"], outputs, y).mean()
-        if self.examples.extra is not None:
-            loss = mixed(loss, self._second_term(self.examples.extra), self.recipe["beta"])
+        extra = self._extra_outputs()
+        loss = self._mean_loss(outputs, y, extra)
+        if self.seen is not None and self.steps in FINGERPRINT:
+            with torch.no_grad():
+                self.seen(self.steps, float(self._mean_loss(outputs.double(), y, extra)))
         loss.backward()
         if self.recipe["clip"] is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe["clip"])
         self.optimizer.step()
         return float(loss.detach())
 
-    def _second_term(self, extra: Extra) -> Tensor:
-        """Return the mean loss on the step's share of D_d (Eq. 3 of Huang et al. 2020)."""
-        inputs, labels = extra.at(self.steps)
+    def _mean_loss(self, outputs: Tensor, y: Tensor, extra: tuple[Tensor, Tensor, str] | None) -> Tensor:
+        """Return the objective of a step, a scalar of the outputs' type, from outputs for the minibatch and for D_d."""
+        loss = per_example_loss(self.recipe["criterion"], outputs, y).mean()
+        if extra is None:
+            return loss
+        others, labels, policy = extra
+        return mixed(loss, second_term(others.to(outputs.dtype), labels, policy).mean(), self.recipe["beta"])
+
+    def _extra_outputs(self) -> tuple[Tensor, Tensor, str] | None:
+        """Return outputs for the step's share of D_d (Eq. 3 of Huang et al. 2020), its labels and their policy."""
+        if self.examples.extra is None:
+            return None
+        inputs, labels = self.examples.extra.at(self.steps)
         with torch.autocast(inputs.device.type, self.cast, enabled=self.cast is not None):
             outputs = self.model(inputs)
-        return second_term(outputs.to(self.examples.dtype), labels, extra.labels).mean()
+        return outputs.to(self.examples.dtype), labels, self.examples.extra.labels
 
     def _closure_step(self, x: Tensor, y: Tensor, generator: torch.Generator) -> float:
         """Take one step of an optimiser on a batch evaluated in chunks, and return the loss before it.
@@ -303,7 +337,10 @@ class Training:
 
         closure.value = objective.value  # type: ignore[attr-defined]
         self.optimizer.step(closure)
-        return float(before[0])
+        loss = float(before[0])
+        if self.seen is not None and self.steps in FINGERPRINT:
+            self.seen(self.steps, loss)
+        return loss
 
 
 def row_of(run: str, seed: int, step: float, epoch: float) -> dict:

@@ -19,7 +19,8 @@ from lossatlas.files.points import read_point
 from lossatlas.landscape.landscape import NetworkLandscape
 from lossatlas.landscape.layout import Layout
 from lossatlas.train.examples import build_model, drawing, make_examples
-from lossatlas.train.loop import Examples, pick_device
+from lossatlas.train.loop import Examples
+from lossatlas.train.precision import device_for
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def _network(spec: Mapping, seeds: Mapping, data_file: Path) -> tuple[nn.Module,
     """Return a network as it was initialised, in eval mode, and what it was trained on."""
     draw = drawing({**spec, "seeds": seeds})
     examples, outputs = make_examples(
-        data_file, spec["labels"], seeds["labels"], spec["precision"], pick_device(), **draw
+        data_file, spec["labels"], seeds["labels"], spec["precision"], device_for(spec["precision"]), **draw
     )
     return build_model(spec["model"], examples, outputs, seeds["init"]).eval(), examples
 

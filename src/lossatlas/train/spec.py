@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from lossatlas.claims.spec import Measure
 from lossatlas.data.spec import DataSet, describe, describe_variant, examples, prepared, resolve_options
@@ -22,6 +22,22 @@ Fraction = Annotated[float, key("A share.", gt=0, lt=1)]
 Count = Annotated[int, key("A number of things.", ge=1)]
 Index = Annotated[int, key("Counted from 0.", ge=0)]
 Precision = Literal["float32", "float64"]
+
+
+def _by_name(precision: Any) -> Any:
+    """Refuse a precision that would depend on the machine: two machines would make two results of one name."""
+    if precision == "auto":
+        raise mistake(
+            "",
+            "'auto' would be another arithmetic on another machine, under one name; write float32 (the default), or "
+            "bfloat16 where its speed is worth its 8 bits",
+        )
+    return precision
+
+
+Arithmetic = Annotated[Literal["float32", "tf32", "bfloat16", "float64"], BeforeValidator(_by_name)]
+"""Precision of a training."""
+
 Replicas = Annotated[list[Index], AfterValidator(unique("give each replica once"))]
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -119,8 +135,10 @@ class Recipe(Spec):
     clip: float | None = key("Largest norm of the gradient; null = none.", None, gt=0)
     augment: list[str | dict[str, Any]] = key("Augmentations of training images (lossatlas.data.augment).", [])
     criterion: Literal["cross_entropy", "mse"] = key("What is minimised.", "cross_entropy")
-    precision: Literal["auto", "float32", "bfloat16", "float64"] = key(
-        "auto: bfloat16 autocast where the CPU (AMX) or GPU gains from it.", "auto"
+    precision: Arithmetic = key(
+        "float32: as IEEE has it. tf32: products of matrices in TF32, on GPUs that have it. bfloat16: products in "
+        "bfloat16 (autocast). float64.",
+        "float32",
     )
     beta: float | None = key(
         "Share of the second term of the poisoned objective (Huang et al. 2020, Eq. 3).", None, quiet=True, ge=0, lt=1
@@ -576,7 +594,9 @@ def _check_lockstep(study: Study, entry: Sweep, trained: Run, recipe: Recipe, wh
             f"{where}.recipe.optimizer", f"{recipe.optimizer!r} does not go in lockstep; valid: {', '.join(TOGETHER)}"
         )
     if recipe.augment or recipe.criterion != "cross_entropy" or recipe.precision not in ("float32", "float64"):
-        raise study.error(f"{where}.lockstep", "needs no augmentation, criterion cross_entropy, precision float32")
+        raise study.error(
+            f"{where}.lockstep", "needs no augmentation, criterion cross_entropy, and precision float32 or float64"
+        )
     if entry.early or entry.history is None:
         raise study.error(f"{where}.lockstep", "keeps no early-stopped points (`early`) and no row of every epoch")
     if trained.hashed()["model"].get("name") not in ("mlp", "binary_mlp", "radial"):

@@ -11,7 +11,8 @@ from lossatlas.progress import Progress
 from lossatlas.seeds import derive
 from lossatlas.specs.registry import Job
 from lossatlas.train.examples import build_model, drawing, make_examples
-from lossatlas.train.loop import EVALUATION_BATCH, Recorder, Training, finish, pick_device, row_of
+from lossatlas.train.loop import EVALUATION_BATCH, Recorder, Training, finish, row_of
+from lossatlas.train.precision import device_for
 
 
 def jump_point(theta: torch.Tensor, layout: Layout, master: int, seed: int, step: float, how: str) -> torch.Tensor:
@@ -32,12 +33,18 @@ def retrain(job: Job) -> None:
 
     Args:
         job: spec :class:`~lossatlas.trajectories.spec.RetrainJob`; ``data``: data.h5 of the run; ``run``: its
-            points.h5, whose last row is the minimum. Makes points.h5, one row a point, jumps one after the other.
+            points.h5, whose last row is the minimum. Makes points.h5, one row a point, jumps one after the other,
+            and ``/fingerprint`` with a jump's place in the job as its unit.
     """
     spec, run_file = job.spec, job.file("run")
     recipe, seed = spec["recipe"], spec["seeds"]
     examples, outputs = make_examples(
-        job.file("data"), spec["labels"], seed["labels"], recipe["precision"], pick_device(), **drawing(spec)
+        job.file("data"),
+        spec["labels"],
+        seed["labels"],
+        recipe["precision"],
+        device_for(recipe["precision"]),
+        **drawing(spec),
     )
     model = build_model(spec["model"], examples, outputs, seed["init"])
     layout, buffer_layout = Layout.of(model), Layout.of_buffers(model)
@@ -52,7 +59,8 @@ def retrain(job: Job) -> None:
         for unit in range(progress.unit, len(spec["jumps"])):
             direction, step = spec["jumps"][unit]
             name = f"{spec['label']}, direction {direction}, step {step:g}"
-            training = Training(model, examples, recipe, derive(seed["training"], "jump", direction, float(step)), name)
+            own = derive(seed["training"], "jump", direction, float(step))
+            training = Training(model, examples, recipe, own, name, progress.seen(unit))
             if progress.epoch < 0:
                 layout.load_into(model, jump_point(theta, layout, spec["master"], direction, step, spec["normalise"]))
                 buffer_layout.load_into(model, buffers)
@@ -72,4 +80,4 @@ def retrain(job: Job) -> None:
                 recorder.commit()
             progress.unit, progress.epoch, progress.model, progress.optimizer = unit + 1, -1, None, None
         recorder.commit()
-    finish(recorder, job.output, job.state, job.provenance)
+    finish(recorder, job.output, job.state, job.provenance, {"fingerprint": progress.fingerprint_table()})

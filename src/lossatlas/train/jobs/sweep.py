@@ -21,7 +21,8 @@ from lossatlas.progress import Progress
 from lossatlas.specs.registry import Job
 from lossatlas.train.examples import build_model, drawing, make_examples
 from lossatlas.train.lockstep import Lockstep
-from lossatlas.train.loop import DivergedError, Examples, Recorder, Training, finish, pick_device, row_of
+from lossatlas.train.loop import DivergedError, Examples, Recorder, State, Training, finish, row_of
+from lossatlas.train.precision import device_for
 from lossatlas.train.spec import QUANTITIES
 
 
@@ -38,7 +39,8 @@ def sweep(job: Job) -> None:
             the others test_loss and test_accuracy. With ``early`` each member has two rows, told apart by column
             ``stop``: ``last``, then ``early``, whose epoch is that of its lowest test loss (validation loss where it
             has one); ``weight_mean`` and ``weight_std`` are the mean and standard deviation over the components of
-            theta, ``train_examples`` and ``test_examples`` counts. ``/history`` holds the same columns during training.
+            theta, ``train_examples`` and ``test_examples`` counts. ``/history`` holds the same columns during training,
+            ``/fingerprint`` early losses (:class:`~lossatlas.train.loop.State`) with a member's place as its unit.
     """
     spec, data_file = job.spec, job.file("data")
     if spec.get("lockstep"):
@@ -60,7 +62,12 @@ def sweep(job: Job) -> None:
                 recorder.commit()
             bar.update()
     recorder.commit()
-    finish(recorder, job.output, job.state, job.provenance, {"history": pd.DataFrame(progress.history)})
+    finish(recorder, job.output, job.state, job.provenance, _tables(progress))
+
+
+def _tables(progress: State) -> dict[str, pd.DataFrame]:
+    """Return the tables beside the points': evaluations during the trainings, and their fingerprints."""
+    return {"history": pd.DataFrame(progress.history), "fingerprint": progress.fingerprint_table()}
 
 
 def _examples(spec: Mapping, member: Mapping, data_file: Path) -> tuple[Examples, int]:
@@ -72,7 +79,7 @@ def _examples(spec: Mapping, member: Mapping, data_file: Path) -> tuple[Examples
         spec["labels"],
         seeds["labels"],
         recipe["precision"],
-        pick_device(),
+        device_for(recipe["precision"]),
         held_out=held_out,
         **drawing({**spec, "seeds": seeds}),
     )
@@ -88,8 +95,8 @@ def _train(spec: Mapping, member: Mapping, model: torch.nn.Module, examples: Exa
     if spec["parameter"] is not None:
         recipe[spec["parameter"]] = spec["factor"] * member["value"]
     name = f"{spec['label']}, replica {member['replica']}, {spec['parameter']} {member['value']}"
-    training = Training(model, examples, recipe, member["seeds"]["training"], name)
     progress = recorder.state
+    training = Training(model, examples, recipe, member["seeds"]["training"], name, progress.seen(progress.unit))
     if progress.epoch > 0 and progress.model is not None and progress.optimizer is not None:
         model.load_state_dict(progress.model)
         training.optimizer.load_state_dict(progress.optimizer)
@@ -163,6 +170,7 @@ def _in_lockstep(job: Job) -> None:
     drawn = torch.stack([layout.flatten(model) for model in models])
     first = drawn if starts is None else _starts(members, starts)
     examples = [one for one, _ in prepared]
+    progress = recorder.state
     training = Lockstep(
         models[0],
         first.to(examples[0].x.device),
@@ -173,8 +181,9 @@ def _in_lockstep(job: Job) -> None:
             for member in members
         ],
         [member["seeds"]["training"] for member in members],
+        [progress.seen(unit) for unit in range(len(members))],
     )
-    progress, epochs = recorder.state, recipe["epochs"]
+    epochs = recipe["epochs"]
     if progress.model is not None and progress.optimizer is not None:
         training.resume(progress.model, progress.optimizer)
     marks = {round(epochs * (k + 1) / spec["history"]) for k in range(spec["history"])} | {epochs}
@@ -197,7 +206,7 @@ def _in_lockstep(job: Job) -> None:
         layout.load_into(models[0], theta.detach())
         recorder.record(models[0], row)
     recorder.commit()
-    finish(recorder, job.output, job.state, job.provenance, {"history": pd.DataFrame(progress.history)})
+    finish(recorder, job.output, job.state, job.provenance, _tables(progress))
 
 
 def _starts(members: Sequence[Mapping], file: Path) -> torch.Tensor:

@@ -4,24 +4,31 @@ from lossatlas.landscape.layout import Layout
 from lossatlas.progress import Progress
 from lossatlas.specs.registry import Job
 from lossatlas.train.examples import build_model, drawing, make_examples
-from lossatlas.train.loop import Recorder, Training, finish, pick_device, row_of
+from lossatlas.train.loop import Recorder, Training, finish, row_of
+from lossatlas.train.precision import device_for
 
 
 def train(job: Job) -> None:
     """Train one replica of a run; resumes from the last whole epoch found in the job's state.
 
     Args:
-        job: spec :class:`~lossatlas.train.spec.RunJob`; ``data``: data.h5. Makes points.h5, one row a recorded point.
+        job: spec :class:`~lossatlas.train.spec.RunJob`; ``data``: data.h5. Makes points.h5: one row a recorded
+            point, and ``/fingerprint``, the early losses (:class:`~lossatlas.train.loop.State`).
     """
     spec = job.spec
     recipe, record, seed = spec["recipe"], spec["record"], spec["seeds"]
     examples, outputs = make_examples(
-        job.file("data"), spec["labels"], seed["labels"], recipe["precision"], pick_device(), **drawing(spec)
+        job.file("data"),
+        spec["labels"],
+        seed["labels"],
+        recipe["precision"],
+        device_for(recipe["precision"]),
+        **drawing(spec),
     )
     model = build_model(spec["model"], examples, outputs, seed["init"])
     recorder = Recorder(job.state, Layout.of(model), Layout.of_buffers(model))
-    training = Training(model, examples, recipe, seed["training"], spec["label"])
     progress = recorder.state
+    training = Training(model, examples, recipe, seed["training"], spec["label"], progress.seen(0))
     if progress.model is not None and progress.optimizer is not None:
         model.load_state_dict(progress.model)
         training.optimizer.load_state_dict(progress.optimizer)
@@ -48,4 +55,4 @@ def train(job: Job) -> None:
                     point(epoch + 1.0)
             commit(epoch + 1)
             bar.update()
-    finish(recorder, job.output, job.state, job.provenance)
+    finish(recorder, job.output, job.state, job.provenance, {"fingerprint": progress.fingerprint_table()})

@@ -1,0 +1,61 @@
+"""The arithmetic that a recipe's or a probe's ``precision`` names, put in force for the process.
+
+``float32`` is IEEE's: libraries may round the factors of a product to fewer bits (TF32 on GPUs, bfloat16 or TF32 on
+CPUs with matrix units), and torch lets cuDNN do so unless it is told not to. ``tf32`` lets them, on GPUs. ``bfloat16``
+computes products by autocast and everything else in float32; ``float64`` is a matter of the tensors' type alone.
+"""
+
+import os
+from typing import Any
+
+import torch
+
+from lossatlas.errors import LossatlasError
+
+TF32_SINCE = (8, 0)
+"""Compute capability from which on NVIDIA's GPUs have TF32 (Ampere)."""
+
+
+def device_for(precision: str) -> torch.device:
+    """Return the device of a job, the first GPU or the CPU where there is none, with a precision in force.
+
+    Raises:
+        LossatlasError: the device has no such arithmetic: float32 in its place would not be what was asked for.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    put_in_force(precision, device)
+    return device
+
+
+def put_in_force(precision: str, device: torch.device) -> None:
+    """Tell torch how exactly products of float32 numbers are computed from here on; the last call holds.
+
+    Args:
+        precision: ``float32``, ``tf32``, ``bfloat16`` or ``float64``.
+        device: of the job.
+
+    Raises:
+        LossatlasError: ``tf32`` where there is none.
+    """
+    if precision == "tf32" and not _has_tf32(device):
+        raise LossatlasError(
+            f"recipe.precision: tf32 is arithmetic of NVIDIA GPUs since Ampere, and this job runs on {device.type} "
+            "without it; write float32, or run it where there is such a GPU"
+        )
+    backends: Any = torch.backends
+    # The new interface throughout: whoever reads allow_tf32 of cuDNN after it gets an error, not a wrong answer.
+    for operation in (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn):
+        operation.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    for operation in (backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn):
+        operation.fp32_precision = "ieee"
+
+
+def autocast_type(precision: str) -> torch.dtype | None:
+    """Return the autocast type of a recipe's precision, or None where everything has one type."""
+    return torch.bfloat16 if precision == "bfloat16" else None
+
+
+def _has_tf32(device: torch.device) -> bool:
+    """Whether products on a device may be in TF32: its hardware can, and NVIDIA's own switch does not forbid it."""
+    allowed = os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"
+    return device.type == "cuda" and allowed and torch.cuda.get_device_capability(device) >= TF32_SINCE
