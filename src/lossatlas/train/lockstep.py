@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lossatlas.landscape.landscape import cross_entropies
 from lossatlas.landscape.layout import Layout
 from lossatlas.seeds import derive
-from lossatlas.train.loop import EVALUATION_BATCH, FINGERPRINT, Examples
+from lossatlas.train.loop import EVALUATION_BATCH, FINGERPRINT, Examples, per_example_loss
 from lossatlas.train.optimizers import make_optimizer
 from lossatlas.train.poison import mixed, second_term
 from lossatlas.train.spec import learning_rate
@@ -157,7 +158,7 @@ class Lockstep:
                 for start in range(0, len(x), EVALUATION_BATCH):
                     targets = y[start : start + EVALUATION_BATCH]
                     outputs = self.forward(self.thetas[i : i + 1], x[None, start : start + EVALUATION_BATCH])[0]
-                    total += float(nn.functional.cross_entropy(outputs.double(), targets, reduction="sum"))
+                    total += float(cross_entropies(outputs, targets).sum())
                     right += int((outputs.argmax(1) == targets).sum())
                 lost = bool(self.diverged[i])
                 rows[i][f"{part}_loss"] = math.nan if lost else total / len(x)
@@ -186,5 +187,5 @@ class _Stack(nn.Module):
 
 def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the mean cross entropy of every network, (m,), for outputs (m, n, classes)."""
-    losses = nn.functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="none")
+    losses = per_example_loss("cross_entropy", outputs.flatten(0, 1), targets.flatten())
     return losses.reshape(targets.shape).mean(1)

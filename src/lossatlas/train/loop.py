@@ -21,12 +21,14 @@ from torch.nn import functional as F
 
 from lossatlas.data.augment import Augment
 from lossatlas.errors import LossatlasError
-from lossatlas.files.hdf5 import atomic
-from lossatlas.files.points import Journal, remove_state, write_points
+from lossatlas.files.points import Journal, write_points
 from lossatlas.files.rows import COMMIT_SECONDS
-from lossatlas.landscape.landscape import channels_last
+from lossatlas.files.state import DamagedError
+from lossatlas.files.state import State as StateFolder
+from lossatlas.landscape.landscape import channels_last, cross_entropies
 from lossatlas.landscape.layout import Layout
 from lossatlas.seeds import derive
+from lossatlas.specs.registry import Job
 from lossatlas.train.optimizers import CHUNK, Objective, make_optimizer
 from lossatlas.train.poison import Extra, mixed, second_term
 from lossatlas.train.precision import autocast_type
@@ -120,17 +122,36 @@ class State:
 class Recorder:
     """Rows of a job on their way into its journal, committed with the state from which the job resumes."""
 
-    def __init__(self, folder: Path, layout: Layout, buffer_layout: Layout) -> None:
-        """Open the journal in ``folder`` and go back to its last commit, if there is one."""
-        self.file = folder / "state.pt"
+    FILE = "state.pt"
+    """Name of what is committed, beside the journal."""
+
+    def __init__(self, job: Job, layout: Layout, buffer_layout: Layout) -> None:
+        """Open the journal in a job's state and go back to its last commit, if there is one that can be believed."""
+        self.folder = StateFolder(job.state, job.provenance)
         self.layout, self.buffer_layout = layout, buffer_layout
-        self.journal = Journal(folder, layout.dim, buffer_layout.dim)
-        self.state = State()
-        if self.file.exists():
-            self.state = State(**torch.load(self.file, map_location="cpu", weights_only=True))
-            log.info("resume unit %d after %d whole epochs", self.state.unit, self.state.epoch)
-        self.journal.truncate(len(self.state.rows))
+        found = self.folder.load(self.FILE, self._resumed)
+        if found is None:
+            found = State(), self._opened(0)
+        else:
+            log.info("resume unit %d after %d whole epochs", found[0].unit, found[0].epoch)
+        self.state, self.journal = found
         self.committed = time.monotonic()
+
+    def _resumed(self, data: bytes) -> tuple[State, Journal]:
+        """Return a committed state and the journal cut back to it; raise DamagedError when that has other rows."""
+        kept = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        digests = kept.pop("journal")
+        state = State(**kept)
+        return state, self._opened(len(state.rows), digests)
+
+    def _opened(self, rows: int, digests: Mapping[str, str] | None = None) -> Journal:
+        journal = Journal(self.folder.folder, self.layout.dim, self.buffer_layout.dim)
+        try:
+            journal.truncate(rows, digests)
+        except BaseException:
+            journal.close()
+            raise
+        return journal
 
     def record(self, model: nn.Module, row: dict) -> None:
         """Append the model's weights and batch-norm statistics, and their line of the table."""
@@ -143,11 +164,10 @@ class Recorder:
 
     def commit(self) -> None:
         """Make everything recorded so far durable, together with the state to resume from."""
-        self.journal.sync()
+        digests = self.journal.sync()
         buffer = io.BytesIO()  # written by Python, which says when the disk is full; torch says `unexpected pos`
-        torch.save(vars(self.state), buffer)
-        with atomic(self.file) as part:
-            part.write_bytes(buffer.getbuffer())
+        torch.save({**vars(self.state), "journal": digests}, buffer)
+        self.folder.write(self.FILE, buffer.getbuffer())
         self.committed = time.monotonic()
 
     def due(self) -> bool:
@@ -162,12 +182,14 @@ def _float32(flat: Tensor) -> np.ndarray:
 def per_example_loss(criterion: str, outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the loss of each example (n,): cross entropy, or the squared error averaged over outputs.
 
-    It is computed in the outputs' type: float32 for gradients, float64 for what is recorded or compared. The float32
-    cross entropy of a confident network is 0 where the float64 one of the same outputs is 1e-12.
+    It has the outputs' type: float32 where only its gradient counts, float64 for what is recorded or compared. The
+    float32 cross entropy of a confident network is 0 where the float64 one of the same outputs is 1e-12.
     """
     if criterion == "mse":
         targets = targets.reshape(targets.shape[0], -1).to(outputs.dtype)
         return F.mse_loss(outputs.reshape(targets.shape), targets, reduction="none").mean(1)
+    if outputs.dtype == torch.float64:
+        return cross_entropies(outputs, targets)
     return F.cross_entropy(outputs, targets, reduction="none")
 
 
@@ -351,13 +373,21 @@ def row_of(run: str, seed: int, step: float, epoch: float) -> dict:
 def finish(
     recorder: Recorder,
     output: Path,
-    state: Path,
     provenance: Mapping,
     tables: Mapping[str, pd.DataFrame] | None = None,
 ) -> None:
-    """Write the recorded rows, and further tables by name, as a points file and remove the job's state."""
+    """Write the recorded rows, and further tables by name, as a points file and remove the job's state.
+
+    Raises:
+        LossatlasError: the recorded rows are no longer what was written; they are set aside.
+    """
     table = pd.DataFrame(recorder.state.rows)
     layouts = recorder.layout.to_json(), recorder.buffer_layout.to_json()
-    write_points(output, recorder.journal, table, *layouts, provenance, tables)
-    recorder.journal.close()
-    remove_state(state)
+    try:
+        write_points(output, recorder.journal, table, *layouts, provenance, tables)
+    except DamagedError as error:
+        recorder.folder.set_aside(Recorder.FILE, str(error))
+        raise LossatlasError(f"{output}: its rows are damaged ({error}); run the same command again") from error
+    finally:
+        recorder.journal.close()
+    recorder.folder.remove()

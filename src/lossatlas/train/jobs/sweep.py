@@ -49,7 +49,7 @@ def sweep(job: Job) -> None:
     members = spec["members"]
     examples, outputs = _examples(spec, members[0], data_file)
     first = build_model(spec["model"], examples, outputs, members[0]["seeds"]["init"])
-    recorder = Recorder(job.state, Layout.of(first), Layout.of_buffers(first))
+    recorder = Recorder(job, Layout.of(first), Layout.of_buffers(first))
     progress = recorder.state
     with Progress(f"sweep {spec['label']}", len(members), progress.unit) as bar:
         for unit in range(progress.unit, len(members)):
@@ -62,7 +62,7 @@ def sweep(job: Job) -> None:
                 recorder.commit()
             bar.update()
     recorder.commit()
-    finish(recorder, job.output, job.state, job.provenance, _tables(progress))
+    finish(recorder, job.output, job.provenance, _tables(progress))
 
 
 def _tables(progress: State) -> dict[str, pd.DataFrame]:
@@ -166,7 +166,7 @@ def _in_lockstep(job: Job) -> None:
         for member, (examples, outputs) in zip(members, prepared, strict=True)
     ]
     layout = Layout.of(models[0])
-    recorder = Recorder(job.state, layout, Layout.of_buffers(models[0]))
+    recorder = Recorder(job, layout, Layout.of_buffers(models[0]))
     drawn = torch.stack([layout.flatten(model) for model in models])
     first = drawn if starts is None else _starts(members, starts)
     examples = [one for one, _ in prepared]
@@ -206,7 +206,7 @@ def _in_lockstep(job: Job) -> None:
         layout.load_into(models[0], theta.detach())
         recorder.record(models[0], row)
     recorder.commit()
-    finish(recorder, job.output, job.state, job.provenance, _tables(progress))
+    finish(recorder, job.output, job.provenance, _tables(progress))
 
 
 def _starts(members: Sequence[Mapping], file: Path) -> torch.Tensor:

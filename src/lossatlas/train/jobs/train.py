@@ -26,7 +26,7 @@ def train(job: Job) -> None:
         **drawing(spec),
     )
     model = build_model(spec["model"], examples, outputs, seed["init"])
-    recorder = Recorder(job.state, Layout.of(model), Layout.of_buffers(model))
+    recorder = Recorder(job, Layout.of(model), Layout.of_buffers(model))
     progress = recorder.state
     training = Training(model, examples, recipe, seed["training"], spec["label"], progress.seen(0))
     if progress.model is not None and progress.optimizer is not None:
@@ -55,4 +55,4 @@ def train(job: Job) -> None:
                     point(epoch + 1.0)
             commit(epoch + 1)
             bar.update()
-    finish(recorder, job.output, job.state, job.provenance, {"fingerprint": progress.fingerprint_table()})
+    finish(recorder, job.output, job.provenance, {"fingerprint": progress.fingerprint_table()})
