@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from harness import draw, evaluate, inputs_of, make, make_all
+from harness import committed, draw, evaluate, inputs_of, make, make_all
 from harness import study as planned
 
 from lossatlas.barriers.jobs.path import draw_pairs
@@ -113,11 +113,8 @@ def start_job(spec, cloud, data, output, state):
 
 def progress_of(state):
     """Return how far the last commit of a job is: (pair of the job, step), or None."""
-    try:
-        kept = torch.load(state / "state.pt", map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError):
-        return None
-    return kept["unit"], kept["steps"]
+    kept = committed(state)
+    return kept and (kept["unit"], kept["steps"])
 
 
 def same(a, b):

@@ -14,6 +14,7 @@ import torch
 from harness import (
     ALL,
     assert_made_by_the_rules,
+    committed,
     contents,
     counts,
     draw,
@@ -92,11 +93,8 @@ def files_of(made, folder):
 
 def progress_of(state):
     """Return how far the last commit of a job is: (unit, epoch), or None."""
-    try:
-        kept = torch.load(state / "state.pt", map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError):
-        return None
-    return kept["unit"], kept["epoch"]
+    kept = committed(state)
+    return kept and (kept["unit"], kept["epoch"])
 
 
 @pytest.mark.parametrize("kind", ["sweep", "predictor", "conjugate", "walk"])

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from harness import leave_rows
 
+from lossatlas.files.state import State
 from lossatlas.landscape.analytic import quadratic
 from lossatlas.planes.plane import Plane, Slice, evaluate, losses, pointwise, surface
 
@@ -43,7 +45,7 @@ def test_surface_equals_a_naive_loop_and_survives_interruption(rng, tmp_path):
         for j in range(4):
             point = plane.origin + x[j] * plane.directions[0] + y[i] * plane.directions[1]
             assert found[i, j] == pytest.approx(float(landscape.loss(point)), rel=1e-12)
-    np.savez(tmp_path / "rows.npz", loss=found[:2] + 1.0)  # what an interrupted job left: taken, not computed again
-    rest = surface(landscape, plane, x, y, tmp_path)
+    leave_rows(tmp_path, {"loss": found[:2] + 1.0})  # of an interrupted job: taken, not computed again
+    rest = surface(landscape, plane, x, y, State(tmp_path))
     np.testing.assert_array_equal(rest[:2], found[:2] + 1.0)
     np.testing.assert_array_equal(rest[2], found[2])

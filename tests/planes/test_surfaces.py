@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from harness import ALL, assert_made_by_the_rules, counts, draw, evaluate, inputs, job, make, make_all, plan
+from harness import ALL, assert_made_by_the_rules, counts, draw, evaluate, inputs, job, leave_rows, make, make_all, plan
 
 from lossatlas.clouds.files import Gram
 from lossatlas.clouds.principal import principal_axes
@@ -131,8 +131,7 @@ def test_tiles_do_not_change_the_numbers_and_jobs_resume(made, tmp_path):
     # an interrupted job has left three rows, marked here: they are taken, the rest is computed
     files = {role: folder / whole.inputs[role][0].path for role in ("data", "run")}
     state = tmp_path / "state"
-    state.mkdir(parents=True)
-    np.savez(state / "rows.npz", **{name: values[:3] + 7.0 for name, values in a.measured.items()})
+    leave_rows(state, {name: values[:3] + 7.0 for name, values in a.measured.items()})
     output = folder / "again.h5"
     tile(job(whole.spec, output, state, **files))
     again = Grid.load(output).measured["train_loss"]

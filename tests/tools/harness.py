@@ -1,6 +1,7 @@
 """The one harness of the tests: tiny studies planned and made in-process, and Snakemake run as a user runs it."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -10,9 +11,13 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from lossatlas.claims.evaluate import evaluate as evaluate_claims
 from lossatlas.draw.draw import draw as draw_figure
 from lossatlas.files.hdf5 import open_hdf5, read_table
+from lossatlas.files.state import State, unpack
 from lossatlas.specs.registry import Job, resolve
 from lossatlas.study import subjects
 from lossatlas.study.config import load
@@ -64,6 +69,21 @@ def make(made, folder):
     resolve(made.run)(job(made.spec, output, state, **inputs))
     assert not state.exists()
     return output
+
+
+def committed(state, name="state.pt"):
+    """Return what an unfinished job has last committed, or None."""
+    try:
+        return torch.load(io.BytesIO(unpack(state / name)[1]), map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return None
+
+
+def leave_rows(state, rows):
+    """Leave rows in a folder as an interrupted job does."""
+    sink = io.BytesIO()
+    np.savez(sink, **rows)
+    State(state).write("rows.npz", sink.getvalue())
 
 
 def contents(path):
@@ -224,12 +244,13 @@ def start_snakemake(folder, *targets, **settings):
 
 
 def planned(folder, given):
-    """Return the jobs of a dry run with arguments as given."""
+    """Return the jobs of a dry run with arguments as given: those that make something."""
     command = [sys.executable, "-c", PLANNER, *separate_targets(["-n", *given])]
     done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     found = [json.loads(line.removeprefix("PLANNED ")) for line in done.stdout.splitlines() if line[:8] == "PLANNED "]
-    return [Planned(rule=one.pop("rule_name"), **{**one, "wildcards": one["wildcards"] or {}}) for one in found]
+    made = [one for one in found if one["output"]]  # not the rules that are names of targets
+    return [Planned(rule=one.pop("rule_name"), **{**one, "wildcards": one["wildcards"] or {}}) for one in made]
 
 
 def plan(folder, *targets, **settings):

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import harness
 import psutil
-import torch
 from harness import ROOT, environment
 
 CLUSTER = ROOT / "tests/slurm/cluster.sh"
@@ -109,10 +108,8 @@ class Running:
 def epoch(folder):
     """Return the whole epochs that the one unfinished training has committed; -1 without one."""
     for file in (folder / "results/.state/runs").glob("*/state.pt"):
-        try:
-            return torch.load(file, map_location="cpu", weights_only=True)["epoch"]
-        except (FileNotFoundError, EOFError):  # finished meanwhile
-            return -1
+        kept = harness.committed(file.parent)
+        return kept["epoch"] if kept else -1  # finished meanwhile
     return -1
 
 

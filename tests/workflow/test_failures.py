@@ -8,8 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
-from harness import ALL, ROOT, checksums, copy, error_lines, overrides, plan, snakemake, start_snakemake
+from harness import ALL, ROOT, checksums, committed, copy, error_lines, overrides, plan, snakemake, start_snakemake
 
 GRAMS = "results/grams"
 
@@ -202,10 +201,11 @@ def test_disk_that_fills_during_training_loses_no_whole_epoch(built, tmp_path, s
     figure = "results/figures/tiny/norms.png"
     shutil.copytree(built / "results/data", small_disk / "data")
     (target,) = [job.output[0] for job in plan(tmp_path, figure, config=longer) if job.rule == "train"]
-    state = small_disk / ".state/runs" / Path(target).parent.name / "state.pt"
+    state = small_disk / ".state/runs" / Path(target).parent.name
 
     def epochs():
-        return torch.load(state, weights_only=True)["epoch"] if state.exists() else -1
+        kept = committed(state)
+        return kept["epoch"] if kept else -1
 
     process = start_snakemake(tmp_path, target, config=longer)
     while epochs() < 2:

@@ -12,21 +12,37 @@ import pandas as pd
 
 from lossatlas.errors import LossatlasError
 from lossatlas.files import checksum
+from lossatlas.files.disk import denied, sync_folder
 from lossatlas.files.provenance import dumps
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success sync it and rename it to ``path``, on failure remove it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a temporary path beside ``path``; on success it becomes ``path``, on failure it is removed.
+
+    The file is synced before it is renamed and its folder afterwards: then it is on disk under its name, and what it
+    replaces may be removed.
+
+    Raises:
+        LossatlasError: the folder, or what a job of another user left in it, is closed to the present one.
+    """
     part = path.with_name(f".{path.name}.part")
+    ours = (str(part), str(path), *map(str, path.parents))
     try:
-        yield part
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.unlink(missing_ok=True)  # a killed job's, maybe another user's, who alone may write it
+            yield part
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(part, path)
+            sync_folder(path.parent)
+        finally:
+            part.unlink(missing_ok=True)
+    except PermissionError as error:
+        if str(error.filename) not in ours:  # of another file, which the block read
+            raise
+        raise denied(error) from error
 
 
 @contextmanager

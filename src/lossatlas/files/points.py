@@ -4,20 +4,23 @@ A finished file appears whole (written under a temporary name, synced, renamed);
 live in a :class:`Journal` until then. The format is described in ``docs/design.md``.
 """
 
+import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 import h5py
 import numpy as np
 import pandas as pd
 
 from lossatlas.errors import LossatlasError
-from lossatlas.files.checksum import SOURCES, stored_content
+from lossatlas.files.checksum import BLOCK_BYTES, SOURCES, stored_content
+from lossatlas.files.disk import denied, sync_folder
 from lossatlas.files.hdf5 import create, open_hdf5, table_in, write_table
+from lossatlas.files.state import JOURNAL, DamagedError
 
 CHUNK_COLUMNS = 32_768
 """Columns of one HDF5 chunk (128 kB of float32): a Gram pass over column blocks then reads each byte once."""
@@ -31,43 +34,102 @@ class Journal:
 
     Two raw float32 files in one folder, ``theta.f32`` and ``buffers.f32``. A row counts once the job's own state
     (written atomically after it) says so; whatever lies beyond was cut off by a kill and is dropped by
-    :meth:`truncate`. A raw file cannot be corrupted by a kill between two rows, which an HDF5 file can.
+    :meth:`truncate`. A raw file cannot be corrupted by a kill between two rows, which an HDF5 file can. The state keeps
+    the SHA-256 of the rows it counts, which are compared with it when they are read again.
     """
 
     def __init__(self, folder: Path, dim: int, buffer_dim: int) -> None:
-        """Open or create the journal of rows of ``dim`` weights and ``buffer_dim`` buffer values in ``folder``."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Open or create the journal of rows of ``dim`` weights and ``buffer_dim`` buffer values in ``folder``.
+
+        Raises:
+            LossatlasError: another user made it, and it is closed to this one.
+        """
         self.dims = {"theta": dim, "buffers": buffer_dim}
-        self.files = {name: open(folder / f"{name}.f32", "a+b") for name in self.dims}  # noqa: SIM115
+        self.folder, self.count, self._listed = folder, 0, False
+        self.digests = {name: hashlib.sha256() for name in self.dims}
+        self.files: dict[str, IO[bytes]] = {}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in self.dims:
+                self.files[name] = open(folder / f"{name}{JOURNAL}", "a+b")  # noqa: SIM115
+        except PermissionError as error:
+            self.close()
+            raise denied(error) from error
 
     def append(self, theta: np.ndarray, buffers: np.ndarray) -> None:
         """Append one row: theta (D,) and buffers (B,), both float32."""
         for name, row in (("theta", theta), ("buffers", buffers)):
             if row.shape != (self.dims[name],) or row.dtype != np.float32:
                 raise ValueError(f"{name}: got {row.dtype} {row.shape}, expected float32 ({self.dims[name]},)")
-            self.files[name].write(row.tobytes())
+            data = row.tobytes()
+            self.files[name].write(data)
+            self.digests[name].update(data)
+        self.count += 1
 
-    def sync(self) -> None:
-        """Put the appended rows on disk, so that a commit that follows never counts a row that is not there."""
+    def sync(self) -> dict[str, str]:
+        """Put the appended rows on disk, so that a commit that follows never counts a row that is not there.
+
+        Returns:
+            The SHA-256 of all rows of ``theta`` and of ``buffers``, which the commit keeps.
+        """
         for file in self.files.values():
             file.flush()
             os.fsync(file.fileno())
+        if not self._listed:
+            sync_folder(self.folder)
+            self._listed = True
+        return {name: digest.hexdigest() for name, digest in self.digests.items()}
 
-    def truncate(self, rows: int) -> None:
-        """Keep the first ``rows`` rows; raise ValueError when the journal holds fewer."""
+    def truncate(self, rows: int, digests: Mapping[str, str] | None = None) -> None:
+        """Keep the first ``rows`` rows.
+
+        Args:
+            rows: how many the last commit counted.
+            digests: what :meth:`sync` returned before it; None = whatever they are.
+
+        Raises:
+            DamagedError: the journal holds fewer rows, or others.
+        """
         for name, file in self.files.items():
             size = 4 * rows * self.dims[name]
-            if file.seek(0, os.SEEK_END) < size:
-                raise ValueError(f"{name}: journal holds fewer than the {rows} committed rows")
+            found = file.seek(0, os.SEEK_END)
+            if found < size:
+                raise DamagedError(f"{name}{JOURNAL} has {found} bytes, {size} were committed")
             file.truncate(size)
+            self.digests[name] = hashlib.sha256()
+            for block in self._blocks(name, size, BLOCK_BYTES):
+                self.digests[name].update(block)
+            if digests is not None and self.digests[name].hexdigest() != digests[name]:
+                raise DamagedError(f"the rows in {name}{JOURNAL} are not those that were written (SHA-256 differs)")
+        self.count = rows
 
     def rows(self, name: str, count: int) -> Iterator[np.ndarray]:
-        """Yield the first ``count`` rows of ``theta`` or ``buffers`` from disk, one at a time."""
-        file, dim = self.files[name], self.dims[name]
-        file.flush()
-        file.seek(0)
-        for _ in range(count):
-            yield np.frombuffer(file.read(4 * dim), dtype=np.float32)
+        """Yield the first ``count`` rows of ``theta`` or ``buffers`` from disk, one at a time.
+
+        Raises:
+            DamagedError: behind the last of all rows, where one of them is not what was appended.
+        """
+        found, width = hashlib.sha256(), 4 * self.dims[name]
+        self.files[name].flush()
+        for block in self._blocks(name, width * count, width):
+            found.update(block)
+            yield np.frombuffer(block, dtype=np.float32)
+        if not width:
+            yield from np.empty((count, 0), np.float32)
+        elif count == self.count and found.digest() != self.digests[name].digest():
+            raise DamagedError(f"the rows in {name}{JOURNAL} are not those that were written (SHA-256 differs)")
+
+    def _blocks(self, name: str, size: int, step: int) -> Iterator[bytes]:
+        """Yield the first bytes of a file from disk, ``step`` at a time."""
+        try:
+            self.files[name].seek(0)
+            for start in range(0, size, max(step, 1)):
+                block = self.files[name].read(min(step, size - start))
+                if len(block) < min(step, size - start):
+                    raise DamagedError(f"{name}{JOURNAL} has {start + len(block)} bytes, {size} were committed")
+                yield block
+        except OSError as error:
+            raise DamagedError(f"{name}{JOURNAL} cannot be read ({error.strerror})") from error
 
     def close(self) -> None:
         """Close both files."""
@@ -198,8 +260,3 @@ def gather(
         write_table(file, merged)
         if histories:
             write_table(file, pd.concat(histories, ignore_index=True), "history")
-
-
-def remove_state(folder: Path) -> None:
-    """Remove the state folder of a finished job."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -7,7 +7,6 @@ minima is a bundle of one.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from lossatlas.arrays import Array
 from lossatlas.files.rows import Row, Rows, compute
+from lossatlas.files.state import State
 from lossatlas.landscape.landscape import Landscape
 
 
@@ -89,7 +89,7 @@ Measure = Callable[[Line], Row]
 
 
 def evaluate(
-    measure: Measure, cut: Slice, rows: range | None = None, state: Path | None = None, name: str = "slice"
+    measure: Measure, cut: Slice, rows: range | None = None, state: State | None = None, name: str = "slice"
 ) -> Rows:
     """Return what is measured on rows of a slice: quantity -> (rows, nx, ...), float64.
 
@@ -97,7 +97,7 @@ def evaluate(
         measure: :func:`losses` of a landscape, or :func:`pointwise` anything.
         cut: the slice.
         rows: which of its rows; None = all.
-        state: folder of the unfinished job (:func:`lossatlas.files.rows.compute`), or None.
+        state: of the unfinished job (:func:`lossatlas.files.rows.compute`), or None.
         name: what the progress bar calls the job.
     """
     chosen = range(len(cut.y)) if rows is None else rows
@@ -123,7 +123,9 @@ def pointwise(measure: Callable[[Tensor, float], Mapping[str, Any]]) -> Measure:
     return along
 
 
-def surface(landscape: Landscape, plane: Plane, x: Array, y: Array, state: Path | None = None, name: str = "") -> Array:
+def surface(
+    landscape: Landscape, plane: Plane, x: Array, y: Array, state: State | None = None, name: str = ""
+) -> Array:
     """Return the losses (len(y), len(x)), float64: row i, column j is L(origin + x_j first + y_i second).
 
     Args:
@@ -131,7 +133,7 @@ def surface(landscape: Landscape, plane: Plane, x: Array, y: Array, state: Path 
         plane: the plane in weight space.
         x: coordinates of the columns.
         y: coordinates of the rows.
-        state: folder of the unfinished job (:func:`lossatlas.files.rows.compute`), or None.
+        state: of the unfinished job (:func:`lossatlas.files.rows.compute`), or None.
         name: what the progress bar calls the job.
     """
     return evaluate(losses(landscape), plane.at(x, y), state=state, name=name or "surface")["loss"]

@@ -51,7 +51,7 @@ def retrain(job: Job) -> None:
     theta, buffers = (torch.from_numpy(part).to(examples.x.device) for part in read_point(run_file))
     if len(theta) != layout.dim:
         raise LossatlasError(f"{run_file}: holds {len(theta)} weights, the network of {spec['label']} has {layout.dim}")
-    recorder = Recorder(job.state, layout, buffer_layout)
+    recorder = Recorder(job, layout, buffer_layout)
     progress = recorder.state
     epochs = recipe["epochs"]
     done = progress.unit * epochs + max(progress.epoch, 0)
@@ -80,4 +80,4 @@ def retrain(job: Job) -> None:
                 recorder.commit()
             progress.unit, progress.epoch, progress.model, progress.optimizer = unit + 1, -1, None, None
         recorder.commit()
-    finish(recorder, job.output, job.state, job.provenance, {"fingerprint": progress.fingerprint_table()})
+    finish(recorder, job.output, job.provenance, {"fingerprint": progress.fingerprint_table()})

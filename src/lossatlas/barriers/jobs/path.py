@@ -16,9 +16,9 @@ from torch import Tensor
 from lossatlas.arrays import Array
 from lossatlas.barriers.pathfinder import FourierPath, Settings, State, minibatches
 from lossatlas.errors import LossatlasError
-from lossatlas.files.hdf5 import atomic, create, open_hdf5, table_in, write_table
-from lossatlas.files.points import remove_state
+from lossatlas.files.hdf5 import create, open_hdf5, table_in, write_table
 from lossatlas.files.rows import COMMIT_SECONDS
+from lossatlas.files.state import State as StateFolder
 from lossatlas.landscape.analytic import NAMED
 from lossatlas.landscape.landscape import Landscape, NetworkLandscape
 from lossatlas.progress import Progress
@@ -60,7 +60,7 @@ def path(job: Job) -> None:
     """
     spec = job.spec
     ground = _Ground(spec, job.maybe("cloud"), job.maybe("data"))
-    kept = _Kept(job.state)
+    kept = _Kept(StateFolder(job.state, job.provenance))
     steps, members = spec["settings"]["steps"], spec["members"]
     with Progress(f"paths {spec['label']}", len(members) * steps, kept.unit * steps + kept.steps) as bar:
         for unit in range(kept.unit, len(members)):
@@ -73,7 +73,7 @@ def path(job: Job) -> None:
             file.create_dataset(name, data=np.stack(kept.profiles[name]))
         if ground.cloud_label is None:
             _write_plane(file, ground.landscapes["train"])
-    remove_state(job.state)
+    kept.folder.remove()
 
 
 class _Ground:
@@ -126,17 +126,22 @@ class _Ground:
 class _Kept:
     """What a job has done so far: table rows, profiles, and the optimisation under way."""
 
-    def __init__(self, folder: Path) -> None:
-        self.file = folder / "state.pt"
+    FILE = "state.pt"
+
+    def __init__(self, folder: StateFolder) -> None:
+        self.folder = folder
         self.unit, self.steps = 0, 0
         self.rows: list[dict] = []
         self.profiles: dict[str, list[Array]] = {}
         self.path: dict[str, Any] | None = None
-        if self.file.exists():
-            kept = torch.load(self.file, map_location="cpu", weights_only=True)
-            self.profiles = {name: [p.numpy() for p in parts] for name, parts in kept.pop("profiles").items()}
-            vars(self).update(kept)
+        folder.load(self.FILE, self._resume)
         self.committed = time.monotonic()
+
+    def _resume(self, data: bytes) -> None:
+        kept = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        profiles = {name: [p.numpy() for p in parts] for name, parts in kept["profiles"].items()}
+        unit, steps, rows, path = (kept[name] for name in ("unit", "steps", "rows", "path"))
+        self.unit, self.steps, self.rows, self.profiles, self.path = unit, steps, rows, profiles, path
 
     def commit_if_due(self) -> None:
         """Put everything on disk, from time to time."""
@@ -146,8 +151,7 @@ class _Kept:
         content = {"unit": self.unit, "steps": self.steps, "rows": self.rows, "path": self.path, "profiles": profiles}
         buffer = io.BytesIO()
         torch.save(content, buffer)
-        with atomic(self.file) as part:
-            part.write_bytes(buffer.getbuffer())
+        self.folder.write(self.FILE, buffer.getbuffer())
         self.committed = time.monotonic()
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ from torch import Tensor
 from lossatlas.arrays import Array
 from lossatlas.basins.jobs.minima import Minimum, minima
 from lossatlas.files.hdf5 import create, write_table
-from lossatlas.files.points import remove_state
+from lossatlas.files.state import State
 from lossatlas.landscape.directions import gaussian_rows, normalise_rows
 from lossatlas.planes.plane import Line, Slice, evaluate, losses
 from lossatlas.seeds import derive
@@ -28,15 +27,16 @@ def slices(job: Job) -> None:
     """
     x = np.linspace(-job.spec["reach"], job.spec["reach"], job.spec["grid"])
     found, rows, count = [], [], len(job.spec["members"])
+    state = State(job.state, job.provenance)
     for i, minimum in enumerate(minima(job)):
         rows.append(minimum.row)
         name = f"slices {job.spec['label']}, {i + 1} of {count}"
-        found.append(_losses(job.spec, minimum, x, job.state / str(i), name))
+        found.append(_losses(job.spec, minimum, x, state.within(str(i)), name))
     with create(job.output, "slice", job.provenance) as made:
         made.create_dataset("x", data=x)
         made.create_dataset("loss", data=np.stack(found))
         write_table(made, pd.DataFrame(rows))
-    remove_state(job.state)
+    state.remove()
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class _Around(Slice):
         return _Row(self.start, self.directions[0], self.x, float(self.y[row]) * self.shift)
 
 
-def _losses(spec: Mapping, minimum: Minimum, x: Array, state: Path, name: str) -> Array:
+def _losses(spec: Mapping, minimum: Minimum, x: Array, state: State, name: str) -> Array:
     """Return the losses (k, k): row i, column j is L at theta + x_j u + x_i v."""
     layout = minimum.nets.train.layout
     drawn = gaussian_rows(layout, derive(spec["master"], "slice"), 2)

@@ -1,8 +1,8 @@
 """The basins of minima: radii along random directions, volumes, and the loss along the first directions."""
 
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,16 @@ from lossatlas.basins.jobs.minima import Minimum, minima
 from lossatlas.basins.radii import Radii, Search, matched_output_scale, summarise
 from lossatlas.basins.spec import BLOCK
 from lossatlas.errors import LossatlasError
-from lossatlas.files.hdf5 import atomic, create, write_table
-from lossatlas.files.points import remove_state
+from lossatlas.files.hdf5 import create, write_table
+from lossatlas.files.state import State
 from lossatlas.landscape.directions import gaussian_rows, normalise_rows
 from lossatlas.landscape.layout import WEIGHT, Layout
 from lossatlas.progress import Progress
 from lossatlas.seeds import derive
 from lossatlas.specs.registry import Job
+
+FILE = "radii.npy"
+"""Name of a minimum's radii in a job's state."""
 
 PROFILE_STEPS = 61
 """Steps at which the loss along a direction is kept, 0 and ``reach`` among them."""
@@ -42,12 +45,13 @@ def volume(job: Job) -> None:
     steps = np.linspace(0.0, spec["reach"], PROFILE_STEPS)
     rows: list[dict[str, Any]] = []
     radii, profiles = [], []
+    state = State(job.state, job.provenance)
     with Progress(f"volume {spec['label']}", len(spec["members"])) as bar:
         for number, minimum in enumerate(minima(job)):
             matched = spec["match"] is None
             if not matched:
                 minimum, matched = _match(minimum, spec["match"])
-            basin = _Basin(spec, minimum, cutoffs, job.state / f"{number}.npy")
+            basin = _Basin(spec, minimum, cutoffs, state.within(str(number)))
             radii.append(basin.radii() if matched else np.full((len(cutoffs), spec["directions"]), np.nan))
             profiles.append(basin.profile(steps, spec["profiles"]))
             rows += basin.rows(radii[-1])
@@ -57,7 +61,7 @@ def volume(job: Job) -> None:
         file.create_dataset("steps", data=steps)
         file.create_dataset("profile", data=np.stack(profiles).astype(np.float32))
         write_table(file, pd.DataFrame(rows))
-    remove_state(job.state)
+    state.remove()
 
 
 def _match(minimum: Minimum, loss: float) -> tuple[Minimum, bool]:
@@ -72,8 +76,8 @@ def _match(minimum: Minimum, loss: float) -> tuple[Minimum, bool]:
 class _Basin:
     """The basin of one minimum: directions, radii block by block, and what is said of them."""
 
-    def __init__(self, spec: Mapping, minimum: Minimum, cutoffs: Array, file: Path) -> None:
-        self.spec, self.minimum, self.cutoffs, self.file = spec, minimum, cutoffs, file
+    def __init__(self, spec: Mapping, minimum: Minimum, cutoffs: Array, state: State) -> None:
+        self.spec, self.minimum, self.cutoffs, self.state = spec, minimum, cutoffs, state
         self.layout: Layout = minimum.nets.train.layout
         weights = [s for s, kind in zip(self.layout.sizes, self.layout.kinds, strict=True) if kind == WEIGHT]
         self.dimension = int(sum(weights))
@@ -90,15 +94,18 @@ class _Basin:
     def radii(self) -> Array:
         """Return the radii (cutoffs, directions); resumes after the last block that was saved."""
         count = self.spec["directions"]
-        done = np.load(self.file) if self.file.exists() else np.empty((len(self.cutoffs), 0))
+        done = self.state.load(FILE, lambda data: np.load(io.BytesIO(data)))
+        if done is None:
+            done = np.empty((len(self.cutoffs), 0))
         if done.shape[1] < count:
             self.radii_of.prepare(self.directions(0), self.cutoffs)
         while done.shape[1] < count:
             block = done.shape[1] // BLOCK
             found = self.radii_of.crossings(self.directions(block)[: count - done.shape[1]], self.cutoffs)
             done = np.concatenate([done, found.radii], 1)
-            with atomic(self.file) as part, open(part, "wb") as sink:
-                np.save(sink, done)
+            sink = io.BytesIO()
+            np.save(sink, done)
+            self.state.write(FILE, sink.getbuffer())
         return done
 
     def profile(self, steps: Array, count: int) -> Array:

@@ -37,7 +37,7 @@ def levelset(job: Job) -> None:
     """
     spec, data_file = job.spec, job.maybe("data")
     starts = _Starts(spec, job.files("starts"))
-    recorder = Recorder(job.state, starts.layout, starts.buffer_layout)
+    recorder = Recorder(job, starts.layout, starts.buffer_layout)
     progress = recorder.state
     steps = spec["settings"]["steps"]
     done = progress.unit * steps + max(progress.epoch, 0)
@@ -48,7 +48,7 @@ def levelset(job: Job) -> None:
             if recorder.due():
                 recorder.commit()
     recorder.commit()
-    finish(recorder, job.output, job.state, job.provenance)
+    finish(recorder, job.output, job.provenance)
 
 
 class _Starts:

@@ -13,7 +13,7 @@ from lossatlas.clouds.files import Gram
 from lossatlas.clouds.principal import principal_axes
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import create, open_hdf5, table_in, write_table
-from lossatlas.files.points import remove_state
+from lossatlas.files.state import State
 from lossatlas.landscape.analytic import NAMED
 from lossatlas.landscape.landscape import Landscape
 from lossatlas.planes.jobs.span import span
@@ -49,13 +49,14 @@ def surface(job: Job) -> None:
             landscape, coordinates, explained = network, axes.coordinates[chosen], axes.explained
             plane = Plane(plane.origin.to(network.device), plane.directions.to(network.device))
     x, y = _grid(coordinates, spec)
-    losses = losses_on(landscape, plane, x, y, job.state, f"surface {spec.get('label', spec.get('function'))}")
+    state = State(job.state, job.provenance)
+    losses = losses_on(landscape, plane, x, y, state, f"surface {spec.get('label', spec.get('function'))}")
     with create(job.output, "surface", job.provenance) as file:
         for name, values in (("x", x), ("y", y), ("loss", losses), ("coordinates", coordinates)):
             file.create_dataset(name, data=values)
         file.attrs["explained"] = explained
         write_table(file, table.iloc[chosen].reset_index(drop=True))
-    remove_state(job.state)
+    state.remove()
 
 
 def _paths(table: pd.DataFrame, replicas: list[int] | None, cloud: Path) -> NDArray[np.intp]:

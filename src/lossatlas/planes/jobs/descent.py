@@ -17,8 +17,8 @@ from torch import Tensor
 
 from lossatlas.arrays import Array
 from lossatlas.files.hdf5 import create, open_hdf5, read_table, write_table
-from lossatlas.files.points import remove_state
 from lossatlas.files.rows import Row, compute
+from lossatlas.files.state import State
 from lossatlas.landscape.landscape import NetworkLandscape
 from lossatlas.planes.jobs import span
 from lossatlas.planes.plane import Slice
@@ -40,8 +40,9 @@ def descent(job: Job) -> None:
     """
     network = trained(job.spec, job.file("data"), job.file("run"))
     cut = span.make(job.spec, network.theta, network.layout, None, job.file("run"), job.file("gram"))
+    state = State(job.state, job.provenance)
     with open_hdf5(job.file("run"), "points") as file:
-        steps = _steps(job, network, cut, file)
+        steps = _steps(job, network, cut, file, state)
     columns = ["step_norm", "gradient_norm", "angle", "plane_step_norm", "plane_gradient_norm", "plane_angle"]
     recorded = read_table(job.file("run"), "points")
     table = pd.DataFrame(steps, columns=columns)
@@ -51,10 +52,10 @@ def descent(job: Job) -> None:
     with create(job.output, "descent", job.provenance) as file:
         file.attrs["explained"] = cut.explained
         write_table(file, table)
-    remove_state(job.state)
+    state.remove()
 
 
-def _steps(job: Job, network: Trained, cut: Slice, file: h5py.File) -> Array:
+def _steps(job: Job, network: Trained, cut: Slice, file: h5py.File, state: State) -> Array:
     """Return norms and angles (steps, 6) of all steps of a path: in full, and in its plane."""
     assert cut.path is not None
     assert cut.shift is not None
@@ -75,7 +76,7 @@ def _steps(job: Job, network: Trained, cut: Slice, file: h5py.File) -> Array:
         found = [*_angle(step, -gradient), *_angle(projected[i + 1] - projected[i], -on_plane)]
         return {"steps": np.array(found)}
 
-    return compute(row, len(points) - 1, job.state, f"descent {job.spec['label']}")["steps"]
+    return compute(row, len(points) - 1, state, f"descent {job.spec['label']}")["steps"]
 
 
 def _slope(loss: Callable[[Tensor], float], at: Tensor, reach: float) -> Tensor:

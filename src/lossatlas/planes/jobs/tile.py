@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from lossatlas.files.hdf5 import create, read_table, write_table
-from lossatlas.files.points import remove_state
 from lossatlas.files.rows import Rows
+from lossatlas.files.state import State
 from lossatlas.landscape.layout import WEIGHT
 from lossatlas.planes import curvature
 from lossatlas.planes.jobs import span
@@ -46,9 +46,10 @@ def tile(job: Job) -> None:
     cut = span.make(spec, network.theta, network.layout, theta_end, job.file("run"), job.maybe("gram"))
     rows = range(*spec["rows"])
     measure = _measure(spec, network, None if end is None else end[1])
-    measured = evaluate(measure, cut, rows, job.state, f"grid {spec['label']}")
+    state = State(job.state, job.provenance)
+    measured = evaluate(measure, cut, rows, state, f"grid {spec['label']}")
     _write(job, network, cut, rows, measured)
-    remove_state(job.state)
+    state.remove()
 
 
 def _measure(spec: Mapping[str, Any], network: Trained, buffers: Tensor | None) -> Measure:

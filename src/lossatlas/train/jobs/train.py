@@ -42,7 +42,7 @@ def train(job: Job) -> None:
 
     keep_all = record["epochs"] == "all"
     if progress.epoch < 0:
-        if keep_all:
+        if keep_all or not recipe["epochs"]:
             point(0.0)
         commit(0)
     with Progress(f"train {spec['label']}", recipe["epochs"], progress.epoch) as bar:
