@@ -35,7 +35,15 @@ def from_environment(name):
 
 def prepared(output, /, **spec):
     """Prepare the data set that a study's mapping names."""
-    prepare(job(read(DataSet, spec).hashed(), output))
+    prepare(job(planned(**spec), output))
+
+
+def planned(**spec):
+    """Return what a study's plan makes of a mapping, its seed as it is."""
+    found = read(DataSet, spec).hashed()
+    options = catalogue.resolve_options(found["name"], found["options"])
+    checksum = catalogue.source_checksum(found["name"], found["variant"], options)
+    return {**found, "options": options, "checksum": checksum}
 
 
 def made(tmp_path, **spec):
@@ -179,7 +187,7 @@ def test_subsets_depend_on_the_seed_alone_and_are_nested(tmp_path):
 
 
 def test_file_format_and_bytes(tmp_path):
-    spec = {"name": "iris", "variant": "package", "train": 30, "test": None, "size": None, "seed": 1, "options": {}}
+    spec = planned(name="iris", variant="package", train=30, seed=1)
     for output in (tmp_path / "a" / "data.h5", tmp_path / "b.h5"):
         prepare(replace(job(spec, output), provenance={"commit": "abc"}))
     assert (tmp_path / "a" / "data.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
@@ -260,6 +268,15 @@ def test_folder(tmp_path):
     made(tmp_path, name="folder", options={"path": str(tmp_path / "mine"), "checksum": checksum})
     with pytest.raises(LossatlasError, match="expected tree:0000"):
         made(tmp_path, name="folder", options={"path": str(tmp_path / "mine"), "checksum": "0" * 64})
+
+
+def test_files_changed_after_planning_are_found(tmp_path):
+    write_images(tmp_path / "mine", {"train": [(8, 8)] * 6, "test": [(8, 8)] * 4})
+    spec = planned(name="folder", options={"path": str(tmp_path / "mine")})
+    Image.new("RGB", (8, 8)).save(tmp_path / "mine/train/a/2.png")
+    with pytest.raises(LossatlasError, match=r"'folder': its checksum is .*, planned with .*: run the same command ag"):
+        prepare(job(spec, tmp_path / "data.h5"))
+    assert not (tmp_path / "data.h5").exists()
 
 
 def test_folder_of_different_sizes_needs_a_size(tmp_path):

@@ -292,6 +292,7 @@ constant = 3
 @pytest.fixture
 def user_module(tmp_path, monkeypatch):
     (tmp_path / "users_own_models.py").write_text(USER_MODULE)
+    (tmp_path / "users_broken_models.py").write_text("import no_such_package\n\ndef net(): pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     yield "users_own_models"
     sys.modules.pop("users_own_models", None)
@@ -310,9 +311,14 @@ def test_users_own_builder_gets_what_it_accepts(user_module):
 @pytest.mark.parametrize(
     "builder, extra, message",
     [
-        ("no_such_package.models:net", {}, "'no_such_package.models:net' cannot be imported .* PYTHONPATH"),
+        ("no_such_package.models:net", {}, "there is no module 'no_such_package' on PYTHONPATH"),
+        (
+            "users_broken_models:net",
+            {},
+            "'users_broken_models:net' cannot be imported .*no_such_package.*correct its mod",
+        ),
         ("users_own_models:plian", {}, "has no function 'plian'; did you mean 'plain'"),
-        ("users_own_models:constant", {}, "has no function 'constant'"),
+        ("users_own_models:constant", {}, "'users_own_models:constant' is of type int; expected a function"),
         ("users_own_models:plain", {}, "missing a required argument: 'hidden'"),
         ("users_own_models:plain", {"hiden": 3}, "has no argument 'hiden'; did you mean 'hidden'"),
         ("users_own_models:returns_text", {}, "returned str; expected a torch.nn.Module"),

@@ -39,10 +39,16 @@ def prepare(job: Job) -> None:
         classes = tuple(about["classes"])
     else:
         parts, classes = _read(spec, about, open_source(name, variant, job.root, options), options)
+    checksum = catalogue.source_checksum(name, variant, options)
+    if checksum != spec["checksum"]:
+        raise LossatlasError(
+            f"data set {name!r}: its checksum is {checksum}, planned with {spec['checksum']}; the files were changed "
+            "after planning: run the same command again"
+        )
     source = {
         "name": name,
         "variant": variant,
-        "checksum": catalogue.source_checksum(name, variant, options),
+        "checksum": checksum,
         "title": about["title"],
         "about": entry["about"],
         "reference": about["reference"],

@@ -7,12 +7,11 @@ from pydantic import BeforeValidator, Discriminator, model_validator
 
 from lossatlas.claims.spec import Measure
 from lossatlas.draw.spec import Columns, Figure, Table
-from lossatlas.errors import LossatlasError
-from lossatlas.models.spec import split_builder
 from lossatlas.seeds import derive
 from lossatlas.specs.artefact import Artefact
 from lossatlas.specs.base import Accepts, Reference, Refers, Spec, key, mistake
 from lossatlas.specs.registry import Entry, Step, View, Work, of
+from lossatlas.specs.source import Code
 from lossatlas.specs.study import Study, only
 from lossatlas.train.spec import OnNetwork, Precision, Replicas, network_spec, parts, probe_work, seeds, sweep
 
@@ -61,19 +60,10 @@ class Towards(Spec):
     replica: int = key("Whose start.", 0, ge=0)
 
 
-class Function(Spec):
+class Function(Code):
     """A user's own differentiable function of theta."""
 
     kind: Literal["function"]
-    builder: str = key("``package.module:function``.")
-
-    @model_validator(mode="after")
-    def _importable(self) -> "Function":
-        try:
-            split_builder(self.builder)
-        except LossatlasError as error:
-            raise mistake("builder", str(error).removeprefix("model: builder ")) from None
-        return self
 
 
 def _default_kind(raw: Any) -> Any:

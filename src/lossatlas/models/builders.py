@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,8 @@ from lossatlas.errors import LossatlasError
 from lossatlas.landscape.layout import Layout
 from lossatlas.models import densenet, lstm, resnet, vgg  # noqa: F401  (they enter themselves)
 from lossatlas.models.registry import REGISTRY, Builder, he_initialise, image_shape, register
-from lossatlas.models.spec import per_block, resolve, split_builder
+from lossatlas.models.spec import per_block, resolve
+from lossatlas.specs import source
 from lossatlas.specs.yaml import nearest
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -75,20 +75,13 @@ def from_vector(model: AnyModule, theta: Tensor | np.ndarray) -> AnyModule:
 def _user_builder(spec: dict[str, Any], shape: tuple[int, ...], outputs: int) -> tuple[Builder, dict[str, Any]]:
     """Import a user's builder and settle its keywords."""
     name = spec["builder"]
-    module_name, function_name = split_builder(name)
     try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise LossatlasError(
-            f"model: builder {name!r} cannot be imported ({error}); install its package or put it on PYTHONPATH"
-        ) from error
-    builder = getattr(module, function_name, None)
+        builder = source.load(name, spec["source_sha256"])
+    except (ImportError, AttributeError) as error:
+        raise LossatlasError(f"model: builder {name!r} cannot be imported ({error}); correct its module") from error
     if not callable(builder):
-        callables = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
-        raise LossatlasError(
-            f"model: module {module_name!r} has no function {function_name!r}; {nearest(function_name, callables)}"
-        )
-    keywords = {key: value for key, value in spec.items() if key != "builder"}
+        raise LossatlasError(f"model: builder {name!r} is of type {type(builder).__name__}; expected a function")
+    keywords = {key: value for key, value in spec.items() if key not in source.Code.model_fields}
     signature = inspect.signature(builder)
     parameters = signature.parameters.values()
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)

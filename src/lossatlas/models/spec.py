@@ -17,9 +17,9 @@ from pydantic import (
     field_validator,
 )
 
-from lossatlas.errors import LossatlasError
 from lossatlas.models.size import Layer, Network, conv, linear, norm, total
 from lossatlas.specs.base import Spec, key, mistake, read
+from lossatlas.specs.source import Code
 from lossatlas.specs.yaml import nearest
 
 Activation = Literal["relu", "tanh", "softplus", "sigmoid", "elu", "gelu", "silu"]
@@ -326,30 +326,23 @@ class Cnn(BuiltIn):
         yield from linear([depth * height * width, *self.hidden, outputs], self.bias)
 
 
-class Builder(Spec):
-    """A user's own model; the other keys are the builder's business, which is asked when it is imported."""
+class Builder(Code):
+    """A user's own model: ``builder`` returns the network, the other keys are its keywords."""
 
     model_config = ConfigDict(extra="allow")
-    builder: str = key("``package.module:function`` that returns the network.")
-
-    @field_validator("builder")
-    @classmethod
-    def _importable(cls, builder: str) -> str:
-        try:
-            split_builder(builder)
-        except LossatlasError as error:
-            raise mistake("", str(error).removeprefix("model: builder ")) from None
-        return builder
 
     def hashed(self) -> dict[str, Any]:
-        """Return the builder with its keywords."""
-        return {"builder": self.builder, **(self.model_extra or {})}
+        """Return the builder with the digest of its source and its keywords."""
+        return {**super().hashed(), **(self.model_extra or {})}
 
 
 MODELS: dict[str, type[BuiltIn]] = {
     get_args(kind.model_fields["name"].annotation)[0]: kind for kind in BuiltIn.__subclasses__()
 }
 """Every model of ours, by name."""
+
+_USERS = "a user's own"
+"""Tag of a builder among the models; no key, since places in messages are found by keys."""
 
 UNKNOWN: dict[str, Any] = {"name": "wrn", "depth": 28, "width": 2}
 """What a user's own builder is taken for on images: nothing is known of it before it is imported."""
@@ -387,16 +380,14 @@ def _known(raw: Any) -> Any:
 
 def _tag(raw: Any) -> str:
     """Return which model it is."""
-    if isinstance(raw, Spec):
-        return str(getattr(raw, "name", "builder"))
-    return str(raw.get("name", "builder"))
+    return str(getattr(raw, "name", _USERS) if isinstance(raw, Spec) else raw.get("name", _USERS))
 
 
 if TYPE_CHECKING:
     Model: TypeAlias = BuiltIn | Builder
 else:
     Model = Annotated[
-        Union[tuple(Annotated[kind, Tag(name)] for name, kind in (*MODELS.items(), ("builder", Builder)))],  # noqa: UP007
+        Union[tuple(Annotated[kind, Tag(name)] for name, kind in (*MODELS.items(), (_USERS, Builder)))],  # noqa: UP007
         Discriminator(_tag),
         BeforeValidator(_known),
     ]
@@ -416,14 +407,6 @@ def resolve(spec: Any) -> dict[str, Any]:
         LossatlasError: an unknown name or argument, a missing one, or a value that is not allowed.
     """
     return dict(read(Named, {"model": spec}).hashed()["model"])
-
-
-def split_builder(builder: str) -> tuple[str, str]:
-    """Return module and function of ``package.module:function``."""
-    module, colon, function = builder.partition(":")
-    if colon and function.isidentifier() and all(part.isidentifier() for part in module.split(".")):
-        return module, function
-    raise LossatlasError(f"model: builder got {builder!r}; expected 'package.module:function'")
 
 
 def label(model: Spec) -> str:

@@ -1,5 +1,6 @@
 """Weight vectors from elsewhere, as points of a run's network: from a ``.npy`` file of shape (n, D)."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,6 @@ import pandas as pd
 import torch
 
 from lossatlas.errors import LossatlasError
-from lossatlas.files.checksum import file_digest
 from lossatlas.files.hdf5 import create, write_table
 from lossatlas.files.points import CHUNK_COLUMNS
 from lossatlas.landscape.layout import Layout
@@ -56,13 +56,15 @@ def read_vectors(path: Path, sha256: str) -> np.ndarray:
     """Return the rows (n, D), float32, of a ``.npy`` file after a check of its checksum."""
     if not path.is_file():
         raise LossatlasError(f"{path}: no such file; correct `file` of the imported cloud")
-    digest = file_digest(path)
-    if digest != sha256:
-        raise LossatlasError(f"{path}: its SHA-256 is {digest}, the study says {sha256}; correct one of them")
-    try:
-        theta = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise LossatlasError(f"{path}: not a readable .npy file ({error})") from error
+    with open(path, "rb") as file:  # one handle: what is read is what was checked, also when the file is replaced
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != sha256:
+            raise LossatlasError(f"{path}: its SHA-256 is {digest}, the study says {sha256}; correct one of them")
+        file.seek(0)
+        try:
+            theta = np.load(file, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise LossatlasError(f"{path}: not a readable .npy file ({error})") from error
     if theta.ndim != 2 or theta.dtype.kind not in "iuf" or not len(theta):
         raise LossatlasError(f"{path}: holds {theta.dtype} {theta.shape}; expected numbers of shape (n, D)")
     return np.ascontiguousarray(theta, dtype=np.float32)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,9 @@ from lossatlas.levelsets.interest import Function, Interest, Linear, SquaredNorm
 from lossatlas.levelsets.spec import Settings
 from lossatlas.levelsets.traversal import State, Traversal
 from lossatlas.levelsets.walk import traversal
-from lossatlas.models.spec import split_builder
 from lossatlas.progress import Progress
 from lossatlas.seeds import derive
+from lossatlas.specs import source
 from lossatlas.specs.registry import Job
 from lossatlas.train.loop import Recorder, finish, row_of
 from lossatlas.train.networks import Member, member
@@ -171,13 +170,12 @@ def _interest(spec: Mapping, starts: _Starts, landscape: Landscape) -> Interest:
         return Linear(coefficients.to(device))
     if kind == "walk":
         return Walk(derive(entry["master"], "walk", entry["seed"]))
-    return Function(FunctionLandscape(_imported(entry["builder"]), dim, device=device))
+    return Function(FunctionLandscape(_imported(entry), dim, device=device))
 
 
-def _imported(builder: str) -> Any:
-    """Return a user's function of theta, ``package.module:function``."""
-    module, name = split_builder(builder)
+def _imported(entry: Mapping) -> Any:
+    """Return a user's function of theta."""
     try:
-        return getattr(import_module(module), name)
+        return source.load(entry["builder"], entry["source_sha256"])
     except (ImportError, AttributeError) as error:
-        raise LossatlasError(f"interest.builder {builder!r}: {error}; give package.module:function") from error
+        raise LossatlasError(f"interest.builder {entry['builder']!r}: {error}; correct its module") from error
