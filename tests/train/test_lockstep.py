@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from lossatlas import models
 from lossatlas.data.jobs import prepare
-from lossatlas.data.spec import DataSet
+from lossatlas.data.spec import DataSet, source_checksum
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import read_table
 from lossatlas.files.points import read_point
@@ -42,7 +42,8 @@ def master():
 @pytest.fixture(scope="module")
 def swissroll(tmp_path_factory):
     file = tmp_path_factory.mktemp("data") / "data.h5"
-    prepare(job(read(DataSet, {"name": "swissroll", "train": 60, "test": 200, "seed": 3}).hashed(), file))
+    spec = read(DataSet, {"name": "swissroll", "train": 60, "test": 200, "seed": 3}).hashed()
+    prepare(job({**spec, "checksum": source_checksum("swissroll")}, file))
     return file
 
 

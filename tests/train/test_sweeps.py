@@ -101,7 +101,22 @@ def members_of(plan, name):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"sweeps": {"decay": {"parameter": "decay"}}}, "'decay' is not a key of a recipe"),
+        ({"sweeps": {"decay": {"parameter": "decay"}}}, "'decay' is not a number of a recipe"),
+        ({"sweeps": {"decay": {"parameter": "epochs"}}}, "'epochs' is not a number of a recipe"),
+        (
+            {"sweeps": {"decay": {"parameter": "momentum", "factor": 1.0}}},
+            "adam has no momentum: all values would train",
+        ),
+        ({"sweeps": {"decay": {"parameter": "gamma"}}}, "gamma does nothing without `milestones`"),
+        ({"sweeps": {"decay": {"parameter": "beta"}}}, "beta does nothing without `poison`"),
+        (
+            {"sweeps": {"decay": {"parameter": None}}},
+            "decay.values: without `parameter` there is nothing to vary|factor",
+        ),
+        ({"sweeps": {"decay": {"recipe": {"epochs": 0}}}}, "0 epochs leave nothing to record"),
+        ({"runs": {"iris": {"record": {"per_epoch": 3}}}}, "is of the first `fine_epochs` epochs"),
+        ({"runs": {"iris": {"record": {"every": 3}}}}, "is of `epochs: all`"),
+        ({"runs": {"iris": {"recipe": {"optimizer": "sgd", "nesterov": True}}}}, "needs momentum above 0"),
         ({"sweeps": {"decay": {"run": "iriss"}}}, "'iriss' is not one of the study's runs; did you mean 'iris'"),
         ({"runs": {"split": {"resample": {"kind": "subset"}}}}, "`train` goes with kind `subset`"),
         ({"runs": {"iris": {"scale": "unit"}}}, "`unit` is for images; iris has none"),

@@ -54,6 +54,9 @@ def same(a, b):
     for one, other in zip(contents(a)[:2], contents(b)[:2], strict=True):
         np.testing.assert_array_equal(one.view(np.uint32), other.view(np.uint32))
     pd.testing.assert_frame_equal(contents(a)[2], contents(b)[2], check_exact=True)
+    early = [read_table(file, "points", "fingerprint") for file in (a, b)]
+    assert len(early[0])
+    pd.testing.assert_frame_equal(*early, check_exact=True)
 
 
 CODE = """
@@ -197,6 +200,18 @@ def test_milestones():
     recipe = resolve({"lr": 0.1, "milestones": [0.5, 0.75], "epochs": 8})
     rates = [learning_rate(recipe, epoch) for epoch in range(8)]
     np.testing.assert_allclose(rates, [0.1] * 4 + [0.01] * 2 + [0.001] * 2)
+
+
+def test_a_run_of_no_epochs_is_its_initialisation(made, tmp_path):
+    spec = json.loads(json.dumps(made["run"]))
+    spec["recipe"]["epochs"] = 0
+    train(job(spec, tmp_path / "a.h5", data=made["inputs"]["data"]))
+    examples, outputs = make_examples(made["inputs"]["data"], "given", 0, "float32", torch.device("cpu"))
+    model = build_model(spec["model"], examples, outputs, spec["seeds"]["init"])
+    theta, _, table = contents(tmp_path / "a.h5")
+    assert table["epoch"].tolist() == [0.0]
+    expected = torch.nn.utils.parameters_to_vector([p.contiguous() for p in model.parameters()])
+    np.testing.assert_array_equal(theta[0], expected.detach().numpy())
 
 
 def test_diverging_loss_is_one_clear_error(made, tmp_path):

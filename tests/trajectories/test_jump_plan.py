@@ -41,6 +41,8 @@ def test_retraining_keeps_the_first_rate_and_the_decay_unless_told():
         ({"steps": []}, "clouds.good.jump.steps: no entries; give at least 1"),
         ({"normalise": "fitler"}, "clouds.good.jump.normalise: 'fitler' is not allowed; did you mean 'filter'"),
         ({"retrain": {"epoch": 3}}, "clouds.good.jump.retrain.epoch: unknown key; did you mean 'epochs'"),
+        ({"retrain": {"precision": "auto"}}, "clouds.good.jump.retrain.precision: 'auto' would be another arithmetic"),
+        ({"retrain": {"poison": {}}}, "clouds.good.jump.retrain.poison: a retraining keeps the D_d of its run"),
         ({"retrain": {"optimizer": "adam"}}, None),
         ({"retrain": {"optimizer": "lbfgs_gss"}}, "clouds.good.jump.retrain: .*lbfgs_gss has none; remove it"),
     ],

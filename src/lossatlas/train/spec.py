@@ -175,6 +175,8 @@ class Recipe(Spec):
                     raise mistake(name, f"{self.optimizer} has none; remove it")
             if self.clip is not None:
                 raise mistake("clip", f"{self.optimizer} chooses its steps by the loss; remove it")
+        if self.nesterov and "nesterov" in optimizer.keys and not self.momentum:
+            raise mistake("nesterov", "needs momentum above 0")
         if self.poison is not None:
             if self.criterion != "cross_entropy":
                 raise mistake("poison", "needs criterion cross_entropy")
@@ -273,6 +275,15 @@ class Record(Spec):
     fine_epochs: int = key("So many first epochs are also recorded within.", 0, ge=0)
     per_epoch: int = key("Points within each of those epochs.", 1, ge=1)
     every: int = key("With epochs all: one point every so many epochs.", 1, quiet=True, ge=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Record":
+        """Refuse keys that would do nothing."""
+        if self.per_epoch != 1 and not self.fine_epochs:
+            raise mistake("per_epoch", "is of the first `fine_epochs` epochs; say how many they are")
+        if self.every != 1 and self.epochs == "last":
+            raise mistake("every", "is of `epochs: all`; write that, or leave it out")
+        return self
 
 
 class Resample(Spec):
@@ -449,6 +460,10 @@ ONE_REPLICA = View("run", _first, "lossatlas.train.numbers:last_epoch")
 # sweeps
 
 
+VARIED = ("lr", "momentum", "weight_decay", "gamma", "clip", "beta")
+"""Keys of a recipe that a sweep may vary: its values are numbers."""
+
+
 class HeldOut(Spec):
     """Further members that train without a part of the training set and are evaluated on it, to choose a value."""
 
@@ -491,9 +506,12 @@ class Sweep(Spec):
 
     @model_validator(mode="after")
     def _fits(self) -> "Sweep":
-        keys = [name for name in Recipe.model_fields if name != "options"]
-        if self.parameter is not None and self.parameter not in keys:
-            raise mistake("parameter", f"{self.parameter!r} is not a key of a recipe; {nearest(self.parameter, keys)}")
+        if self.parameter is not None and self.parameter not in VARIED:
+            raise mistake(
+                "parameter", f"{self.parameter!r} is not a number of a recipe; {nearest(self.parameter, list(VARIED))}"
+            )
+        if self.parameter is None and (len(self.values) > 1 or self.factor != 1):
+            raise mistake("values" if self.factor == 1 else "factor", "without `parameter` there is nothing to vary")
         if self.start is not None and not self.lockstep:
             raise mistake("start", "needs lockstep: true")
         return self
@@ -565,6 +583,7 @@ def _sweep(study: Study, name: str, entry: Sweep) -> list[Artefact]:
         members += [(value, replica, True) for value in entry.values for replica in chosen]
     with study.prefixed(where):
         recipe = change(trained.recipe, entry.recipe.given())
+    _check_sweep(study, entry, recipe, where)
     spec = {part: trained.hashed()[part] for part in ("labels", "model", "resample", "scale")}
     spec |= {"label": trained.label, "recipe": recipe.hashed(), "early": entry.early, "lockstep": entry.lockstep}
     spec |= {part: getattr(entry, part) for part in ("parameter", "factor", "history")}
@@ -583,6 +602,22 @@ def _sweep(study: Study, name: str, entry: Sweep) -> list[Artefact]:
     if entry.start is not None:
         full, inputs["starts"] = _started(study, full, entry.start, where)
     return [SWEEPS.make(trained.label, {**spec, "members": part}, **inputs) for part in parts(full, entry.grain)]
+
+
+def _check_sweep(study: Study, entry: Sweep, recipe: Recipe, where: str) -> None:
+    """Raise for a parameter that the recipe would pass over in silence, and for trainings without an epoch."""
+    if recipe.epochs == 0:
+        raise study.error(f"{where}.recipe.epochs", "0 epochs leave nothing to record; a sweep needs 1 or more")
+    name, optimizer = entry.parameter, OPTIMIZERS[recipe.optimizer]
+    if name in ("lr", "momentum", "weight_decay") and name not in optimizer.keys:
+        raise study.error(f"{where}.parameter", f"{recipe.optimizer} has no {name}: all values would train alike")
+    if (name == "gamma" and not recipe.milestones) or (name == "beta" and recipe.poison is None):
+        lacking = "milestones" if name == "gamma" else "poison"
+        raise study.error(
+            f"{where}.parameter", f"{name} does nothing without `{lacking}`: all values would train alike"
+        )
+    if name == "clip" and optimizer.closure:
+        raise study.error(f"{where}.parameter", f"{recipe.optimizer} chooses its steps by the loss and is not clipped")
 
 
 def _check_lockstep(study: Study, entry: Sweep, trained: Run, recipe: Recipe, where: str) -> None:

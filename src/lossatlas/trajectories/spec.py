@@ -94,9 +94,14 @@ RETRAINS = Step(
 def _jump_cloud(study: Study, name: str, entry: Jump) -> list[Artefact]:
     where = f"clouds.{name}.jump"
     left = run(study, entry.run, entry.replica, f"{where}.run")
+    before = run_spec(study, entry.run, f"{where}.run").recipe
     with study.prefixed(f"{where}.retrain"):
-        recipe = retraining(run_spec(study, entry.run, f"{where}.run").recipe, entry.retrain.given())
+        recipe = retraining(before, entry.retrain.given())
+    if recipe.poison != before.poison:
+        raise study.error(f"{where}.retrain.poison", "a retraining keeps the D_d of its run; leave it out")
     spec = {part: value for part, value in left.spec.items() if part != "record"}
+    if recipe.poison is not None:
+        spec["poison"] = {**spec["poison"], "batch": recipe.batch}
     spec |= {"recipe": recipe.hashed(), "master": study.seed}
     spec |= {"normalise": entry.normalise, "batch_norm": entry.batch_norm}
     jumps = [(seed, step) for seed in entry.seeds for step in entry.steps]
