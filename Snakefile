@@ -24,7 +24,7 @@ wildcard_constraints:
 rule all:
     """The gallery of every study configured: figures, tables, scorecard."""
     input:
-        "results/figures/all",
+        "results/figures/all/.built",
 
 
 include: "workflow/rules/data.smk"

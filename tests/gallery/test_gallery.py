@@ -10,6 +10,7 @@ from PIL import Image, PngImagePlugin
 
 from lossatlas.claims.evaluate import COLUMNS
 from lossatlas.errors import LossatlasError
+from lossatlas.files.checksum import broken_record
 from lossatlas.gallery import build
 
 VOID = {"meta", "link", "img", "br"}
@@ -44,12 +45,39 @@ class Page(HTMLParser):
             self.text.append(data)
 
 
-def claims_csv(path):
+def claims_csv(path, study="trajectories"):
     rows = [
-        ["s", "T1", "It returns.", "return_fraction", "~0", -0.93, -1.02, -0.81, 5, "< 0.5", "holds", "0.5 at step 1"],
-        ["s", "T2", "a < b & <b>c</b>", "outwardness", 1.5, 1.0, np.nan, np.nan, 1, "> 1", "fails", ""],
-        ["s", "T3", "Later.", "lateral", "", np.nan, np.nan, np.nan, 0, "> 1", "not measurable at this preset", "why"],
+        [
+            study,
+            "T1",
+            "It returns.",
+            "return_fraction",
+            "~0",
+            -0.93,
+            -1.02,
+            -0.81,
+            5,
+            "< 0.5",
+            "holds",
+            "0.5 at step 1",
+        ],
+        [study, "T2", "a < b & <b>c</b>", "outwardness", 1.5, 1.0, np.nan, np.nan, 1, "> 1", "fails", ""],
+        [
+            study,
+            "T3",
+            "Later.",
+            "lateral",
+            "",
+            np.nan,
+            np.nan,
+            np.nan,
+            0,
+            "> 1",
+            "not measurable at this preset",
+            "why",
+        ],
     ]
+    rows.append(["other", *rows[0][1:]])
     pd.DataFrame(rows, columns=COLUMNS).to_csv(path, index=False)
     return str(path)
 
@@ -159,6 +187,142 @@ def test_replaces_an_older_gallery(tmp_path, manifest):
     build(tmp_path / "all", manifest)
     assert not (tmp_path / "all" / "stale.png").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all", "made"]
+
+
+def files(folder):
+    """Return path -> bytes of all files below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def own(manifest, name="own", title="My own study", **changes):
+    """Return the manifest of another run, whose only study shows the same files under its own name."""
+    study = {**manifest["studies"][0], "name": name, "title": title, "claims": None}
+    return {**manifest, "preset": "laptop", "commit": "fffffff", "date": "2026-05-06", "studies": [study], **changes}
+
+
+def shown(folder):
+    """Return the sections of a gallery's page, without the scorecard."""
+    page = Page((folder / "index.html").read_text(encoding="utf-8"))
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    assert len(page.ids) == len(set(page.ids))
+    for link in page.links:
+        assert link == "data:," or (link[1:] in page.ids if link[0] == "#" else (folder / link).is_file()), link
+    return [part.split('"')[0] for part in text.split('<section id="')[1:] if not part.startswith("scorecard")]
+
+
+def test_studies_of_an_earlier_run_stay_as_they_were(tmp_path, manifest):
+    build(tmp_path / "all", manifest)
+    before = files(tmp_path / "all")
+    for path in (tmp_path / "made").glob("fig*"):
+        path.write_bytes(path.read_bytes().replace(b"x,y", b"z,y"))  # what lies in results/ now is another matter
+    build(tmp_path / "all", own(manifest))
+    assert shown(tmp_path / "all") == ["own", "trajectories", "bare"]
+    after = files(tmp_path / "all")
+    same = {name for name in before if "trajectories" in name}
+    assert len(same) == 10
+    assert {name: after[name] for name in same} == {name: before[name] for name in same}
+    text = " ".join(" ".join(Page(after["index.html"].decode()).text).split())
+    assert "as it was made 2026-01-02 with preset quick at commit 1a2b3c4 ." in text
+    assert "2026-05-06 with" not in text
+    assert "preset laptop, commit fffffff" in text, "where its own figures came from"
+    assert "preset quick, commit 1a2b3c4" in text
+    assert "1 holds 1 fails" in text, "the scorecard of the others"
+    build(tmp_path / "all", manifest)
+    assert shown(tmp_path / "all") == ["trajectories", "bare", "own"]
+    build(tmp_path / "all", own(manifest, "third", "Third"))
+    assert shown(tmp_path / "all") == ["third", "trajectories", "bare", "own"]
+    build(tmp_path / "all", own(manifest, title="Another title"))
+    assert shown(tmp_path / "all") == ["own", "third", "trajectories", "bare"]
+    assert "My own study" not in (tmp_path / "all" / "index.html").read_text()
+    assert [path.name for path in tmp_path.iterdir() if path.name not in ("all", "made")] == []
+
+
+def test_a_study_whose_files_are_damaged_leaves_and_one_line_says_so(tmp_path, manifest, rng, capsys):
+    build(tmp_path / "all", {**manifest, "studies": [own(manifest, "a")["studies"][0], *manifest["studies"]]})
+    names = [name for name in files(tmp_path / "all") if "/a/" in name and "thumbnails" not in name]
+    assert len(names) == 7
+    path = tmp_path / "all" / str(rng.choice(names))
+    data = path.read_bytes()
+    for damage in (lambda: path.write_bytes(data + b"!"), path.unlink):
+        damage()
+        build(tmp_path / "all", own(manifest))
+        assert shown(tmp_path / "all") == ["own", "trajectories", "bare"]
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("lossatlas: study a leaves the gallery: ")
+        assert str(path) in line
+        build(tmp_path / "all", own(manifest, "a"))
+    (tmp_path / "all" / "index.json").write_text("{")
+    build(tmp_path / "all", manifest)
+    assert shown(tmp_path / "all") == ["trajectories", "bare"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "index.json: not valid JSON; the gallery shows the configured studies only" in line
+
+
+def test_its_record_names_every_file(tmp_path, manifest):
+    build(tmp_path / "all", manifest)
+    text = (tmp_path / "all" / "index.json").read_text()
+    record = json.loads(text)
+    assert broken_record(text) is None
+    listed = files(tmp_path / "all").keys() - {"index.json", ".built"}
+    assert record["files_sha256"].keys() == listed
+    assert (record["kind"], record["preset"], record["commit"]) == ("gallery", "quick", "1a2b3c4")
+    assert (tmp_path / "all" / ".built").read_text().strip() == record["record_sha256"]
+
+
+def test_a_failed_build_leaves_the_old_gallery(tmp_path, manifest):
+    build(tmp_path / "all", manifest)
+    before = files(tmp_path / "all")
+    (tmp_path / "made" / "fig2.png").write_text("no picture")
+    with pytest.raises(LossatlasError, match="not a readable picture"):
+        build(tmp_path / "all", own(manifest))
+    assert files(tmp_path / "all") == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all", "made"]
+
+
+def scorecard(path, here):
+    """Write a scorecard of three machines: T1 agrees, T2 differs, T3 is measured here only."""
+    rows = pd.read_csv(here, keep_default_na=False)
+    rows["preset"] = "quick"
+    rows["machines"], rows["holds_on"], rows["agree"] = [3, 2, 1, 3], [3, 1, 0, 3], ["yes", "no", "", "yes"]
+    for name, values, verdicts in (
+        ("epyc", [-0.94, 2.0, "", 0], ["holds", "holds", "", "holds"]),
+        ("gpu", [-0.95, "", "", 0], ["holds", "", "", "holds"]),
+    ):
+        rows[f"ours_{name}"], rows[f"verdict_{name}"] = values, verdicts
+    rows.to_csv(path, index=False)
+    about = {
+        "here": {"class": "portable", "processor": "a CPU", "commit": "abc"},
+        "epyc": {"class": "E <2>"},
+        "gpu": {},
+    }
+    path.with_suffix(".json").write_text(json.dumps({"machines": about}))
+    return str(path)
+
+
+def test_claims_of_several_machines_are_marked_where_they_differ(tmp_path, manifest):
+    manifest["studies"][0]["claims"] = scorecard(tmp_path / "made" / "card.csv", manifest["studies"][0]["claims"])
+    for again in (manifest, own(manifest)):  # made, and kept
+        build(tmp_path / "all", again)
+        text = (tmp_path / "all" / "index.html").read_text()
+        said = " ".join(" ".join(Page(text).text).split())
+        assert "1 differs between machines" in said
+        rows = {row.split("<")[0]: row for row in text.split('<th scope="row">')[1:]}
+        assert rows.keys() == {"T1", "T2", "T3"}
+        assert "holds on 3 of 3<" in rows["T1"]
+        assert "differs" not in rows["T1"]
+        assert "<li>epyc: \u22120.94, holds</li><li>gpu: \u22120.95, holds</li>" in rows["T1"]
+        assert 'holds on 1 of 2 <span class="badge differs">differs</span>' in rows["T2"]
+        assert "<li>epyc: 2, holds</li>" in rows["T2"]
+        assert "gpu" not in rows["T2"]
+        assert "holds on" not in rows["T3"]
+        assert "here : portable, a CPU, commit abc" in said
+        assert "epyc : E <2>" in said
+        assert "gpu : unknown class" in said
+    assert list(pd.read_csv(tmp_path / "all/claims/trajectories.csv")["id"]) == ["T1", "T2", "T3"]
+
+
+def test_one_machine_needs_no_column(page):
+    assert "machines" not in " ".join(page.text).lower()
 
 
 def test_picture_that_is_none(tmp_path, manifest):

@@ -19,7 +19,7 @@ rule claims:
 
 
 rule scorecard:
-    """All claims of the configured studies in one table."""
+    """All claims in one table: of the configured studies, then of others whose table lies finished in the tree."""
     input:
         claims=[f"results/claims/{study}.csv" for study in PLAN.studies],
     output:
@@ -27,6 +27,8 @@ rule scorecard:
         record="results/claims.json",
     log:
         "results/logs/scorecard.log",
+    params:
+        scorecard=PLAN.scorecard(),
     message:
         "scorecard"
     script:

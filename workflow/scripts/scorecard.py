@@ -1,9 +1,13 @@
 """Rule scorecard."""
 
-import pandas as pd
+from pathlib import Path
 
-from lossatlas.claims.evaluate import write
 from lossatlas.workflow.job import job
 
 with job(snakemake) as this:
-    write(pd.concat([pd.read_csv(path) for path in this.input("claims")]), this.output("csv"))
+    from lossatlas.claims.scorecard import gather, write
+
+    asked = snakemake.params.scorecard
+    found = gather(Path("results/claims"), asked["studies"], asked["machines"])
+    this.provenance.update(found.about)
+    write(found, this.output("csv"))

@@ -5,8 +5,7 @@ import math
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +18,9 @@ from PIL import Image
 from lossatlas import __version__
 from lossatlas.claims.spec import VERDICTS
 from lossatlas.errors import LossatlasError
+from lossatlas.files.record import provenance_file
+from lossatlas.gallery import shown
+from lossatlas.gallery.folder import replaced
 
 THUMBNAIL_WIDTH = 1200
 """Largest width of a thumbnail in pixels."""
@@ -46,52 +48,64 @@ BADGES = dict(zip(VERDICTS, ("holds", "fails", "open"), strict=True))
 def build(output_dir: Path | str, manifest: Mapping[str, Any]) -> None:
     """Write ``index.html`` with its pictures, tables and numbers into a folder that appears whole or not at all.
 
+    A gallery that is there is exchanged for the new one, which shows the studies of the manifest and, as they were,
+    those others that the old one shows.
+
     Args:
-        output_dir: the folder; one that exists is replaced.
+        output_dir: the folder.
         manifest: ``preset``, ``commit``, ``versions``, optionally ``date``, and ``studies``, each with ``name``,
             ``title``, ``reference``, ``figures`` (``name``, ``title``, ``caption``, ``paper_figure``, ``png``,
             optionally the other :data:`FORMATS`, ``artefacts`` of ``kind``, ``label``, ``hash``, and ``seconds``),
-            ``tables`` (``name``, ``title``, ``caption``, ``csv``) and ``claims`` (CSV or None).
+            ``tables`` (``name``, ``title``, ``caption``, ``csv``) and ``claims``: a CSV, of which the rows of this
+            study are shown, or None. Preset, commit, versions and date of a study of its own replace the manifest's.
 
     Raises:
         LossatlasError: a file that the manifest names is missing or is not a picture.
     """
     target = Path(os.path.abspath(output_dir))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-    try:
-        part.chmod(0o755)
-        page = _page(part, manifest)
-        (part / "index.html").write_text(page, encoding="utf-8")
-        _swap(part, target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    made = {"date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), **manifest}
+    with replaced(target) as part:
+        new = [_study(part, _dated(study, made)) for study in made["studies"]]
+        old = [_study(part, study) for study in shown.kept(target, [study["name"] for study in new])]
+        (part / "index.html").write_text(_page(made, new, old), encoding="utf-8")
+        shown.write(part, made, [_recorded(study) for study in (*new, *old)])
 
 
-def _swap(part: Path, target: Path) -> None:
-    """Put a finished folder in place of an old one, which may be absent."""
-    old = part.with_suffix(".old")
-    if target.exists():
-        os.replace(target, old)
-    os.replace(part, target)
-    shutil.rmtree(old, ignore_errors=True)
+def _dated(study: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a study with the facts about the run that made it."""
+    return {**{name: manifest.get(name) for name in shown.FACTS}, **study}
 
 
-def _page(folder: Path, manifest: Mapping[str, Any]) -> str:
+def _recorded(study: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the record keeps of a study: its manifest, with the files as they lie in the gallery."""
+    kept = {
+        "name": study["name"],
+        "title": study["title"],
+        "reference": study["reference"],
+        "claims": study["claims_csv"],
+    }
+    kept |= {name: study[name] for name in (*shown.FACTS, "machines")}
+    return kept | {part: [entry["recorded"] for entry in study[part]] for part in ("figures", "tables")}
+
+
+def _page(manifest: Mapping[str, Any], new: Sequence[Mapping[str, Any]], old: Sequence[Mapping[str, Any]]) -> str:
     template = files("lossatlas.gallery").joinpath("templates", "index.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    studies = [_study(folder, study) for study in manifest["studies"]]
-    counts = {verdict: sum(study["counts"][verdict] for study in studies) for verdict in VERDICTS}
+    studies = [*new, *old]
+    claims = [claim for study in studies for claim in study["claims"]]
     return environment.from_string(template).render(
         preset=manifest["preset"],
         commit=manifest.get("commit") or "unknown",
         versions=dict(manifest.get("versions") or {}),
-        date=manifest.get("date") or datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        date=manifest["date"],
         lossatlas=__version__,
         studies=studies,
-        counts=counts,
+        old=[study["name"] for study in old],
+        counts={verdict: sum(claim["verdict"] == verdict for claim in claims) for verdict in VERDICTS},
+        differing=sum(claim["differs"] for claim in claims),
+        machines=any(study["machines"] for study in studies),
         badges=BADGES,
         totals={part: sum(len(study[part]) for study in studies) for part in ("figures", "tables", "claims")},
     )
@@ -99,16 +113,20 @@ def _page(folder: Path, manifest: Mapping[str, Any]) -> str:
 
 def _study(folder: Path, study: Mapping[str, Any]) -> dict[str, Any]:
     name = _safe(study["name"])
-    claims = _claims(study.get("claims"))
+    claims = Path(study["claims"]) if study.get("claims") else None
     return {
         "name": name,
         "title": study.get("title") or name,
         "reference": study.get("reference") or "",
+        "preset": study.get("preset") or "unknown",
+        "commit": study.get("commit") or "unknown",
+        "versions": dict(study.get("versions") or {}),
+        "date": study.get("date") or "unknown",
+        "machines": study["machines"] if "machines" in study else _machines(claims),
         "figures": [_figure(folder, name, figure) for figure in study.get("figures") or []],
         "tables": [_table(folder, name, table) for table in study.get("tables") or []],
-        "claims": claims,
-        "claims_csv": _copy(folder, Path(study["claims"]), f"claims/{name}.csv") if study.get("claims") else None,
-        "counts": {verdict: sum(claim["verdict"] == verdict for claim in claims) for verdict in VERDICTS},
+        "claims": _claims(claims, name) if claims else [],
+        "claims_csv": _part(folder, claims, name) if claims else None,
     }
 
 
@@ -123,22 +141,29 @@ def _figure(folder: Path, study: str, figure: Mapping[str, Any]) -> dict[str, An
             links.append({"kind": kind, "name": FORMAT_NAMES[kind], "path": path})
     thumbnail, width, height, notes = _thumbnail(folder, Path(figure["png"]), f"thumbnails/{study}/{name}.png")
     title = figure.get("title") or name
+    paths = {link["kind"]: link["path"] for link in links}
     return {
         "name": name,
         "title": title,
         "caption": " ".join([figure.get("caption") or "", *notes]).strip(),
         "paper_figure": figure.get("paper_figure") or "",
         "links": links,
-        "film": next((link["path"] for link in links if link["kind"] == "mp4"), None),
-        "loop": next((link["path"] for link in links if link["kind"] == "gif"), None),
-        "full": next(link["path"] for link in links if link["kind"] == "png"),
+        "film": paths.get("mp4"),
+        "loop": paths.get("gif"),
+        "full": paths["png"],
         "thumbnail": thumbnail,
         "width": width,
         "height": height,
         "alt": f"{title}. {figure.get('caption') or ''}".strip(),
         "artefacts": [dict(artefact) for artefact in figure.get("artefacts") or []],
         "seconds": _duration(figure.get("seconds")),
+        "recorded": _entry(figure, paths),
     }
+
+
+def _entry(entry: Mapping[str, Any], paths: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the record keeps of a figure or table."""
+    return {**{key: value for key, value in entry.items() if key not in FORMATS}, "files": dict(paths)}
 
 
 def _thumbnail(folder: Path, png: Path, name: str) -> tuple[str, int, int, list[str]]:
@@ -176,23 +201,26 @@ def _table(folder: Path, study: str, table: Mapping[str, Any]) -> dict[str, Any]
         "caption": table.get("caption") or "",
         "paper_figure": table.get("paper_figure") or "",
         "csv": path,
+        "recorded": _entry(table, {"csv": path}),
         "columns": [{"name": str(c).replace("_", " "), "numeric": n} for c, n in zip(data, numeric, strict=True)],
         "rows": rows,
     }
 
 
-def _claims(csv: Path | str | None) -> list[dict[str, Any]]:
-    if not csv:
-        return []
-    if not Path(csv).is_file():
+def _claims(csv: Path, study: str) -> list[dict[str, Any]]:
+    """Return the claims of a study from a table of claims or a scorecard."""
+    if not csv.is_file():
         raise LossatlasError(f"{csv}: no such claims file; run the snakemake target that makes it")
-    rows = pd.read_csv(csv, dtype={"paper": str, "id": str, "threshold": str, "detail": str})
+    rows = pd.read_csv(csv, dtype={"study": str, "paper": str, "id": str, "threshold": str, "detail": str})
+    machines = [name.removeprefix("verdict_") for name in map(str, rows) if name.startswith("verdict_")]
     claims = []
-    for row in rows.to_dict("records"):
-        if row["verdict"] not in VERDICTS:
-            raise LossatlasError(
-                f"{csv}: verdict {row['verdict']!r} of claim {row['id']} is not one of {', '.join(VERDICTS)}"
-            )
+    for row in rows[rows["study"] == study].to_dict("records"):
+        elsewhere = [name for name in machines if not pd.isna(row[f"verdict_{name}"])]
+        for verdict in (row["verdict"], *(row[f"verdict_{name}"] for name in elsewhere)):
+            if verdict not in VERDICTS:
+                raise LossatlasError(
+                    f"{csv}: verdict {verdict!r} of claim {row['id']} is not one of {', '.join(VERDICTS)}"
+                )
         interval = "" if pd.isna(row["low"]) else f"{_cell(row['low'])} to {_cell(row['high'])}"
         claims.append(
             {
@@ -201,9 +229,32 @@ def _claims(csv: Path | str | None) -> list[dict[str, Any]]:
                 "interval": interval,
                 "n": _cell(row["n"]),
                 "verdict": row["verdict"],
+                "differs": bool(elsewhere) and row["agree"] == "no",
+                "holds_on": f"{int(row['holds_on'])} of {int(row['machines'])}" if elsewhere else "",
+                "elsewhere": [
+                    {"name": name, "ours": _cell(row[f"ours_{name}"]), "verdict": row[f"verdict_{name}"]}
+                    for name in elsewhere
+                ],
             }
         )
     return claims
+
+
+def _machines(csv: Path | None) -> dict[str, dict[str, str]]:
+    """Return machine -> class, processor, commit from the record beside a scorecard; empty where it has one machine."""
+    record = provenance_file(csv) if csv else None
+    if record is None or not record.is_file():
+        return {}
+    return dict(json.loads(record.read_text(encoding="utf-8")).get("machines", {}))
+
+
+def _part(folder: Path, source: Path, study: str) -> str:
+    """Write a study's rows of a table of claims into the gallery; return the path relative to the page."""
+    name = f"claims/{study}.csv"
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    rows = pd.read_csv(source, dtype=str, keep_default_na=False)
+    rows[rows["study"] == study].to_csv(folder / name, index=False, lineterminator="\n")
+    return name
 
 
 def _cell(value: Any) -> str:

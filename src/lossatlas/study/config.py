@@ -1,7 +1,7 @@
 """Configuration: config.yaml, a preset and the study files, checked; every mistake is one line that names its key."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,6 +32,11 @@ class ConfigFile(Spec):
     )
     variants: dict[str, str] | None = key("Data set -> variant that replaces the preset's.", {})
     overrides: dict[str, dict[str, Any]] | None = key("Study -> keys merged in after the preset.", {})
+    machines: dict[str, str] | None = key(
+        "Name -> results of another machine (the folder that claims/ lies in); their verdicts stand beside ours in the "
+        "scorecard.",
+        {},
+    )
     data_path: list[str] | None = key("Folders searched for data sets before LOSSATLAS_DATA.", [])
 
 
@@ -56,6 +61,7 @@ class Config:
         studies: study name -> study with preset, variants and overrides merged in.
         variants: data set -> variant that replaces the preset's choice.
         data_path: folders searched for data sets before ``LOSSATLAS_DATA``.
+        machines: name -> results of another machine.
     """
 
     preset: str
@@ -65,6 +71,7 @@ class Config:
     studies: dict[str, StudyFile]
     variants: dict[str, str]
     data_path: tuple[str, ...]
+    machines: dict[str, str] = field(default_factory=dict)
 
 
 def _file(entry: str, what: str, root: Path) -> Path:
@@ -135,4 +142,5 @@ def load(raw: Mapping, root: Path) -> Config:
         studies=studies,
         variants={**preset.variants, **(config.variants or {})},
         data_path=tuple(config.data_path or ()),
+        machines=dict(config.machines or {}),
     )

@@ -20,6 +20,8 @@ from lossatlas.workflow import closure, resources
 from lossatlas.workflow.collector import paused
 
 GALLERY = ("lossatlas.gallery.build",)
+ALL = "all"
+"""Folder of the gallery in ``results/figures``, where every study has one of its name."""
 
 
 def code_digest(names: Iterable[str], *more: Path) -> str:
@@ -53,6 +55,9 @@ class Wiring:
         """Wrap a resolved plan."""
         self.plan, self.root, self.config = plan, root, plan.config
         self.studies = list(plan.studies)
+        if ALL in plan.studies:
+            raise LossatlasError(f"study {ALL!r}: the folder of the gallery has that name; rename it")
+        self.machines = self._other_machines()
 
     def artefact(self, kind: str, id: str) -> Artefact:
         """Return an artefact by kind and folder name."""
@@ -201,6 +206,21 @@ class Wiring:
         ]
         return Described("index", {"rows": rows})
 
+    def _other_machines(self) -> dict[str, dict[str, str]]:
+        """Return machine -> study -> digest of its claims there; tables that answer other questions are refused."""
+        if not self.config.machines:
+            return {}
+        from lossatlas.claims import scorecard  # reads files: not for every plan
+
+        asked = {study: self.describe("claims", study) for study in self.studies}
+        found = scorecard.others(self.config.machines, asked)
+        return {name: {study: table.digest for study, table in tables.items()} for name, tables in found.items()}
+
+    def scorecard(self) -> Described:
+        """Return which studies and other machines the scorecard shows; it is written again when they change."""
+        content = {"studies": self.studies, "machines": dict(self.config.machines), "tables": self.machines}
+        return Described("scorecard", content)
+
     def manifest(self) -> Described:
         """Return what the gallery shows; the job adds commit, versions and the seconds each artefact took."""
         content = {
@@ -218,7 +238,7 @@ class Wiring:
             "reference": plan.study.reference,
             "figures": [self._entry("figures", product) for product in plan.figures.values()],
             "tables": [self._entry("tables", product) for product in plan.tables.values()],
-            "claims": f"results/claims/{name}.csv",
+            "claims": "results/claims.csv",
         }
 
     def _entry(self, section: str, product: Product) -> dict:
