@@ -24,7 +24,9 @@ ON_CPU = (BACKENDS.mkldnn.matmul, BACKENDS.mkldnn.conv, BACKENDS.mkldnn.rnn)
 
 @pytest.fixture(autouse=True)
 def _ieee_afterwards():
+    before = BACKENDS.fp32_precision
     yield
+    BACKENDS.fp32_precision = before
     put_in_force("float32", CPU)
 
 
@@ -37,6 +39,7 @@ def ampere(monkeypatch):
 
 def loosen():
     """Let every library round the factors of its products, as a job before this one in the process might have."""
+    BACKENDS.fp32_precision = "tf32"
     for operation in ON_GPU:
         operation.fp32_precision = "tf32"
     for operation in ON_CPU:
@@ -50,11 +53,17 @@ def test_products_are_ieee_unless_tf32_is_named(precision, device, ampere):
     put_in_force(precision, device)
     assert {operation.fp32_precision for operation in (*ON_GPU, *ON_CPU)} == {"ieee"}
     assert torch.get_float32_matmul_precision() == "highest"
+    assert not BACKENDS.cuda.matmul.allow_tf32
+    assert not BACKENDS.cudnn.allow_tf32
+    with BACKENDS.cudnn.flags(enabled=False, allow_tf32=False):  # as torch's own code asks; raises where they disagree
+        pass
 
 
 def test_tf32_is_in_force_where_it_is_named_and_no_longer(ampere):
     put_in_force("tf32", GPU)
     assert [operation.fp32_precision for operation in ON_GPU] == ["tf32"] * 3
+    assert BACKENDS.cuda.matmul.allow_tf32
+    assert BACKENDS.cudnn.allow_tf32
     assert [operation.fp32_precision for operation in ON_CPU] == ["ieee"] * 3
     put_in_force("float32", GPU)
     assert [operation.fp32_precision for operation in ON_GPU] == ["ieee"] * 3

@@ -15,6 +15,9 @@ from lossatlas.errors import LossatlasError
 TF32_SINCE = (8, 0)
 """Compute capability from which on NVIDIA's GPUs have TF32 (Ampere)."""
 
+_BACKENDS: Any = torch.backends
+"""Of attributes that mypy does not know."""
+
 
 def device_for(precision: str) -> torch.device:
     """Return the device of a job, the first GPU or the CPU where there is none, with a precision in force.
@@ -42,12 +45,14 @@ def put_in_force(precision: str, device: torch.device) -> None:
             f"recipe.precision: tf32 is arithmetic of NVIDIA GPUs since Ampere, and this job runs on {device.type} "
             "without it; write float32, or run it where there is such a GPU"
         )
-    backends: Any = torch.backends
-    # The new interface throughout: whoever reads allow_tf32 of cuDNN after it gets an error, not a wrong answer.
-    for operation in (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn):
-        operation.fp32_precision = "tf32" if precision == "tf32" else "ieee"
-    for operation in (backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn):
-        operation.fp32_precision = "ieee"
+    loose, backends = precision == "tf32", _BACKENDS
+    # Both of torch's interfaces, and the general setting below the newer: where they disagree, torch's own context
+    # managers raise.
+    backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = loose
+    for place in (backends, backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn):
+        place.fp32_precision = "tf32" if loose else "ieee"
+    for place in (backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn):
+        place.fp32_precision = "ieee"
 
 
 def autocast_type(precision: str) -> torch.dtype | None:
