@@ -17,11 +17,15 @@ PORTABLE: dict[str, str] = {
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     # The one branch of MKL's that does not ask who made the CPU (AVX2 is refused on CPUs that are not Intel's).
     "MKL_CBWR": "COMPATIBLE",
+    # Its vector functions (torch's sqrt, atan, asin) go by another variable: otherwise they begin with approximate
+    # reciprocals, of which Intel's and AMD's differ.
+    "MKL_VML_DEBUG_CPU_TYPE": "1",
     "OPENBLAS_CORETYPE": "Haswell",
     "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
     "CUDA_VISIBLE_DEVICES": "",
     # UMAP's compiled loops; without it numba contracts and vectorises for the CPU at hand.
     "NUMBA_CPU_NAME": "generic",
+    "NUMBA_CPU_FEATURES": "",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
