@@ -43,7 +43,8 @@ def test_retraining_keeps_the_first_rate_and_the_decay_unless_told():
         ({"retrain": {"epoch": 3}}, "clouds.good.jump.retrain.epoch: unknown key; did you mean 'epochs'"),
         ({"retrain": {"precision": "auto"}}, "clouds.good.jump.retrain.precision: 'auto' would be another arithmetic"),
         ({"retrain": {"poison": {}}}, "clouds.good.jump.retrain.poison: a retraining keeps the D_d of its run"),
-        ({"retrain": {"optimizer": "adam"}}, None),
+        ({"retrain": {"optimizer": "adam", "momentum": 0.0}}, None),
+        ({"retrain": {"optimizer": "adam"}}, "momentum: adam has none; remove it, or where it is inherited give"),
         ({"retrain": {"optimizer": "lbfgs_gss"}}, "clouds.good.jump.retrain: .*lbfgs_gss has none; remove it"),
     ],
 )

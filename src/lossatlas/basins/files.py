@@ -20,13 +20,13 @@ class Volumes:
         table: a row for each minimum and cutoff, those of a minimum one after the other.
         radii: (minima, cutoffs, directions) float64, the cutoffs ascending.
         steps: (s,) float64.
-        profile: (minima, profiles, s) float32, the loss at these steps along the first directions.
+        profile: (minima, profiles, s) float64, the loss at these steps along the first directions.
     """
 
     table: pd.DataFrame
     radii: Array
     steps: Array
-    profile: NDArray[np.float32]
+    profile: Array
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Volumes":

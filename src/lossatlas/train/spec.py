@@ -91,6 +91,9 @@ TOGETHER = ("sgd", "adam")
 WORKERS = ("weight_decay", "momentum", "nesterov")
 """Keys that change what is minimised or how: an optimiser without them must not be given any."""
 
+RATES = ("lr", "milestones", "anneal")
+"""Keys of a learning rate, which an optimiser that searches for its step must not be given."""
+
 
 class Anneal(Spec):
     """Exponential decay of the learning rate towards the end."""
@@ -169,10 +172,14 @@ class Recipe(Spec):
     def _fits(self) -> "Recipe":
         """Refuse keys that the optimiser or the poisoned objective would pass over in silence."""
         optimizer = OPTIMIZERS[self.optimizer]
+        for name in WORKERS if "lr" in optimizer.keys else (*WORKERS, *RATES):
+            default = Recipe.model_fields[name].default
+            if name not in optimizer.keys and getattr(self, name) != default:
+                shown = "null" if default is None else str(default).lower()
+                raise mistake(
+                    name, f"{self.optimizer} has none; remove it, or where it is inherited give `{name}: {shown}`"
+                )
         if optimizer.closure:
-            for name in WORKERS:
-                if name not in optimizer.keys and getattr(self, name) != Recipe.model_fields[name].default:
-                    raise mistake(name, f"{self.optimizer} has none; remove it")
             if self.clip is not None:
                 raise mistake("clip", f"{self.optimizer} chooses its steps by the loss; remove it")
         if self.nesterov and "nesterov" in optimizer.keys and not self.momentum:

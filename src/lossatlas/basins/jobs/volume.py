@@ -59,7 +59,7 @@ def volume(job: Job) -> None:
     with create(job.output, "volume", job.provenance) as file:
         file.create_dataset("radii", data=np.stack(radii))
         file.create_dataset("steps", data=steps)
-        file.create_dataset("profile", data=np.stack(profiles).astype(np.float32))
+        file.create_dataset("profile", data=np.stack(profiles))
         write_table(file, pd.DataFrame(rows))
     state.remove()
 
