@@ -179,9 +179,8 @@ class Recipe(Spec):
                 raise mistake(
                     name, f"{self.optimizer} has none; remove it, or where it is inherited give `{name}: {shown}`"
                 )
-        if optimizer.closure:
-            if self.clip is not None:
-                raise mistake("clip", f"{self.optimizer} chooses its steps by the loss; remove it")
+        if optimizer.closure and self.clip is not None:
+            raise mistake("clip", f"{self.optimizer} chooses its steps by the loss; remove it")
         if self.nesterov and "nesterov" in optimizer.keys and not self.momentum:
             raise mistake("nesterov", "needs momentum above 0")
         if self.poison is not None:
