@@ -67,7 +67,7 @@ def test_journal_drops_what_was_not_committed(tmp_path, rng):
 
 
 def test_journal_with_fewer_rows_than_committed_is_refused(tmp_path):
-    with Journal(tmp_path, 7, 0) as journal, pytest.raises(DamagedError, match="theta.f32 has 0 bytes, 56 were"):
+    with Journal(tmp_path, 7, 0) as journal, pytest.raises(DamagedError, match=r"theta\.f32 has 0 bytes, 56 were"):
         journal.truncate(2)
 
 

@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 _UNABLE = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM)
 """Errors of file systems that do not sync folders, and of folders that may be passed through and not be read."""
 
-_known: set[tuple[int, int]] = set()
-"""Device and inode of folders whose own entries this process has put on disk."""
+_known: set[tuple[str, int, int]] = set()
+"""Name, device and inode of folders whose own entries this process has put on disk."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -33,10 +33,11 @@ def sync_folder(folder: Path) -> None:
     _sync(folder)
     while folder.parent != folder:
         about = folder.stat()
-        if (about.st_dev, about.st_ino) in _known:
+        mark = os.path.abspath(folder), about.st_dev, about.st_ino
+        if mark in _known:
             return
         _sync(folder.parent)
-        _known.add((about.st_dev, about.st_ino))
+        _known.add(mark)
         folder = folder.parent
 
 
@@ -63,14 +64,26 @@ def denied(error: PermissionError, path: Path | None = None) -> LossatlasError:
     if not os.path.exists(found) or os.access(found, os.W_OK):  # closed is the folder in which it is made or replaced
         found = next(folder for folder in (*found.parents, found) if os.path.exists(folder))
     about = found.stat()
-    owner, group, me = _user(about.st_uid), _group(about.st_gid), _user(os.geteuid())
-    closed = f"{found}: {error.strerror}: belongs to {owner}, group {group}, mode {stat.S_IMODE(about.st_mode):o}"
+    theirs, group, me = _user(about.st_uid), _group(about.st_gid), _user(os.geteuid())
+    closed = f"{found}: {error.strerror}: belongs to {theirs}, group {group}, mode {stat.S_IMODE(about.st_mode):o}"
     if about.st_uid == os.geteuid():
         return LossatlasError(f"{closed}; make it writable (`chmod u+rwX {found}`) and run the same command again")
+    all_theirs = found
+    if not found.is_absolute():  # all that they have made in this tree is closed as well, and need not come up in turn
+        above = [path for path in found.parents if path.name and path.stat().st_uid == about.st_uid]
+        all_theirs = above[-1] if above else found
     return LossatlasError(
-        f"{closed}, you are {me}; have {owner} run `chmod -R g+rwX {found}`, and all who share the folder set "
+        f"{closed}, you are {me}; have {theirs} run `chmod -R g+rwX {all_theirs}`, and all who share the folder set "
         "`umask 002`; then run the same command again"
     )
+
+
+def owner(path: Path) -> str:
+    """Return the name of the user whose a file or folder is."""
+    try:
+        return _user(path.stat().st_uid)
+    except OSError:
+        return "nobody"
 
 
 def _user(number: int) -> str:

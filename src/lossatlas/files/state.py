@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lossatlas.errors import LossatlasError
-from lossatlas.files.disk import denied, say, sync_folder
+from lossatlas.files.disk import denied, owner, say, sync_folder
 from lossatlas.files.hdf5 import atomic
 from lossatlas.files.provenance import SEGMENTS, Provenance
 
@@ -88,7 +88,7 @@ class State:
                 state that the job goes on from are put in front. Without that key no class is compared.
         """
         self.folder, self._name = folder, ""
-        self._aside = folder
+        self._aside = self._whole = folder
         self._stretches = _Stretches({} if provenance is None else provenance)
 
     def within(self, name: str) -> "State":
@@ -96,7 +96,7 @@ class State:
         part = State(self.folder / name)
         part._name = f"{self._name}{name}/"
         part._aside = self._aside.with_name(f"{self._aside.name}.{name}")
-        part._stretches = self._stretches
+        part._whole, part._stretches = self._whole, self._stretches
         return part
 
     def read(self, name: str) -> bytes | None:
@@ -121,10 +121,11 @@ class State:
             return None
         other = self._stretches.other(about[SEGMENTS])
         if other and goes_on == "same":
-            self.set_aside(name, f"{other} ({RESUME}=any would go on with it)", "other")
+            # All units at once: whoever wrote one wrote the others, and one line is enough.
+            self._rename(self._whole, self._whole, path, f"{other} ({RESUME}=any would go on with it)", "other")
             return None
         if other:
-            self._stretches.say(f"{self.folder}: {other}; goes on with it, as {RESUME} says, and records both")
+            self._stretches.say(f"{self._whole}: {other}; goes on with it, as {RESUME} says, and records both")
         self._stretches.take(path, about[SEGMENTS])
         return data
 
@@ -158,23 +159,26 @@ class State:
             file.write(text)
             file.write(data)
 
-    def set_aside(self, name: str, why: str, sort: str = "damaged") -> None:
+    def set_aside(self, name: str, why: str) -> None:
         """Rename the folder to one beside the job's, so that the unit starts again, and say so in one line.
 
         Args:
             name: of the file for whose sake.
             why: what is wrong with it.
-            sort: ``damaged``, which stays until somebody deletes it, or ``other``, which goes with :meth:`remove`.
         """
-        taken = (self._aside.with_name(f"{self._aside.name}.{sort}-{n}") for n in range(1, 1 << 30))
-        target = next(path for path in taken if not os.path.lexists(path))
+        self._rename(self.folder, self._aside, self.folder / name, why, "damaged")
+
+    def _rename(self, folder: Path, to: Path, path: Path, why: str, sort: str) -> None:
+        """Rename a folder: ``damaged`` stays until somebody deletes it, ``other`` until :meth:`remove`."""
+        names = (to.with_name(f"{to.name}.{sort}-{n}") for n in range(1, 1 << 30))
+        target = next(name for name in names if not os.path.lexists(name))
         try:
-            os.rename(self.folder, target)
+            os.rename(folder, target)
         except PermissionError as error:
-            raise denied(error, self.folder) from error
+            raise denied(error, folder) from error
         sync_folder(target.parent)
         self._stretches.drop(self.folder)
-        say(f"{self.folder / name}: {why}; set aside as {target.name}, what it held is computed again")
+        say(f"{path}: {why}; set aside as {target}, what it held is computed again")
 
     def remove(self) -> None:
         """Remove the folder of a job whose output is whole and on disk, and what was set aside as another machine's.
@@ -182,10 +186,9 @@ class State:
         What cannot be removed takes up room and does no harm: a line says so.
         """
         beside = self._aside.parent
-        others = f"{self._aside.name}.", ".other-"
         folders = [self.folder]
         if beside.exists():
-            folders += [path for path in beside.iterdir() if path.name.startswith(others[0]) and others[1] in path.name]
+            folders += [path for path in beside.iterdir() if path.name.startswith(f"{self._aside.name}.other-")]
         for folder in folders:
             try:
                 # Journals last: a kill in between must not leave a state file without the rows that it counts.
@@ -194,10 +197,8 @@ class State:
                         path.unlink(missing_ok=True)
                 if folder.exists():
                     shutil.rmtree(folder)
-            except PermissionError as error:
-                say(f"the state of a finished job stays, delete it: {denied(error)}")
             except OSError as error:
-                say(f"{folder}: the state of a finished job stays ({error.strerror}); delete it")
+                say(f"{folder}: the state of a finished job stays ({error.strerror}; of {owner(folder)}); delete it")
 
 
 def _resume() -> str:

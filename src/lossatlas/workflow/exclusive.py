@@ -9,10 +9,11 @@ import fcntl
 import logging
 import os
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from lossatlas.files.disk import denied, say
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,9 @@ def exclusive(path: Path) -> Iterator[bool]:
 
     Yields:
         Whether another job held it first.
+
+    Raises:
+        LossatlasError: a job of another user left the file, or made its folder, and it is closed to this one.
     """
     file, waited = _locked(path)
     try:
@@ -52,6 +56,8 @@ def _locked(path: Path) -> tuple[int, bool]:
             if path.parent.exists() and not path.parent.is_dir():
                 raise
             continue
+        except PermissionError as error:
+            raise denied(error, path) from error
         try:
             if not _try(file):
                 waited = True
@@ -94,6 +100,4 @@ def _who() -> str:
 
 def _tell(path: Path, file: int) -> None:
     holder = os.pread(file, 200, 0).decode(errors="replace") or "another job"
-    message = f"{path}: waiting for {holder}, which is making the same file (left by an interrupted Snakemake?)"
-    log.warning(message)
-    print(f"lossatlas: {message}", file=sys.stderr, flush=True)
+    say(f"{path}: waiting for {holder}, which is making the same file (left by an interrupted Snakemake?)")
