@@ -17,7 +17,7 @@ _AT_FDCWD, _EXCHANGE = -100, 2
 """Of renameat2(2), which puts two names in each other's place."""
 
 _NOT_HERE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
-"""What renameat2 says on a kernel or a file system without exchange (NFS)."""
+"""What a call says that a kernel or a file system does not have (NFS: exchange)."""
 
 
 @contextmanager
@@ -75,12 +75,27 @@ def _remove(path: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Put all files below a folder on disk, and the folders."""
+    """Put all files below a folder on disk, and the folders.
+
+    By one call for the whole file system where there is one: 400 files, each synced by itself, took 8 to 30 seconds on
+    a busy disk, so half a second.
+    """
+    if _syncfs(folder):
+        return
     for place, _, names in os.walk(folder, topdown=False):
         for name in names:
             with open(Path(place, name), "rb") as file:
                 os.fsync(file.fileno())
         sync_folder(Path(place))
+
+
+def _syncfs(folder: Path) -> bool:
+    """Put the file system that a folder lies in on disk; False where that cannot be done."""
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        return _call("syncfs", folder, file)
+    finally:
+        os.close(file)
 
 
 def _swap(part: Path, target: Path) -> Path | None:
@@ -102,12 +117,22 @@ def _swap(part: Path, target: Path) -> Path | None:
 
 def _exchange(first: Path, second: Path) -> bool:
     """Put two names in each other's place in one step; False where that cannot be done."""
-    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if call is None:
+    names = os.fsencode(first), os.fsencode(second)
+    return _call("renameat2", second, _AT_FDCWD, names[0], _AT_FDCWD, names[1], _EXCHANGE)
+
+
+def _call(name: str, path: Path, *given: int | bytes) -> bool:
+    """Call a function of Linux' C library; False where it or the file system does not have it.
+
+    Raises:
+        OSError: it failed, on ``path``.
+    """
+    function = getattr(ctypes.CDLL(None, use_errno=True), name, None)
+    if function is None:
         return False
-    if call(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _EXCHANGE) == 0:
+    if function(*given) == 0:
         return True
     number = ctypes.get_errno()
     if number in _NOT_HERE:
         return False
-    raise OSError(number, os.strerror(number), str(second))
+    raise OSError(number, os.strerror(number), str(path))
