@@ -1,4 +1,5 @@
-"""Every artefact of every preset and tiny study keeps its kind and its path: the lists were frozen at dff0f53."""
+"""Every artefact of every preset and tiny study keeps its kind and its path: the lists were frozen when numerics and
+precision began to name artefacts (November 2026); a change of them is a decision, told in the changelog."""
 
 from pathlib import Path
 

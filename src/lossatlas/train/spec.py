@@ -91,8 +91,8 @@ TOGETHER = ("sgd", "adam")
 WORKERS = ("weight_decay", "momentum", "nesterov")
 """Keys that change what is minimised or how: an optimiser without them must not be given any."""
 
-RATES = ("lr", "milestones", "anneal")
-"""Keys of a learning rate, which an optimiser that searches for its step must not be given."""
+RATES = ("milestones", "anneal")
+"""Keys that change a learning rate, which an optimiser that searches for its step must not be given."""
 
 
 class Anneal(Spec):
@@ -123,7 +123,7 @@ class Recipe(Spec):
 
     optimizer: str = key(f"Update rule: {', '.join(OPTIMIZERS)}.", "sgd")
     options: dict[str, Any] = key("Keywords of the optimiser's own.", {}, quiet=True)
-    lr: float = key("First learning rate.", 0.1, gt=0)
+    lr: float = key("First learning rate; lbfgs_gss, which searches for its step, has none.", 0.1, gt=0)
     momentum: float = key("Momentum of SGD.", 0.0, ge=0, lt=1)
     nesterov: bool = key("Nesterov's momentum.", False)
     weight_decay: float = key("L2 penalty added to the gradient.", 0.0, ge=0)
