@@ -199,6 +199,14 @@ def test_random_plane_of_a_plane_is_a_rotation(rng):
             {"method": "kpca", "gamma": 1, "two_sigma2": 3},
             "e.gamma: gamma and two_sigma2 = 1 / gamma are both given; leave one out",
         ),
+        ({"method": "kpca", "degree": 2}, "e.degree: the kernel rbf has none; leave it out"),
+        ({"method": "kpca", "kernel": "linear", "gamma": 0.1}, "e.gamma: the kernel linear has none; leave it out"),
+        ({"method": "kpca", "kernel": "rbf", "coef0": 0.5}, "e.coef0: the kernel rbf has none; leave it out"),
+        (
+            {"method": "phate", "mds": "classic", "mds_solver": "sgd"},
+            "e.mds_solver: it is for metric scaling, not for mds: classic; leave it out",
+        ),
+        ({"method": "pca", "seed": 1}, "e.seed: pca draws no random numbers; leave it out"),
         (
             {"method": "kpca", "kernel": "poly", "two_sigma2": 3},
             "e.two_sigma2: two_sigma2 belongs to the kernel rbf; use gamma instead",

@@ -422,6 +422,12 @@ class Phate(Parameters):
     mds_solver: Literal["smacof", "sgd"] = key("Solver of metric scaling.", "smacof")
     n_landmark: int | None = key("Landmarks, used when n is larger; null: none.", 2000, ge=1)
 
+    @model_validator(mode="after")
+    def _fits(self) -> "Phate":
+        if self.mds_solver != "smacof" and self.mds != "metric":
+            raise mistake("mds_solver", f"it is for metric scaling, not for mds: {self.mds}; leave it out")
+        return self
+
 
 class Tsne(Parameters):
     """t-SNE, t-distributed stochastic neighbour embedding (van der Maaten and Hinton 2008)."""
@@ -472,6 +478,13 @@ class Kpca(Parameters):
                 raise mistake("gamma", "gamma and two_sigma2 = 1 / gamma are both given; leave one out")
             if self.kernel != "rbf":
                 raise mistake("two_sigma2", "two_sigma2 belongs to the kernel rbf; use gamma instead")
+        for name, kernels in {
+            "gamma": ("rbf", "poly", "sigmoid"),
+            "degree": ("poly",),
+            "coef0": ("poly", "sigmoid"),
+        }.items():
+            if getattr(self, name) != Kpca.model_fields[name].default and self.kernel not in kernels:
+                raise mistake(name, f"the kernel {self.kernel} has none; leave it out")
         return self
 
 
@@ -530,6 +543,14 @@ class Embedding(Spec):
                     hint = nearest(str(name), list(kind.model_fields)) if kind.model_fields else "it has none"
                     raise mistake(str(name), f"unknown parameter of {method}; {hint}")
         return kind.model_validate(raw)
+
+    @field_validator("seed")
+    @classmethod
+    def _drawn(cls, seed: int, info: ValidationInfo) -> int:
+        method = info.data.get("method")
+        if seed and method is not None and not METHODS[method].seeded:
+            raise mistake("", f"{method} draws no random numbers; leave it out")
+        return seed
 
     @field_validator("metric")
     @classmethod
