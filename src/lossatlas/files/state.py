@@ -153,7 +153,7 @@ class State:
         """Put bytes on disk under a name, whole or not at all, with the stretches of work that are in them."""
         path = self.folder / name
         about = {"name": self._name + name, "artefact": self._stretches.artefact, SEGMENTS: self._stretches.all()}
-        text = json.dumps(about).encode()
+        text = f"{json.dumps(about)}\n".encode()  # a line, so that `head -n 4` shows it
         with atomic(path) as part, open(part, "wb") as file:
             file.write(_HEAD % (_digest(text, data), len(text), len(data)))
             file.write(text)
