@@ -168,6 +168,12 @@ def test_says_what_it_shows_and_where_it_came_from(page):
     assert "a < b & <b>c</b>" in text, "text from the manifest is escaped, not markup"
 
 
+def test_a_table_may_have_the_name_of_a_figure(tmp_path, manifest):
+    manifest["studies"][0]["tables"][0]["name"] = "fig1"
+    build(tmp_path / "all", manifest)
+    assert shown(tmp_path / "all") == ["trajectories", "bare"]
+
+
 def test_missing_files_are_named_and_leave_nothing(tmp_path, manifest):
     for part, key in (("figures", "pdf"), ("figures", "png"), ("tables", "csv")):
         broken = json.loads(json.dumps(manifest))
@@ -239,8 +245,8 @@ def test_studies_of_an_earlier_run_stay_as_they_were(tmp_path, manifest):
 
 def test_a_study_whose_files_are_damaged_leaves_and_one_line_says_so(tmp_path, manifest, rng, capsys):
     build(tmp_path / "all", {**manifest, "studies": [own(manifest, "a")["studies"][0], *manifest["studies"]]})
-    names = [name for name in files(tmp_path / "all") if "/a/" in name and "thumbnails" not in name]
-    assert len(names) == 7
+    names = [name for name in files(tmp_path / "all") if "/a/" in name]
+    assert len(names) == 9
     path = tmp_path / "all" / str(rng.choice(names))
     data = path.read_bytes()
     for damage in (lambda: path.write_bytes(data + b"!"), path.unlink):

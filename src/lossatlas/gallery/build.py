@@ -55,9 +55,10 @@ def build(output_dir: Path | str, manifest: Mapping[str, Any]) -> None:
         output_dir: the folder.
         manifest: ``preset``, ``commit``, ``versions``, optionally ``date``, and ``studies``, each with ``name``,
             ``title``, ``reference``, ``figures`` (``name``, ``title``, ``caption``, ``paper_figure``, ``png``,
-            optionally the other :data:`FORMATS`, ``artefacts`` of ``kind``, ``label``, ``hash``, and ``seconds``),
-            ``tables`` (``name``, ``title``, ``caption``, ``csv``) and ``claims``: a CSV, of which the rows of this
-            study are shown, or None. Preset, commit, versions and date of a study of its own replace the manifest's.
+            optionally the other :data:`FORMATS`, ``thumbnail`` with its ``width``, ``height`` and ``notes``,
+            ``artefacts`` of ``kind``, ``label``, ``hash``, and ``seconds``), ``tables`` (``name``, ``title``,
+            ``caption``, ``csv``) and ``claims``: a CSV, of which the rows of this study are shown, or None. Preset,
+            commit, versions and date of a study of its own replace the manifest's.
 
     Raises:
         LossatlasError: a file that the manifest names is missing or is not a picture.
@@ -139,7 +140,12 @@ def _figure(folder: Path, study: str, figure: Mapping[str, Any]) -> dict[str, An
         if figure.get(kind):
             path = _copy(folder, Path(figure[kind]), f"figures/{study}/{name}.{kind}")
             links.append({"kind": kind, "name": FORMAT_NAMES[kind], "path": path})
-    thumbnail, width, height, notes = _thumbnail(folder, Path(figure["png"]), f"thumbnails/{study}/{name}.png")
+    thumbnail = f"thumbnails/{study}/{name}.png"
+    if figure.get("thumbnail"):  # kept with the figure
+        _copy(folder, Path(figure["thumbnail"]), thumbnail)
+        width, height, notes = figure["width"], figure["height"], figure["notes"]
+    else:
+        width, height, notes = _thumbnail(folder, Path(figure["png"]), thumbnail)
     title = figure.get("title") or name
     paths = {link["kind"]: link["path"] for link in links}
     return {
@@ -157,17 +163,23 @@ def _figure(folder: Path, study: str, figure: Mapping[str, Any]) -> dict[str, An
         "alt": f"{title}. {figure.get('caption') or ''}".strip(),
         "artefacts": [dict(artefact) for artefact in figure.get("artefacts") or []],
         "seconds": _duration(figure.get("seconds")),
-        "recorded": _entry(figure, paths),
+        "recorded": {
+            **_entry(figure, {**paths, "thumbnail": thumbnail}),
+            "width": width,
+            "height": height,
+            "notes": notes,
+        },
     }
 
 
 def _entry(entry: Mapping[str, Any], paths: Mapping[str, str]) -> dict[str, Any]:
     """Return what the record keeps of a figure or table."""
-    return {**{key: value for key, value in entry.items() if key not in FORMATS}, "files": dict(paths)}
+    kept = {key: value for key, value in entry.items() if key not in (*FORMATS, "thumbnail")}
+    return {**kept, "files": dict(paths)}
 
 
-def _thumbnail(folder: Path, png: Path, name: str) -> tuple[str, int, int, list[str]]:
-    """Write a thumbnail; return its path, the size to show it at, and the figure's own notes for the caption."""
+def _thumbnail(folder: Path, png: Path, name: str) -> tuple[int, int, list[str]]:
+    """Write a thumbnail; return the size to show it at, and the figure's own notes for the caption."""
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     try:
         with Image.open(png) as image:
@@ -178,7 +190,7 @@ def _thumbnail(folder: Path, png: Path, name: str) -> tuple[str, int, int, list[
         raise LossatlasError(
             f"{png}: not a readable picture ({error}); delete it and run the same command again"
         ) from error
-    shown = round(small.width * SHOWN_SHARE), max(round(small.height * SHOWN_SHARE), 1)
+    size = round(small.width * SHOWN_SHARE), max(round(small.height * SHOWN_SHARE), 1)
     flat = Image.new("RGB", small.size, "white")
     flat.paste(small, mask=small.getchannel("A"))
     if flat.width > THUMBNAIL_WIDTH:
@@ -186,7 +198,7 @@ def _thumbnail(folder: Path, png: Path, name: str) -> tuple[str, int, int, list[
             (THUMBNAIL_WIDTH, max(round(flat.height * THUMBNAIL_WIDTH / flat.width), 1)), Image.Resampling.LANCZOS
         )
     flat.save(folder / name, optimize=True)
-    return name, *shown, [str(note) for note in noted]
+    return *size, [str(note) for note in noted]
 
 
 def _table(folder: Path, study: str, table: Mapping[str, Any]) -> dict[str, Any]:
