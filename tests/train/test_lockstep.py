@@ -2,7 +2,9 @@
 
 import math
 
+import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from harness import job
@@ -195,6 +197,27 @@ def test_resumed_training_gives_the_same_bits(swissroll, tmp_path, master, monke
     assert calls.count(5) == 1
     for i in range(4):
         assert np.array_equal(read_point(tmp_path / "whole.h5", i)[0], read_point(tmp_path / "cut.h5", i)[0])
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_a_job_killed_while_its_file_is_written_adds_nothing_twice(swissroll, tmp_path, master, monkeypatch, seconds):
+    spec = spec_of(master, [0.0, 0.4], epochs=10)
+    sweep(job(spec, tmp_path / "whole.h5", tmp_path / "a", data=swissroll))
+    monkeypatch.setattr("lossatlas.train.loop.COMMIT_SECONDS", seconds)
+
+    def interrupted(*about):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lossatlas.train.loop.write_points", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sweep(job(spec, tmp_path / "cut.h5", tmp_path / "b", data=swissroll))
+    sweep(job(spec, tmp_path / "cut.h5", tmp_path / "b", data=swissroll))
+    for group in ("table", "history", "fingerprint"):
+        whole, cut = (read_table(tmp_path / f"{name}.h5", "points", group) for name in ("whole", "cut"))
+        pd.testing.assert_frame_equal(whole, cut, check_exact=True)
+    with h5py.File(tmp_path / "whole.h5") as whole, h5py.File(tmp_path / "cut.h5") as cut:
+        assert np.array_equal(whole["theta"], cut["theta"])
 
 
 def test_a_diverging_member_stops_and_the_others_go_on(swissroll, tmp_path, master, monkeypatch):

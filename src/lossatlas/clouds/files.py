@@ -29,7 +29,8 @@ def copy_table(src_h5: h5py.Group, dst_h5: h5py.Group, name: str = "table") -> N
     """
     group = dst_h5.create_group(name, track_order=True)
     if name in src_h5:
-        for label, column in src_h5[name].items():
+        for label in src_h5[name]:
+            column = src_h5[name][label]
             group.create_dataset(label, data=column[...], dtype=column.dtype)
 
 

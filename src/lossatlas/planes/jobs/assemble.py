@@ -13,9 +13,9 @@ def assemble(job: Job) -> None:
     sources = job.files("tiles")
     grids = [Grid.load(path) for path in sources]
     with open_hdf5(sources[0], "grid") as first, create(job.output, "grid", job.provenance) as file:
-        for name, value in first.attrs.items():
-            if name in ("slice", "directions_norm", "explained"):
-                file.attrs[name] = value
+        for name in ("slice", "directions_norm", "explained"):
+            if name in first.attrs:
+                file.attrs[name] = first.attrs[name]
         for name in ("minimum", "histogram", "path"):
             if name in first:
                 write_table(file, table_in(first, name), name)

@@ -202,10 +202,13 @@ def _in_lockstep(job: Job) -> None:
                 progress.epoch = epoch + 1
                 progress.model, progress.optimizer = training.state()
                 recorder.commit()
-    for theta, row in zip(training.thetas, progress.history[-len(members) :], strict=True):
-        layout.load_into(models[0], theta.detach())
-        recorder.record(models[0], row)
-    recorder.commit()
+    if not progress.rows:  # else the last commit was this one
+        for theta, row in zip(training.thetas, progress.history[-len(members) :], strict=True):
+            layout.load_into(models[0], theta.detach())
+            recorder.record(models[0], row)
+        progress.epoch = epochs
+        progress.model, progress.optimizer = training.state()
+        recorder.commit()
     finish(recorder, job.output, job.provenance, _tables(progress))
 
 
