@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,10 @@ from lossatlas.errors import LossatlasError
 from lossatlas.files import checksum
 from lossatlas.files.disk import denied, sync_folder
 from lossatlas.files.provenance import dumps
+
+_BROKEN = "EIO EROFS EUCLEAN EBADMSG ENXIO ENODEV ESTALE ETIMEDOUT ENOTCONN EREMOTEIO EHOSTDOWN"
+BROKEN = frozenset(getattr(errno, name) for name in _BROKEN.split() if hasattr(errno, name))
+"""Errors of a disk, or of the network it hangs on, that no programme can help."""
 
 
 @contextmanager
@@ -125,6 +130,18 @@ def is_disk_full(error: BaseException | None) -> bool:
     return False
 
 
+def broken_disk(error: BaseException | None) -> str | None:
+    """Return what the system says of a disk that fails, where an error or a cause of it is that; None for any other."""
+    while error is not None:
+        found = re.search(r"errno = (\d+)", str(error))
+        own = error.errno if isinstance(error, OSError) else None
+        number = own or (int(found[1]) if found else 0)
+        if number in BROKEN:
+            return os.strerror(number)
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def write_table(file: h5py.Group, table: pd.DataFrame, group: str = "table") -> None:
     """Write a data frame as group ``/table``: integers int64, other numbers float64, the rest UTF-8 text."""
     columns = file.create_group(group, track_order=True)
@@ -141,7 +158,8 @@ def write_table(file: h5py.Group, table: pd.DataFrame, group: str = "table") -> 
 def table_in(file: h5py.Group, group: str = "table") -> pd.DataFrame:
     """Return the group ``/table`` as a data frame, columns in the order in which they were written, text decoded."""
     columns = {}
-    for name, data in file[group].items() if group in file else ():
+    for name in file[group] if group in file else ():
+        data = file[group][name]  # not items(), which gives None for what cannot be read
         columns[name] = data.asstr()[...] if h5py.check_string_dtype(data.dtype) else data[...]
     return pd.DataFrame(columns)
 

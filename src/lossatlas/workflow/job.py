@@ -13,7 +13,7 @@ from typing import Any
 
 from lossatlas import numerics
 from lossatlas.errors import LossatlasError
-from lossatlas.files.hdf5 import is_disk_full
+from lossatlas.files.hdf5 import broken_disk, is_disk_full
 from lossatlas.files.machine import versions
 from lossatlas.files.provenance import INPUTS, Provenance, commit
 from lossatlas.files.record import content_of, read_provenance, write_record
@@ -145,20 +145,35 @@ def _settle(threads: int) -> None:
     logging.info("torch: %d threads; freed memory is %s", torch.get_num_threads(), "kept" if kept else "given back")
 
 
+def _line(error: Exception) -> str:
+    """Return what an error says in one line: HDF5 breaks its own."""
+    return " ".join(str(error).splitlines())
+
+
+def _open(log: Path) -> None:
+    """Send the log to a file."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sink = logging.FileHandler(log, mode="w")
+    sink.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(sink)
+    logging.getLogger().setLevel(logging.INFO)
+
+
 @contextmanager
 def job(snakemake: Any) -> Iterator[Frame]:
     """Run a script: log to the rule's log file, and turn failures into one line and a non-zero exit.
 
-    A :class:`LossatlasError` is printed as it is; a full disk says so and what is kept; anything else is a bug and
-    keeps its traceback, on the screen and in the log.
+    A :class:`LossatlasError` is printed as it is; a full disk and one that fails say so and what is kept; anything else
+    is a bug and keeps its traceback, on the screen and in the log.
     """
     log = Path(snakemake.log[0])
-    log.parent.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(filename=log, filemode="w", level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    logging.raiseExceptions = False  # on a broken disk every line of the log would print a traceback
+    logging.getLogger().addHandler(logging.NullHandler())  # and without a log it would go to the screen
     logging.captureWarnings(True)
     warnings.simplefilter("default")
     os.environ.setdefault("MPLBACKEND", "Agg")
     try:
+        _open(log)
         this = Frame(snakemake)
         logging.info("start %s", snakemake.rule)
         with this.alone():
@@ -169,14 +184,19 @@ def job(snakemake: Any) -> Iterator[Frame]:
     except Exception as error:
         logging.exception("failed")
         if isinstance(error, LossatlasError):
-            message = str(error)
+            message = _line(error)
         elif is_disk_full(error):
             message = (
                 f"the disk is full while writing {', '.join(map(str, snakemake.output))}; free space and run the same "
                 "command again: finished artefacts and whole epochs are kept"
             )
+        elif said := broken_disk(error):
+            message = (
+                f"the disk failed while making {', '.join(map(str, snakemake.output))} ({said}); when it works again, "
+                f"run the same command again: finished artefacts and whole epochs are kept (full log: {log})"
+            )
         else:
             traceback.print_exc()
-            message = f"{type(error).__name__}: {error} (full log: {log})"
+            message = f"{type(error).__name__}: {_line(error)} (full log: {log})"
         print(f"lossatlas: error: {message}", file=sys.stderr, flush=True)
         sys.exit(1)
