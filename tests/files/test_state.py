@@ -120,6 +120,38 @@ def test_what_cannot_be_parsed_is_set_aside_and_a_full_disk_is_not_mistaken_for_
     assert State(tmp_path / "job").load("a.pt", json.loads) == {}
 
 
+@pytest.mark.parametrize("number, lost", [(5, True), (116, False), (110, False)], ids=["EIO", "ESTALE", "ETIMEDOUT"])
+def test_what_a_disk_cannot_read_is_set_aside_and_a_network_that_fails_is_waited_for(
+    tmp_path, number, lost, monkeypatch, capfd
+):
+    State(tmp_path / "job").write("a.pt", b"data")
+    with Journal(tmp_path / "rows", 1, 0) as journal:
+        journal.append(np.ones(1, np.float32), np.ones(0, np.float32))
+        digests = journal.sync()
+
+        def fails(*args):
+            raise OSError(number, os.strerror(number))
+
+        class Broken:
+            seek = truncate = lambda self, *args: 4
+            read = close = fails
+
+        journal.files["theta"].close()
+        journal.files["theta"] = Broken()
+        with pytest.raises(DamagedError if lost else OSError, match="cannot be read" if lost else os.strerror(number)):
+            journal.truncate(1, digests)
+        Broken.close = lambda self: None
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", fails)
+        if lost:
+            assert State(tmp_path / "job").read("a.pt") is None
+        else:
+            with pytest.raises(OSError, match=os.strerror(number)):
+                State(tmp_path / "job").read("a.pt")
+    assert ["cannot be read (Input/output error); set aside" in line for line in said(capfd)] == [True] * lost
+    assert State(tmp_path / "job").read("a.pt") == (None if lost else b"data")
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # classes of machine, versions, stretches
 

@@ -20,7 +20,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.files.checksum import BLOCK_BYTES, SOURCES, stored_content
 from lossatlas.files.disk import denied, sync_folder
 from lossatlas.files.hdf5 import create, open_hdf5, table_in, write_table
-from lossatlas.files.state import JOURNAL, DamagedError
+from lossatlas.files.state import JOURNAL, UNREADABLE, DamagedError
 
 CHUNK_COLUMNS = 32_768
 """Columns of one HDF5 chunk (128 kB of float32): a Gram pass over column blocks then reads each byte once."""
@@ -129,6 +129,8 @@ class Journal:
                     raise DamagedError(f"{name}{JOURNAL} has {start + len(block)} bytes, {size} were committed")
                 yield block
         except OSError as error:
+            if error.errno not in UNREADABLE:
+                raise
             raise DamagedError(f"{name}{JOURNAL} cannot be read ({error.strerror})") from error
 
     def close(self) -> None:

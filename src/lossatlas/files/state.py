@@ -7,6 +7,7 @@ again. So a result has the bits of one class, unless the environment variable ``
 job goes on, and its record has both stretches.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -31,6 +32,9 @@ COMPARED = ("torch", "numpy", "scipy")
 JOURNAL = ".f32"
 """Ending of journals, of whose rows a state file counts the first so many; removed after it."""
 
+UNREADABLE = (errno.EIO, errno.EBADMSG, errno.EUCLEAN, errno.EISDIR, errno.ENOTDIR)
+"""Errors of reading that will be the same the next time: what is there is lost."""
+
 _HEAD = b"lossatlas state 1\nsha256 %b\nbytes %12d %20d\n"
 _HEAD_BYTES = len(_HEAD % (b"0" * 64, 0, 0))
 
@@ -45,6 +49,7 @@ def unpack(path: Path) -> tuple[dict[str, Any], bytes]:
     Raises:
         FileNotFoundError: there is none.
         PermissionError: it is closed to this user.
+        OSError: the disk, or the network it hangs on, fails for now.
         DamagedError: it is not what was written.
     """
     try:
@@ -61,9 +66,9 @@ def unpack(path: Path) -> tuple[dict[str, Any], bytes]:
             if size != _HEAD_BYTES + sum(lengths):
                 raise DamagedError(f"{size} bytes, written with {_HEAD_BYTES + sum(lengths)}")
             about, data = file.read(lengths[0]), file.read(lengths[1])
-    except (FileNotFoundError, PermissionError):
-        raise
     except OSError as error:
+        if error.errno not in UNREADABLE:
+            raise
         raise DamagedError(f"cannot be read ({error.strerror})") from error
     if _digest(about, data) != words[4]:
         raise DamagedError("its bytes are not those that were written (SHA-256 differs)")
@@ -108,7 +113,7 @@ class State:
         path, goes_on = self.folder / name, _resume()
         try:
             if self.folder.exists() and not os.access(self.folder, os.W_OK | os.X_OK):
-                raise denied(PermissionError(13, os.strerror(13)), self.folder)
+                raise denied(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), self.folder)
             about, data = unpack(path)
             if about["name"] != self._name + name or not self._stretches.of(about["artefact"]):
                 raise DamagedError(f"belongs to another unit ({about['artefact']} {about['name']})")
