@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -157,8 +158,10 @@ def write_table(file: h5py.Group, table: pd.DataFrame, group: str = "table") -> 
 
 def table_in(file: h5py.Group, group: str = "table") -> pd.DataFrame:
     """Return the group ``/table`` as a data frame, columns in the order in which they were written, text decoded."""
-    columns = {}
-    for name in file[group] if group in file else ():
+    columns: dict[str, Any] = {}
+    if group not in file:
+        return pd.DataFrame(columns)
+    for name in file[group]:
         data = file[group][name]  # not items(), which gives None for what cannot be read
         columns[name] = data.asstr()[...] if h5py.check_string_dtype(data.dtype) else data[...]
     return pd.DataFrame(columns)
