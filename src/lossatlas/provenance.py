@@ -1,10 +1,11 @@
-"""What made a file: spec, hash, commit, versions, machine, seconds.
+"""What made a file: spec, hash, commit, inputs, and every machine that worked on it with its versions.
 
     python -m lossatlas.provenance FILE                  print it, and the command that makes the file again
     python -m lossatlas.provenance --verify FILE         make it again from the data on, in a scratch folder; compare
     python -m lossatlas.provenance --verify --step FILE  the same, from the artefacts it is directly made from
 
-FILE is anything lossatlas makes: HDF5, PNG, PDF, CSV. Exit status 1 when it has no provenance, is corrupt or differs.
+FILE is anything lossatlas makes: HDF5, PNG, PDF, CSV. Exit status 1 when it has no provenance, is corrupt, or does not
+agree with its recomputation at the level that the two machines let expect (python -m lossatlas.compare --help).
 """
 
 import argparse
@@ -30,12 +31,12 @@ def main() -> int:
         if not given.verify:
             print(origin.describe(given.file, origin.read(given.file), root), end="")
             return 0
-        found = recompute.verify(given.file, root, given.cores, given.step)
+        found, text = recompute.verify(given.file, root, given.cores, given.step)
     except LossatlasError as error:
         print(f"lossatlas: error: {error}", file=sys.stderr)
         return 1
-    print(recompute.report(given.file, found))
-    return 1 if found else 0
+    print(text)
+    return 0 if found.reached else 1
 
 
 if __name__ == "__main__":

@@ -13,8 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from harness import copy, snakemake
+from recorded import reseal, rewrite
 
-from lossatlas.audit.integrity import BAD, UNSEALED, WHOLE, check
+from lossatlas.audit import integrity
+from lossatlas.audit.integrity import BAD, MIXED, OTHERS, UNSEALED, WHOLE, check, files_in, sample
 from lossatlas.errors import LossatlasError
 from lossatlas.files import checksum
 from lossatlas.files.hdf5 import create, open_hdf5, write_table
@@ -27,7 +29,7 @@ CASES = 240
 
 def states(results):
     """Return state -> files of it below a folder."""
-    found = {WHOLE: set(), UNSEALED: set(), BAD: set()}
+    found = {state: set() for state in (WHOLE, UNSEALED, BAD, OTHERS, MIXED)}
     for finding in check([results]):
         found[finding.state].add(finding.path)
     return found
@@ -118,15 +120,146 @@ def test_every_random_corruption_is_found_and_named(built, tmp_path, rng):
         corrupt = list(tried)[case % len(tried)]
         tried[corrupt] += 1
         changed = corrupt(files, rng)
-        bad = states(results)[BAD]
+        found = states(results)
+        bad = found[BAD]
+        assert not found[OTHERS] | found[MIXED]  # a bad file is not taken for another input
         assert set(changed) <= bad, (case, corrupt.__name__, changed)
         assert bad <= set(changed).union(*(followers[path] for path in changed)), (case, corrupt.__name__, changed)
         for path in changed:
             path.write_bytes(whole[path])
     assert sum(tried.values()) == CASES
     assert min(tried.values()) >= CASES // 4
-    assert states(results) == {WHOLE: set(files), UNSEALED: set(), BAD: set()}
+    assert states(results) == {**{state: set() for state in (UNSEALED, BAD, OTHERS, MIXED)}, WHOLE: set(files)}
     print("found and named:", {corrupt.__name__: count for corrupt, count in tried.items()})
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# what files were made from
+
+
+def inputs_of(path):
+    """Return the inputs that an artefact's record names, or the record beside a product."""
+    if path.suffix == ".h5":
+        with h5py.File(path) as file:
+            return set(json.loads(file.attrs["provenance"])["inputs_sha256"])
+    return set(json.loads(provenance_file(path).read_text()).get("inputs_sha256", {}))
+
+
+def test_a_replaced_input_is_found_in_what_was_made_from_it_of_every_kind(built, tmp_path):
+    """Every artefact in turn exchanged for one of the same name and another content, as another machine makes it."""
+    folder = copy(built, tmp_path)
+    everything = sorted(states(folder / "results")[WHOLE])
+    kinds = set()
+    for path in everything:
+        if path.suffix != ".h5":
+            continue
+        whole, name = path.read_bytes(), path.relative_to(folder).as_posix()
+        reseal(path, lambda file: file.attrs.create("touched", 1.0))
+        followers = {other for other in everything if name in inputs_of(other)}
+        clouds = clouds_over(folder / "results", [path])
+        findings = {finding.path: finding for finding in check([folder / "results"])}
+        assert {one for one in findings if findings[one].state == BAD} == clouds
+        assert {one for one in findings if findings[one].state == OTHERS} == followers - clouds, name
+        for one in followers - clouds:
+            assert findings[one].reason == f"its input {name} has other content than the one it was made from"
+        kinds |= {one.relative_to(folder / "results").parts[0] for one in followers}
+        path.write_bytes(whole)
+    assert kinds == {"runs", "retrains", "clouds", "grams", "embeddings", "figures", "tables", "claims"}
+
+
+def test_a_run_of_the_same_name_is_not_the_one_others_were_made_from(tmp_path):
+    """Two trainings of one name; the second takes the place of the first, and the tile made from that is named."""
+    results = tmp_path / "elsewhere"  # a tree may be renamed
+    run = results / "runs/net-0123456789/points.h5"
+    tile = results / "tiles/net-9876543210/grid.h5"
+
+    def write(path, loss, **inputs):
+        kind, (label, _, name) = path.parent.parent.name, path.parent.name.partition("-")
+        with create(path, kind, {"kind": kind, "label": label, "hash": name, "inputs_sha256": inputs}) as file:
+            file["loss"] = loss
+        return content(path)
+
+    name = "results/runs/net-0123456789/points.h5"
+    write(tile, 2.0, **{name: write(run, 1.0)})
+    assert states(results)[WHOLE] == {run, tile}
+    write(run, 1.0 + 1e-15)
+    (found,) = [finding for finding in check([results]) if finding.state != WHOLE]
+    assert (found.path, found.state) == (tile, OTHERS)
+    assert found.remedy == f"delete {tile.parent} and run its snakemake target again, or put that input back"
+    assert [finding.state for finding in check([tile])] == [OTHERS]  # also where only it is checked
+    done = fsck(tmp_path, "elsewhere")
+    assert done.returncode == 1
+    assert done.stdout.endswith("2 files: 1 whole, 0 bad, 0 without a checksum, 1 made from others\n")
+    shutil.rmtree(run.parent)  # an input that is not there, as after a pull, is no fault
+    assert states(results)[WHOLE] == {tile}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# many processes, and a part of the files
+
+
+def corrupted(built, folder, rng):
+    """Return a copy of a build with one file of each sort of finding, and the findings by one process."""
+    results = copy(built, folder) / "results"
+    files = sorted(results.glob("*/*/*.h5"))
+    flip([path for path in files if path.parent.parent.name == "retrains"], rng)
+    reseal(min(results.glob("grams/*/gram.h5")), lambda file: file.attrs.create("touched", 1.0))
+    rewrite(max(results.glob("grams/*/gram.h5")), lambda record: record["segments"][0].update({"class": "another"}))
+    (results / "claims/tiny.metrics.json").write_text("{}\n")
+    (results / "tables/tiny/accuracies.json").unlink()
+    found = check([results])
+    assert {finding.state for finding in found} == {WHOLE, UNSEALED, BAD, OTHERS, MIXED}
+    return results, found
+
+
+@pytest.mark.parametrize("jobs", [2, 5])
+def test_many_processes_find_what_one_does(built, tmp_path, rng, jobs):
+    results, found = corrupted(built, tmp_path, rng)
+    assert check([results], jobs) == found
+
+
+def test_a_part_is_checked_as_the_whole_is(built, tmp_path, rng, fresh_seed):
+    """Chosen files have the findings of a full check, sources outside the part included; every kind is there."""
+    results, found = corrupted(built, tmp_path, rng)
+    files, by_path = list(files_in(results)), {finding.path: finding for finding in found}
+    kinds = {(path.relative_to(results).parts[0], path.suffix) for path in files if path.parent != results}
+    for share in (0.01, 0.3, 1.0):
+        chosen = sample(files, share, fresh_seed)
+        assert sample(files, share, fresh_seed) == chosen
+        assert {(path.relative_to(results).parts[0], path.suffix) for path in chosen if path.parent != results} == kinds
+        assert share * len(files) <= len(chosen) < share * len(files) + len(kinds) + 2
+        assert check(chosen, jobs=2) == [by_path[path] for path in chosen]
+    drawn = {tuple(sample(files, 0.3, fresh_seed + i)) for i in range(20)}
+    assert len(drawn) > 1
+
+
+def test_command_checks_a_part_and_prints_its_seed(built, tmp_path):
+    folder = copy(built, tmp_path)
+    done = fsck(folder, "--subset", "30%", "--jobs", "2")
+    assert done.returncode == 0, done.stdout
+    first, last = done.stdout.splitlines()
+    words = first.split()
+    assert words[:1] == ["subset:"]
+    assert last.startswith(f"{words[1]} files: {words[1]} whole, 0 bad")
+    again = fsck(folder, "--subset", "0.3", "--seed", words[words.index("--seed") + 1])
+    assert again.stdout == done.stdout
+    for wrong in ("0%", "101%", "5%5"):
+        done = fsck(folder, f"--subset={wrong}")
+        assert (done.returncode, "give a share such as 5% or 0.05" in done.stderr) == (2, True), wrong
+    assert "give a number of processes from 1" in fsck(folder, "--jobs", "0").stderr
+
+
+def killed(path):
+    """Read a file as a process does that is short of memory."""
+    os._exit(9)
+
+
+def test_a_killed_process_is_one_line(tmp_path, monkeypatch):
+    for i in range(3):
+        (tmp_path / f"{i}.csv").write_text("x\n")
+    monkeypatch.setattr(integrity.facts, "read", killed)
+    with pytest.raises(LossatlasError, match="a process that reads files was killed; `--jobs 1`"):
+        check([tmp_path], jobs=2)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """What made a file, the command that makes it again, and that it then comes out the same."""
 
 import json
-import math
 import shlex
 import shutil
 import subprocess
@@ -12,11 +11,11 @@ import numpy as np
 import pytest
 import yaml
 from harness import ROOT, checksums, copy
+from recorded import reseal, rewrite
 
-from lossatlas.audit import origin
-from lossatlas.audit.recompute import differences, report, verify
+from lossatlas.audit import causes, origin
+from lossatlas.audit.recompute import verify
 from lossatlas.errors import LossatlasError
-from lossatlas.files import checksum
 from lossatlas.study import subjects
 
 FIGURE = "results/figures/tiny/norms"
@@ -44,12 +43,31 @@ def test_command_prints_what_made_a_file(built):
     shown = yaml.safe_load(done.stdout)
     with h5py.File(built / path) as file:
         kept = json.loads(file.attrs["provenance"])
-    for key in ("kind", "label", "hash", "commit", "versions", "machine", "device", "seconds", "spec", "inputs"):
+    for key in ("kind", "label", "hash", "commit", "device", "seconds", "spec", "inputs", "inputs_sha256", "numerics"):
         assert shown[key] == kept[key], key
+    for told, segment in zip(shown["segments"], kept["segments"], strict=True):
+        assert told == {**segment, "isa": " ".join(segment["isa"])}
     assert shown["made"] == kept["created"]
     assert shown["checksum"] == "whole"
     assert shown["seeds"] == {"seed": kept["spec"]["seed"]}
     assert shown["configuration"]["preset"] == "quick"
+
+
+def test_what_earlier_versions_wrote_is_printed_as_they_wrote_it(built, tmp_path):
+    folder = copy(built, tmp_path)
+    path = artefact(folder, "runs")
+
+    def age(record):
+        for key in ("segments", "inputs_sha256", "numerics"):
+            del record[key]
+        record |= {"machine": {"processor": "x86_64"}, "threads": 1, "versions": {"torch": "1.0"}}
+
+    rewrite(path, age)
+    shown = yaml.safe_load(origin.describe(path, origin.read(path), ROOT))
+    for key in ("segments", "inputs_sha256", "numerics"):
+        assert shown[key] == "not recorded: an earlier version wrote it"
+    assert (shown["machine"], shown["threads"], shown["versions"]) == ({"processor": "x86_64"}, 1, {"torch": "1.0"})
+    assert shown["checksum"] == "whole"
 
 
 def test_every_file_says_how_to_make_it_again(built):
@@ -150,14 +168,6 @@ def test_figure_made_again_has_the_same_numbers(built):
     assert "bit-identical: its numbers" in done.stdout
 
 
-def reseal(path, change):
-    """Change an artefact as a fault of the computation would: with checksums that fit."""
-    with h5py.File(path, "r+") as file:
-        change(file)
-        file.attrs[checksum.CONTENT] = checksum.content_digest(file)
-    checksum.seal(path)
-
-
 def test_a_wrong_result_is_found_and_measured(built, tmp_path):
     folder = copy(built, tmp_path)
     path = artefact(folder, "runs")
@@ -174,10 +184,14 @@ def test_a_wrong_result_is_found_and_measured(built, tmp_path):
     done = command(folder, "--verify", "--step", path.relative_to(folder))
     assert done.returncode == 1, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].endswith("points.h5: differs from its recomputation")
-    assert lines[1:] == [
+    assert lines[0].endswith("points.h5: differs from its recomputation; they agree at level: different")
+    assert lines[1].startswith("  compared: early losses (trainings: 1): relative differences up to 0.0e+00 at step 0")
+    assert lines[1].endswith("; but attribute layout differs")
+    assert lines[2] == f"  why not higher: {causes.NOTHING}"
+    assert lines[3:] == [
         "  attribute layout differs",
         f"  theta: 1 of {size} values differ, by at most 0.25 ({0.25 / largest:.3g} of the largest value)",
+        "  expected: bits, not reached",
     ]
 
 
@@ -195,48 +209,3 @@ def test_bad_files_and_missing_inputs_are_refused(built, tmp_path):
     (folder / f"{FIGURE}.csv").unlink()
     with pytest.raises(LossatlasError, match=r"norms\.csv: missing; of a picture its numbers are compared"):
         verify(folder / f"{FIGURE}.png", ROOT)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# comparison
-
-
-def test_largest_difference_over_blocks(tmp_path, rng, monkeypatch):
-    monkeypatch.setattr(checksum, "BLOCK_BYTES", 100)
-    a = rng.standard_normal((30, 7))
-    gaps = np.where(rng.random(a.shape) < 0.1, rng.standard_normal(a.shape), 0.0)
-    a[0, 0] = np.nan  # NaN in both is no difference
-    for name, values in (("a.h5", a), ("b.h5", a + gaps)):
-        with h5py.File(tmp_path / name, "w") as file:
-            file["x"] = values
-            file["word"] = np.array(["one", "two"], dtype=object)
-    (found,) = differences(tmp_path / "a.h5", tmp_path / "b.h5")
-    with np.errstate(invalid="ignore"):
-        expected = np.abs((a + gaps) - a)
-    assert (found.name, found.count, found.size) == ("x", int(np.nansum(expected > 0)), a.size)
-    assert found.largest == np.nanmax(expected)
-    assert math.isclose(found.relative, np.nanmax(expected) / np.nanmax(np.abs(a)))
-    assert report(tmp_path / "a.h5", []).endswith("when made again")
-
-
-def test_differences_that_are_not_numbers(tmp_path):
-    def write(name, **items):
-        with h5py.File(tmp_path / name, "w") as file:
-            for key, value in items.items():
-                file[key] = value
-
-    write("a.h5", x=[1.0, 2.0], y=[1.0], t=np.array(["a", "b"], dtype=object), only=1.0)
-    write("b.h5", x=[1.0, np.nan], y=[1.0, 2.0], t=np.array(["a", "c"], dtype=object))
-    found = {str(difference) for difference in differences(tmp_path / "a.h5", tmp_path / "b.h5")}
-    assert "only (in one of them only) differs" in found
-    assert "y: float64 (1,) and float64 (2,) differs" in found
-    assert any(text.startswith("x: 1 of 2 values differ, by at most inf") for text in found)
-    assert any(text.startswith("t: 1 of 2 values differ") for text in found)
-    (tmp_path / "a.csv").write_text("n,v\nx,1.5\ny,\n")
-    (tmp_path / "b.csv").write_text("n,v\nx,1.25\ny,\n")
-    (tmp_path / "c.csv").write_text("n\nx\n")
-    assert str(next(differences(tmp_path / "a.csv", tmp_path / "b.csv"))).startswith(
-        "v: 1 of 2 values differ, by at most 0.25"
-    )
-    assert "rows and columns" in str(next(differences(tmp_path / "a.csv", tmp_path / "c.csv")))
-    assert list(differences(tmp_path / "a.csv", tmp_path / "a.csv")) == []

@@ -1,25 +1,26 @@
-"""Whether files are what was written: their checksums, their places, and the sources of gathered clouds."""
+"""Whether files are what was written, lie in their places, and were made from what lies beside them in the tree."""
 
-import json
+import math
 import os
-import re
-from collections.abc import Iterator, Mapping
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import h5py
-
+from lossatlas.audit import facts
+from lossatlas.audit.ancestry import mixture
+from lossatlas.audit.facts import Facts
 from lossatlas.errors import LossatlasError
-from lossatlas.files import checksum
-from lossatlas.files.record import provenance_file
-from lossatlas.study import subjects
+from lossatlas.files.record import content_of
 
 WHOLE, UNSEALED, BAD = "whole", "no checksum", "BAD"
+OTHERS, MIXED = "made from others", "mixed classes"
 PRODUCTS = ("csv", "json", "png", "pdf", "svg", "mp4", "gif", "html", "vtp")
 """Suffixes of files whose checksum stands in the record beside them."""
 
-_ID = re.compile(r"(?P<label>[\w.-]+)-(?P<hash>[0-9a-f]{10})")
 _GALLERY = ("figures", "all")
 
 
@@ -29,7 +30,9 @@ class Finding:
 
     Attributes:
         path: the file.
-        state: :data:`WHOLE`, :data:`UNSEALED` (nothing to compare with) or :data:`BAD`.
+        state: :data:`WHOLE`, :data:`UNSEALED` (nothing to compare with), :data:`BAD`, or of a file that is whole by
+            itself :data:`OTHERS` (an input in the tree has other content than the one it was made from) or
+            :data:`MIXED` (it and its inputs were made on several classes of machine, or with several versions).
         reason: what is wrong.
     """
 
@@ -40,130 +43,154 @@ class Finding:
     @property
     def remedy(self) -> str:
         """Return what a user can do about it."""
+        place = self.path.parent if facts.FOLDER.fullmatch(self.path.parent.name) else self.path
         if self.state == UNSEALED:
             return "made again, it gets one"
-        place = self.path.parent if _ID.fullmatch(self.path.parent.name) else self.path
+        if self.state == OTHERS:
+            return f"delete {place} and run its snakemake target again, or put that input back"
+        if self.state == MIXED:
+            return f"no one machine gives these bits; if that matters, delete {place} and run its target on one class"
         return f"delete {place}, then `dvc pull` it or run its snakemake target again"
 
 
-class Checker:
-    """Checks files; each once, however many clouds refer to it."""
+def check(paths: Iterable[Path], jobs: int = 1) -> list[Finding]:
+    """Check files and all files below folders, each once, in order.
 
-    def __init__(self) -> None:
+    Args:
+        paths: files, or folders of results.
+        jobs: processes that read files; the findings are the same with any number.
+
+    Raises:
+        LossatlasError: there is nothing of a name, or a process was killed.
+    """
+    files = listed(paths)
+    store = _Store(jobs)
+    store.read(files)
+    return [store.finding(path) for path in files]
+
+
+def listed(paths: Iterable[Path]) -> list[Path]:
+    """Return files and the files below folders, each once.
+
+    Raises:
+        LossatlasError: there is nothing of a name.
+    """
+    return list(dict.fromkeys(file for path in paths for file in files_in(path)))
+
+
+def sample(files: Sequence[Path], share: float, seed: int) -> list[Path]:
+    """Return a random part of files, at least one of each kind: folder below ``results/`` and suffix.
+
+    Args:
+        files: in an order of which the draw depends.
+        share: of each kind, rounded up.
+        seed: of the draw.
+    """
+    kinds: dict[tuple[str, ...], list[Path]] = {}
+    for path in files:
+        inside = Path(os.path.abspath(path)).relative_to(facts.results_folder(path)).parts
+        kinds.setdefault((*inside[:-1][:1], path.suffix), []).append(path)
+    draw = random.Random(seed)
+    chosen = {path for same in kinds.values() for path in draw.sample(same, math.ceil(share * len(same)))}
+    return [path for path in files if path in chosen]
+
+
+class _Store:
+    """Facts of files, read each once, and what follows from comparing them."""
+
+    def __init__(self, jobs: int) -> None:
         """Start knowing nothing."""
-        self._known: dict[Path, Finding] = {}
+        self._jobs = jobs
+        self._facts: dict[Path, Facts] = {}
+        self._glances: dict[Path, Facts] = {}
+        self._bad: dict[Path, str] = {}
 
-    def check(self, path: Path) -> Finding:
-        """Check one file: HDF5 by its seal, anything else by the record beside it."""
-        key = path.resolve()
-        if key not in self._known:
-            self._known[key] = self._hdf5(path) if path.suffix == ".h5" else self._product(path)
-        return self._known[key]
+    def read(self, files: Sequence[Path]) -> None:
+        """Read files, the sources of gathered clouds among them, and what the inputs of all of them say."""
+        new = files
+        while new:
+            found = self._each(facts.read, new, self._facts)
+            new = [_beside(made.path, name) for made in found for name in made.sources]
+            new = [path for path in dict.fromkeys(new) if path.exists()]
+        inputs = (path for file in files for path in self._inputs(self._facts[file.resolve()]).values())
+        self._each(
+            facts.glance, [path for path in dict.fromkeys(inputs) if path.resolve() not in self._facts], self._glances
+        )
 
-    def _hdf5(self, path: Path) -> Finding:
-        sealed = True
-        try:
-            broken = checksum.broken_seal(path)
-        except checksum.NoSealError:
-            sealed, broken = False, None
-        except OSError as error:
-            broken = f"not readable ({error.strerror})"
-        if broken:
-            return Finding(path, BAD, broken)
-        try:
-            with h5py.File(path, "r") as file:
-                wrong = self._misplaced(path, json.loads(file.attrs["provenance"])) or self._sources(path, file)
-                if not sealed and checksum.CONTENT in file.attrs:
-                    wrong = "its seal is gone: another programme has written it"
-        except (OSError, RuntimeError) as error:
-            wrong = f"not a readable HDF5 file, truncated or corrupt ({str(error).splitlines()[0]})"
-        except (KeyError, ValueError):
-            wrong = "no provenance: lossatlas did not write it"
-        if wrong:
-            return Finding(path, BAD, wrong)
-        return Finding(path, WHOLE) if sealed else Finding(path, UNSEALED, "an earlier version wrote it")
+    def _each(self, look: Callable[[Path], Facts], files: Sequence[Path], known: dict[Path, Facts]) -> list[Facts]:
+        places = {place: path for path in files if (place := path.resolve()) not in known}
+        found = _over(look, list(places.values()), self._jobs)
+        known.update(zip(places, found, strict=True))
+        return found
 
-    def _misplaced(self, path: Path, provenance: Mapping) -> str | None:
-        """Compare an artefact's provenance with the name of its folder, where it lies in one."""
-        place = _ID.fullmatch(path.parent.name)
-        kind = path.parent.parent.name
-        if place is None or kind not in subjects.steps() or "hash" not in provenance:
-            return None
-        held = tuple(str(provenance.get(key)) for key in ("kind", "label", "hash"))
-        if held == (kind, place["label"], place["hash"]):
-            return None
-        return f"another artefact lies in its place: {held[0]}/{held[1]}-{held[2]}"
-
-    def _sources(self, path: Path, file: h5py.File) -> str | None:
-        """Check the files that a gathered cloud refers to: there, whole, and with the content it was gathered from."""
-        if checksum.SOURCES in file.attrs:
-            gathered = {entry["file"]: entry["content"] for entry in json.loads(file.attrs[checksum.SOURCES])}
-        else:
-            gathered = dict.fromkeys(_virtual_files(file))
-        for name, content in sorted(gathered.items()):
-            source = Path(os.path.normpath(path.parent / name))
-            if not source.exists():
-                return f"its source {source} is missing"
-            found = self.check(source)
-            if found.state == BAD:
-                return f"its source {source} is bad ({found.reason})"
-            with h5py.File(source, "r") as opened:
-                if content and checksum.stored_content(opened) != content:
-                    return f"its source {source} is not the one it was gathered from"
-        return None
-
-    def _product(self, path: Path) -> Finding:
-        record = provenance_file(path)
-        try:
-            text = record.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return Finding(path, UNSEALED, "no record lies beside it")
-        except (OSError, UnicodeDecodeError):
-            text = ""
-        broken = checksum.broken_record(text)
-        if path == record:
-            return self._record(path, broken, text)
-        if broken and _is_old_record(text):
-            return Finding(path, UNSEALED, "an earlier version wrote it")
-        if broken:
-            return Finding(path, BAD, f"nothing vouches for it: its record {record} is bad ({broken})")
-        digests = json.loads(text)[checksum.FILES]
-        if path.name not in digests:
-            return Finding(path, UNSEALED, f"its record {record} does not name it")
-        if checksum.file_digest(path) != digests[path.name]:
-            return Finding(path, BAD, "its bytes are not those that were written (SHA-256 differs)")
+    def finding(self, path: Path) -> Finding:
+        """Return what was found about a file that has been read, under the name given."""
+        made = self._facts[path.resolve()]
+        if reason := self._why_bad(made):
+            return Finding(path, BAD, reason)
+        if made.unsealed:
+            return Finding(path, UNSEALED, made.unsealed)
+        inputs = dict(self._known_inputs(made))
+        for name, one in inputs.items():
+            if _content(one) != made.inputs[name]:
+                return Finding(path, OTHERS, f"its input {name} has other content than the one it was made from")
+        if mixed := mixture(made, inputs):
+            return Finding(path, MIXED, mixed)
         return Finding(path, WHOLE)
 
-    def _record(self, path: Path, broken: str | None, text: str) -> Finding:
-        if broken:
-            old = _is_old_record(text)
-            return Finding(path, UNSEALED, "an earlier version wrote it") if old else Finding(path, BAD, broken)
-        record = json.loads(text)
-        wrong = self._misplaced(path, record)
-        strangers = [name for name in record[checksum.FILES] if provenance_file(path.parent / name) != path]
-        missing = [name for name in record[checksum.FILES] if not (path.parent / name).exists()]
-        if strangers:
-            wrong = f"another record lies in its place: that of {strangers[0]}"
-        elif missing:
-            wrong = f"{missing[0]}, which it describes, is missing"
-        return Finding(path, BAD, wrong) if wrong else Finding(path, WHOLE)
+    def _inputs(self, made: Facts) -> dict[str, Path]:
+        """Return a file's inputs as they lie in its tree."""
+        results = facts.results_folder(made.path)
+        found = {name: facts.in_tree(results, name) for name in made.inputs}
+        return {name: path for name, path in found.items() if path.is_file()}
+
+    def _known_inputs(self, made: Facts) -> Iterator[tuple[str, Facts]]:
+        """Yield the inputs to compare with; one that is bad is a finding of its own and accuses nothing else."""
+        for name, path in self._inputs(made).items():
+            place = path.resolve()
+            one = self._facts.get(place) or self._glances[place]
+            if not (self._why_bad(one) if place in self._facts else one.broken):
+                yield name, one
+
+    def _why_bad(self, made: Facts) -> str:
+        place = made.path.resolve()
+        if place not in self._bad:
+            self._bad[place] = made.broken  # until its sources are known, so that a circle of them ends
+            self._bad[place] = made.broken or self._bad_source(made)
+        return self._bad[place]
+
+    def _bad_source(self, made: Facts) -> str:
+        """Check what a gathered cloud refers to: there, whole, and with the content it was gathered from."""
+        for name, content in sorted(made.sources.items()):
+            source = _beside(made.path, name)
+            if not source.exists():
+                return f"its source {source} is missing"
+            one = self._facts[source.resolve()]
+            if reason := self._why_bad(one):
+                return f"its source {source} is bad ({reason})"
+            if content and _content(one) != content:
+                return f"its source {source} is not the one it was gathered from"
+        return ""
 
 
-def _virtual_files(file: h5py.File) -> Iterator[str]:
-    """Yield the names of the files behind the virtual datasets of the root group."""
-    for item in file.values():
-        if isinstance(item, h5py.Dataset) and item.is_virtual:
-            made = item.id.get_create_plist()
-            yield from (made.get_virtual_filename(i) for i in range(made.get_virtual_count()))
+def _beside(path: Path, name: str) -> Path:
+    return Path(os.path.normpath(path.parent / name))
 
 
-def _is_old_record(text: str) -> bool:
-    """Whether a record has no checksums because its version wrote none: whole JSON without a trace of them."""
+def _content(made: Facts) -> str:
+    """Return a file's content digest, computed where it carries none."""
+    return made.content or content_of(made.path)
+
+
+def _over(look: Callable[[Path], Facts], files: Sequence[Path], jobs: int) -> list[Facts]:
+    """Return the facts of files, read by several processes where there is more than one of each."""
+    if min(jobs, len(files)) < 2:
+        return [look(path) for path in files]
     try:
-        record = json.loads(text)
-    except ValueError:
-        return False
-    return isinstance(record, dict) and "hash" in record and "_sha256" not in text
+        with ProcessPoolExecutor(min(jobs, len(files))) as pool:
+            return list(pool.map(look, files, chunksize=max(1, min(16, len(files) // (4 * jobs)))))
+    except BrokenProcessPool:
+        raise LossatlasError("a process that reads files was killed; `--jobs 1` reads them in this one") from None
 
 
 def files_in(path: Path) -> Iterator[Path]:
@@ -187,10 +214,3 @@ def _skipped(file: Path, below: Path) -> bool:
     inside = file.relative_to(below).parts
     parts = (*below.parts[-2:], *inside)
     return any(part.startswith(".") for part in inside) or _GALLERY in pairwise(parts)
-
-
-def check(paths: list[Path]) -> list[Finding]:
-    """Check files and all files below folders, each once, in order."""
-    checker = Checker()
-    files = dict.fromkeys(file for path in paths for file in files_in(path))
-    return [checker.check(file) for file in files]

@@ -14,14 +14,17 @@ from PIL import Image, UnidentifiedImageError
 from lossatlas.audit.integrity import check
 from lossatlas.errors import LossatlasError
 from lossatlas.files import checksum
+from lossatlas.files.provenance import INPUTS, SEGMENTS
 from lossatlas.files.record import provenance_file
 from lossatlas.specs.yaml import read_yaml
 from lossatlas.study import subjects
 from lossatlas.study.config import load
 from lossatlas.study.plan import Plan
 
-OVERRIDING = ("seed", "variants", "overrides")
+OVERRIDING = ("seed", "numerics", "variants", "overrides")
 """Keys of the configuration that a command names only where they differ from the repository's."""
+
+NOT_RECORDED = "not recorded: an earlier version wrote it"
 
 PICTURES = (".png", ".pdf", ".svg", ".mp4", ".gif")
 
@@ -136,7 +139,7 @@ def words(raw: Mapping, root: Path) -> list[str]:
     """Return a configuration as words behind Snakemake's ``--config``."""
     base = read_yaml(root / "config" / "config.yaml")
     found = [f"preset={raw['preset']}", f"studies=[{','.join(map(str, raw['studies']))}]"]
-    return found + [f"{key}={json.dumps(raw[key])}" for key in OVERRIDING if raw[key] != base[key]]
+    return found + [f"{key}={json.dumps(raw[key])}" for key in OVERRIDING if raw.get(key) != base.get(key)]
 
 
 def command(provenance: Mapping, root: Path, suffix: str = "") -> str:
@@ -174,17 +177,30 @@ def describe(path: Path, provenance: Mapping, root: Path) -> str:
         "made": provenance.get("created", "unknown"),
         "seconds": provenance.get("seconds", "unknown"),
         "commit": provenance["commit"],
-        "machine": dict(provenance.get("machine", {})),
+        "numerics": provenance.get("numerics", NOT_RECORDED),
         "device": provenance.get("device", "unknown"),
-        "threads": provenance.get("threads", "unknown"),
-        "versions": dict(provenance.get("versions", {})),
-        "configuration": provenance.get("config", "not recorded: an earlier version wrote it"),
+        **_machines(provenance),
+        "configuration": provenance.get("config", NOT_RECORDED),
         "seeds": dict(seeds(provenance.get("spec", {}))),
         "inputs": provenance.get("inputs", {}),
+        "inputs_sha256": provenance.get(INPUTS, NOT_RECORDED),
         "spec": provenance.get("spec", {}),
         "again": again,
     }
     return yaml.dump(shown, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _machines(provenance: Mapping) -> dict[str, Any]:
+    """Return what a job ran on, one entry for each of its stretches; of an earlier version's what there is."""
+    if SEGMENTS in provenance:
+        return {"segments": [_segment(one) for one in provenance[SEGMENTS]]}
+    old = {key: provenance[key] for key in ("machine", "threads", "versions") if key in provenance}
+    return {"segments": NOT_RECORDED, **old}
+
+
+def _segment(segment: Mapping) -> dict[str, Any]:
+    """Return a stretch of a job with its instruction sets on one line."""
+    return {**segment, "isa": " ".join(segment.get("isa", []))}
 
 
 class _Plain(yaml.SafeDumper):
