@@ -147,7 +147,13 @@ CASES = [
     {"poison": {"fresh": False}},
     {"poison": {"labels": "random"}},
     {"batch": 16, "poison": {"source": "held_out", "points": 12}},
-    {"batch": 7, "optimizer": "adam", "lr": 0.003, "poison": {"source": "extra", "points": 20, "labels": "correct"}},
+    {
+        "batch": 7,
+        "optimizer": "adam",
+        "momentum": 0.0,
+        "lr": 0.003,
+        "poison": {"source": "extra", "points": 20, "labels": "correct"},
+    },
 ]
 
 

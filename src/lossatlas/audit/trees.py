@@ -92,12 +92,20 @@ def report(trees: Trees) -> str:
         lines.append(f"{trees.alone[0]} files are in the first tree only, {trees.alone[1]} in the second")
     lines += [f"{finding.path}: {BAD}: {finding.reason}; {finding.remedy}" for finding in trees.bad]
     lines += _listed("claims that disagree", [said for one in trees.found for said in one.disagree])
-    why = Counter(cause for one in trees.found if one.level != BITS for cause in one.causes)
+    why = Counter(_sort(cause) for one in trees.found if one.level != BITS for cause in one.causes)
     lines += _listed("why not bits (files)", [f"{cause} ({count})" for cause, count in why.most_common()])
     late = [f"{one.name}: {one.level}, expected {one.expected}: {one.compared}" for one in trees.missed]
     lines += _listed("not as expected", late)
     others = [f"{one.name}: {one.compared}" for one in trees.found if one.level == DIFFERENT and not one.expected]
     return "\n".join(lines + _listed("different, where rounding may grow to anything", others))
+
+
+def _sort(cause: str) -> str:
+    """Return a cause without what it names of one file only: which input, which commits."""
+    if cause.startswith("code: commit "):
+        return "code: other commits"
+    head, mark, rest = cause.partition(": results/")
+    return f"{head}: {rest.rpartition(': ')[2]}" if mark else cause
 
 
 def _listed(title: str, found: list[str]) -> list[str]:

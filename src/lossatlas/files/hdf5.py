@@ -167,21 +167,30 @@ def table_in(file: h5py.Group, group: str = "table") -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-@contextmanager
-def open_hdf5(path: Path, kind: str | Sequence[str]) -> Iterator[h5py.File]:
-    """Open an artefact for reading; a missing, truncated or foreign file is one clear :class:`LossatlasError`."""
-    remedy = f"delete {path.parent} and run the same command again"
+def opened(path: Path) -> h5py.File:
+    """Return an open HDF5 file; a missing or truncated one is one clear :class:`LossatlasError`."""
     if not path.exists():
         raise LossatlasError(f"{path}: no such file; run the snakemake target that makes it, or `dvc pull`")
     try:
-        file = h5py.File(path, "r")
+        return h5py.File(path, "r")
     except OSError as error:
-        raise LossatlasError(f"{path}: not a readable HDF5 file, truncated or corrupt ({error}); {remedy}") from error
-    with file:
+        raise LossatlasError(
+            f"{path}: not a readable HDF5 file, truncated or corrupt ({error}); {_remedy(path)}"
+        ) from error
+
+
+def _remedy(path: Path) -> str:
+    return f"delete {path.parent} and run the same command again"
+
+
+@contextmanager
+def open_hdf5(path: Path, kind: str | Sequence[str]) -> Iterator[h5py.File]:
+    """Open an artefact for reading; a missing, truncated or foreign file is one clear :class:`LossatlasError`."""
+    with opened(path) as file:
         found = file.attrs.get("kind")
         kinds = [kind] if isinstance(kind, str) else list(kind)
         if found not in kinds:
-            raise LossatlasError(f"{path}: holds {found!r}, expected {' or '.join(kinds)}; {remedy}")
+            raise LossatlasError(f"{path}: holds {found!r}, expected {' or '.join(kinds)}; {_remedy(path)}")
         yield file
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 
 from lossatlas.files import checksum
-from lossatlas.files.hdf5 import atomic
+from lossatlas.files.hdf5 import atomic, opened
 from lossatlas.files.provenance import dumps
 
 
@@ -26,10 +26,14 @@ def write_record(path: Path, provenance: Mapping, files: Sequence[Path]) -> None
 
 
 def content_of(path: Path) -> str:
-    """Return the content digest of an artefact: of an HDF5 file what it carries, of any other that of its bytes."""
+    """Return the content digest of an artefact: of an HDF5 file what it carries, of any other that of its bytes.
+
+    Raises:
+        LossatlasError: the file is missing, truncated or corrupt.
+    """
     if path.suffix != ".h5":
         return checksum.file_digest(path)
-    with h5py.File(path, "r") as file:
+    with opened(path) as file:
         return checksum.stored_content(file)
 
 
