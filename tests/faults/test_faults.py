@@ -128,10 +128,11 @@ def test_some_faults_of_every_protocol(bench, scratch, rng):
     for job in PROTOCOLS:
         made = bench(job)
         found = cases(made, scratch)
-        bad, hit = run(made, sampled(found, 1, rng))
+        chosen = sampled(found, 1, rng)
+        bad, hit = run(made, [chosen[i] for i in rng.permutation(len(chosen))[:7]])
         wrong, count = wrong + bad, count + hit
     assert not wrong, "\n".join(wrong)
-    assert count > 5 * len(PROTOCOLS)
+    assert count > 6 * len(PROTOCOLS)
 
 
 @exhaustive
@@ -218,16 +219,16 @@ def test_every_power_cut(bench, scratch, job, resumed, rng):
     ("forgotten", "message"),
     [("file", "under its name, and bad"), ("folder", "the job had ended well, and its output is gone")],
 )
-def test_a_protocol_that_forgets_to_sync_is_found_out(bench, scratch, rng, forgotten, message):
+def test_a_protocol_that_forgets_to_sync_is_found_out(bench, scratch, forgotten, message):
     """The same run without the syncs of its files, or of its folders, as the power cut sees it."""
     made = bench("runs/mlp-iris")
     trace = power.traced(made, scratch)
     folders = [node.folder for node in trace.nodes]
     trace.steps = [s for s in trace.steps if s.kind != "sync" or folders[s.node] != (forgotten == "folder")]
-    states = [state for state in trace.states() if state.ended or "rename" in trace.steps[state.cut - 1].about]
-    found = [line for state in states for line in state.examine(made, scratch / "cut").wrong]
+    states = sorted(trace.states(), key=lambda state: -state.cut)  # the last lose most
+    found = any(message in line for state in states for line in state.examine(made, scratch / "cut").wrong)
     made.restore()
-    assert any(message in line for line in found), found
+    assert found
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -274,8 +275,8 @@ def test_a_power_cut_loses_what_no_sync_covers(tmp_path, monkeypatch):
     trace.read(tmp_path / "log")
 
     def disks(cut):
-        found = {tuple(sorted(state.files.items())) for state in trace.states() if state.cut == cut}
-        return [{path: data if isinstance(data, bytes) else b"old" for path, data in disk} for disk in found]
+        found = [trace.state(cut, lost, spoilt) for lost, spoilt in trace.losses(cut)]
+        return [{path: data if isinstance(data, bytes) else b"old" for path, data in disk.items()} for disk in found]
 
     assert {disk["a"] for disk in disks(1) + disks(2)} == {b"old"}
     loose = [trace.steps[i].about for i in trace.loose(4)]
