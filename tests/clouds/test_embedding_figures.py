@@ -14,6 +14,7 @@ from specimens import PCA, PHATE, PROVENANCE, embedding_spec, jump_cloud, points
 
 from lossatlas.clouds.figures import embedding as embedding_kind
 from lossatlas.draw import style
+from lossatlas.errors import LossatlasError
 from lossatlas.specs.base import Reference, references
 from lossatlas.study.read import read_product
 
@@ -190,3 +191,26 @@ def test_a_resolved_spec_stays_and_panels_override():
 def test_references_name_the_artefacts():
     found = list(references(read_product(embedding_spec(2))))
     assert found == [Reference("embedding", (f"cloud{i}", "phate"), f"panels[{i}].embedding") for i in range(2)]
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"color": "train_loss", "hue": "ascending"}, "hue: is of the colours direction and run, which no panel has"),
+        ({"limits": [1, 2]}, "limits: is of the colours epoch and train_loss, which no panel has; remove it"),
+        ({"labels": {"wrn": "WRN"}}, "labels: is of the colour run, which no panel has; remove it"),
+    ],
+)
+def test_keys_that_would_show_nothing_are_refused(changes, message):
+    with pytest.raises(LossatlasError, match=message):
+        read_product(embedding_spec(panels=2, **changes))
+    shown = embedding_spec(panels=2, **changes)
+    shown["panels"][1]["color"] = "run" if changes.get("color") or "labels" in changes else "epoch"
+    assert read_product(shown)
+
+
+def test_what_a_paper_says_is_of_a_method():
+    table = {"kind": "scores", "title": "t", "caption": "c", "rows": [{"scores": "a"}]}
+    assert read_product({**table, "paper": {"phate": 1, "exact": 2}})
+    with pytest.raises(LossatlasError, match=r"paper\.phat: not a method; did you mean 'phate'"):
+        read_product({**table, "paper": {"phat": 1}})

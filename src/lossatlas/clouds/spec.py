@@ -747,6 +747,8 @@ SCORES_VIEW = View("scores", _scores, "lossatlas.clouds.numbers:Scores.load", wh
 # figures and tables
 
 Color = Literal["direction", "run", "step", "epoch", "train_loss"]
+GROUPED, RAMPED = ("direction", "run"), ("epoch", "train_loss")
+"""Colours of groups of points, which get paler or darker by epoch; colours of a scale with limits."""
 
 
 class Motion(Spec):
@@ -808,6 +810,13 @@ class Panelled(Figure):
             panel.model_copy(update={n: v for n, v in look.items() if n not in panel.model_fields_set})
             for panel in self.panels
         ]
+        colors = {panel.color for panel in panels}
+        if any(getattr(panel, "hue", "descending") != "descending" for panel in panels) and not colors & {*GROUPED}:
+            raise mistake("hue", f"is of the colours {' and '.join(GROUPED)}, which no panel has; remove it")
+        if self.limits is not None and not colors & {*RAMPED}:
+            raise mistake("limits", f"is of the colours {' and '.join(RAMPED)}, which no panel has; remove it")
+        if self.labels and "run" not in colors:
+            raise mistake("labels", "is of the colour run, which no panel has; remove it")
         return self.model_copy(update={"panels": panels})
 
 
@@ -861,6 +870,9 @@ class ScoresTable(Table):
         titles = [row.title for row in self.rows]
         if len(set(titles)) < len(titles):
             raise mistake("rows", f"two rows have one title: {titles}; give each its own")
+        for name in self.paper:
+            if name not in (*METHODS, EXACT):
+                raise mistake(f"paper.{name}", f"not a method; {nearest(name, [*METHODS, EXACT])}")
         return self
 
 
