@@ -58,8 +58,8 @@ OPERATIONS = (
     "read",
     "HDF5",
 )
-PATIENCE = 120
-"""Seconds after which a job is taken to hang."""
+PATIENCE = 900
+"""Seconds after which a job is taken to hang, also on a machine that does other work."""
 
 
 @dataclass(frozen=True)
@@ -486,7 +486,7 @@ class Server:
 
     def __exit__(self, *about):
         self.process.stdin.close()
-        self.process.wait(60)
+        self.process.wait(PATIENCE)
         self.process.stdout.close()
 
     def run(self, job, folder, fault=None, k=0, **how):
