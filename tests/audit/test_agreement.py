@@ -270,6 +270,7 @@ def test_trees_are_compared_kind_by_kind(pair):
     assert [one.kind for one in found.missed] == ["claims"]
     assert not found.reached
     text = report(found)
+    assert "\n  inputs: agree to rounding (2)\n" in text
     assert "tiny A: holds, 1 [0.9, 1.1] / fails, 1.02 [0.9, 1.2]" in text
     rows = [line.split() for line in text.splitlines()[:6]]
     assert rows[0] == ["kind", "files", "bits", "rounding", "conclusions", "different", "not", "as", "expected"]
