@@ -6,16 +6,19 @@ import stat
 import tempfile
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
+from harness import ROOT
 
 from lossatlas.errors import LossatlasError
 from lossatlas.files import hdf5
 from lossatlas.files.points import Journal
 from lossatlas.files.state import State
 from lossatlas.workflow.exclusive import exclusive
+from lossatlas.workflow.job import job
 
 GROUP, FIRST, SECOND = 64100, 64101, 64102
 """Numbers that no account has."""
@@ -162,3 +165,51 @@ def test_state_that_the_second_may_not_remove_is_said(shared, capfd):
     assert (
         line == f"lossatlas: {STATE}: the state of a finished job stays (Permission denied; of user {FIRST}); delete it"
     )
+
+
+LOG, TABLE, RECORD = (Path(f"results/{name}") for name in ("logs/index.log", "index.csv", "index.json"))
+
+
+def script():
+    """Run the script of a rule that makes a table and its record; return what it says, and its exit status."""
+    rule = SimpleNamespace(
+        rule="index",
+        scriptdir=str(ROOT / "workflow/scripts"),
+        log=[str(LOG)],
+        output={"csv": str(TABLE), "record": str(RECORD)},
+        params={},
+        config={},
+        threads=1,
+    )
+    rule.output = _Output(rule.output)
+    with job(rule) as this:
+        this.output("csv").parent.mkdir(exist_ok=True)
+        this.output("csv").write_text("name\n")
+    return "done"
+
+
+class _Output(dict):
+    """Snakemake's: goes over the files, not over their names."""
+
+    def __iter__(self):
+        return iter(self.values())
+
+
+@pytest.mark.parametrize("umask", [0o002, 0o022])
+@pytest.mark.parametrize("closed", [LOG, TABLE], ids=["log", "output"])
+def test_a_script_names_its_own_closed_files_in_one_line(shared, capfd, umask, closed):
+    assert as_user(FIRST, umask, shared, script) == "done"
+    for path in [shared / "results", *(shared / "results").rglob("*")]:  # of all that is there only one file is closed
+        path.chmod(0o2775 if path.is_dir() else 0o664 if path != shared / closed or umask == 0o002 else 0o644)
+    capfd.readouterr()
+    said = as_user(SECOND, 0o002, shared, script)
+    printed = capfd.readouterr().err
+    if umask == 0o002:
+        assert (said, printed) == ("done", "")
+        return
+    assert said.endswith("SystemExit: 1\n")
+    (line,) = printed.splitlines()
+    assert line.startswith(
+        f"lossatlas: error: {closed}: Permission denied: belongs to user {FIRST}, group {GROUP}, mode 644, you are user"
+    )
+    assert f"have user {FIRST} run `chmod -R g+rwX results`" in line

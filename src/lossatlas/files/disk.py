@@ -61,6 +61,8 @@ def denied(error: PermissionError, path: Path | None = None) -> LossatlasError:
         path: what was to be changed or made; by default the file that the error names.
     """
     found = Path(os.fsdecode(error.filename or ".")) if path is None else path
+    if found.is_relative_to(Path.cwd()):  # as the user types it
+        found = found.relative_to(Path.cwd())
     if not os.path.exists(found) or os.access(found, os.W_OK):  # closed is the folder in which it is made or replaced
         found = next(folder for folder in (*found.parents, found) if os.path.exists(folder))
     about = found.stat()

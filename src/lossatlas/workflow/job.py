@@ -13,6 +13,7 @@ from typing import Any
 
 from lossatlas import numerics
 from lossatlas.errors import LossatlasError
+from lossatlas.files.disk import denied
 from lossatlas.files.hdf5 import broken_disk, is_disk_full
 from lossatlas.files.machine import versions
 from lossatlas.files.provenance import INPUTS, Provenance, commit
@@ -163,8 +164,9 @@ def _open(log: Path) -> None:
 def job(snakemake: Any) -> Iterator[Frame]:
     """Run a script: log to the rule's log file, and turn failures into one line and a non-zero exit.
 
-    A :class:`LossatlasError` is printed as it is; a full disk and one that fails say so and what is kept; anything else
-    is a bug and keeps its traceback, on the screen and in the log.
+    A :class:`LossatlasError` is printed as it is; a full disk and one that fails say so and what is kept; a file that
+    is closed to the present user is named with its owner; anything else is a bug and keeps its traceback, on the screen
+    and in the log.
     """
     log = Path(snakemake.log[0])
     logging.raiseExceptions = False  # on a broken disk every line of the log would print a traceback
@@ -195,6 +197,8 @@ def job(snakemake: Any) -> Iterator[Frame]:
                 f"the disk failed while making {', '.join(map(str, snakemake.output))} ({said}); when it works again, "
                 f"run the same command again: finished artefacts and whole epochs are kept (full log: {log})"
             )
+        elif isinstance(error, PermissionError) and isinstance(error.filename, str | bytes):
+            message = str(denied(error))
         else:
             traceback.print_exc()
             message = f"{type(error).__name__}: {_line(error)} (full log: {log})"
