@@ -228,17 +228,30 @@ def test_unlike_and_damaged_files_are_refused(pair):
 # claims, and whole trees
 
 
+NAMES = ("id", "ours", "low", "high", "verdict")
+
+
+def write_table(path, table, machine, about):
+    """Write a table with its record."""
+    path.parent.mkdir(exist_ok=True, parents=True)
+    table.to_csv(path, index=False)
+    segments = [{"class": machine, "versions": {}, "threads": 1}]
+    about = {"numerics": "native", "spec": {"claims": []}, "inputs_sha256": {}, "commit": "abc", **about}
+    write_record(path.with_suffix(".json"), {**about, "segments": segments}, [path])
+    return path
+
+
 def write_claims(tree, machine, *rows, study="tiny"):
     """Write a table of claims with its record: id, ours, low, high and verdict of each."""
-    path = tree / f"results/claims/{study}.csv"
-    path.parent.mkdir(exist_ok=True)
-    names = ("id", "ours", "low", "high", "verdict")
-    table = pd.DataFrame([{"study": study, **dict(zip(names, row, strict=True))} for row in rows], columns=COLUMNS)
-    table.to_csv(path, index=False)
-    about = {"study": study, "name": "claims", "numerics": "native", "spec": {"claims": []}, "inputs_sha256": {}}
-    segments = [{"class": machine, "versions": {}, "threads": 1}]
-    write_record(path.with_suffix(".json"), {**about, "commit": "abc", "segments": segments}, [path])
-    return path
+    table = pd.DataFrame([{"study": study, **dict(zip(NAMES, row, strict=True))} for row in rows], columns=COLUMNS)
+    return write_table(tree / f"results/claims/{study}.csv", table, machine, {"study": study, "name": "claims"})
+
+
+def write_scorecard(tree, *rows, **more):
+    """Write a scorecard with its record: study, id, ours, low, high and verdict of each row, and more columns."""
+    named = [dict(zip(("study", *NAMES), row, strict=True)) for row in rows]
+    table = pd.DataFrame(named, columns=COLUMNS).assign(preset="quick", **more)
+    return write_table(tree / "results/claims.csv", table, "AMD", {"kind": "scorecard"})
 
 
 def test_claims_are_expected_to_agree_in_their_conclusions(tmp_path):
@@ -258,6 +271,24 @@ def test_claims_are_expected_to_agree_in_their_conclusions(tmp_path):
         assert (found.level, found.expected) == (level, expected)
         assert found.reached == (level in (expected, ROUNDING))
         assert bool(found.disagree) == (level == DIFFERENT)
+
+
+def test_of_scorecards_the_studies_and_columns_in_both_are_compared(tmp_path):
+    ours, other = ("tiny", "A", 1.0, 0.9, 1.1, "holds"), ("own", "B", 3.0, math.nan, math.nan, "fails")
+    full = write_scorecard(tmp_path / "a", ours, other, agree="yes")
+    alone = write_scorecard(tmp_path / "b", ours)
+    for first, second in ((full, alone), (alone, full)):
+        found = compare_files(first, second)
+        assert (found.level, found.compared) == (BITS, "claims of the studies in both: the same")
+    for row, level in (
+        (("tiny", "A", 1.0 + 1e-12, 0.9, 1.1, "holds"), ROUNDING),
+        (("tiny", "A", 1.05, 0.9, 1.1, "holds"), CONCLUSIONS),
+        (("tiny", "A", 1.0, 0.9, 1.1, "fails"), DIFFERENT),
+        (("another", "A", 1.0, 0.9, 1.1, "holds"), DIFFERENT),
+    ):
+        assert compare_files(full, write_scorecard(tmp_path / "b", row)).level == level
+    found = compare_files(full, write_scorecard(tmp_path / "b", ours, ("tiny", "C", *ours[2:])))
+    assert found.disagree == ("tiny C: in one of them only",)
 
 
 def test_trees_are_compared_kind_by_kind(pair):

@@ -296,6 +296,27 @@ def test_command_names_file_reason_and_remedy(built, tmp_path):
     assert done.stderr.startswith("lossatlas: error: nowhere: no such file or folder")
 
 
+def test_the_gallery_is_checked_by_its_record(built, tmp_path):
+    """A file of it that is changed or gone is found, and what the line says brings it back."""
+    folder = copy(built, tmp_path)
+    gallery = folder / "results/figures/all"
+    (thumbnail, *_), page = sorted(gallery.glob("thumbnails/*/*.png")), gallery / "index.html"
+    flip([thumbnail], np.random.default_rng(0))
+    done = fsck(folder)
+    assert done.returncode == 1
+    said = done.stdout.splitlines()
+    assert said[0] == (
+        f"results/figures/all/index.json: BAD: {thumbnail.relative_to(gallery)}, which it describes, is not what was "
+        "written (SHA-256 differs); delete results/figures/all/.built and run its snakemake target again"
+    )
+    assert len(said) == 2, said
+    (gallery / ".built").unlink()
+    assert snakemake(folder, "results/figures/all").returncode == 0
+    assert fsck(folder).returncode == 0
+    page.unlink()
+    assert "BAD: index.html, which it describes, is not readable" in fsck(folder, "results/figures/all").stdout
+
+
 def test_remedy_works(built, tmp_path):
     """A cloud whose source is bad: what the message says brings the same content back."""
 

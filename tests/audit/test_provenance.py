@@ -84,6 +84,17 @@ def test_every_file_says_how_to_make_it_again(built):
         assert words[-1] == expected.as_posix()
 
 
+def test_the_gallery_s_record_names_the_gallery(built):
+    path = (built / "results/figures/all/index.json").relative_to(built)
+    done = command(built, path)
+    assert done.returncode == 0, done.stderr
+    shown = yaml.safe_load(done.stdout)
+    assert shlex.split(shown["again"])[-1] == "results/figures/all"
+    assert shown["checksum"] == "whole"
+    done = command(built, "--verify", path)
+    assert (done.returncode, "a gallery computes nothing" in done.stderr) == (1, True)
+
+
 def test_pictures_and_their_record_say_the_same(built):
     found = [origin.read(built / f"{FIGURE}.{kind}") for kind in ("png", "pdf", "csv", "json")]
     assert found[0]["created"].startswith("20")

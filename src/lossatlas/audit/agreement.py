@@ -93,8 +93,8 @@ class Comparison:
         if (kind, first.suffix) != (other, second.suffix):
             raise LossatlasError(f"{first} is of kind {kind!r}, {second} of kind {other!r}; compare two of one kind")
         expected, files = causes.expected(a, b, kind), (first, second)
-        if content_of(first) == content_of(second):
-            return Agreement(str(first), kind, BITS, expected, "content: the same digest", files=files)
+        if same := _same(first, second, kind):
+            return Agreement(str(first), kind, BITS, expected, same, files=files)
         inputs = dict(self._inputs(a, b))
         losses, others = _fingerprint(first), _fingerprint(second)
         if kind == "claims":
@@ -125,6 +125,15 @@ class Comparison:
             there = first.is_file() and second.is_file()
             same = there and (content_of(first), content_of(second)) == (before[name], after[name])
             yield name, self.of(name).level if same else ""
+
+
+def _same(first: Path, second: Path, kind: str) -> str:
+    """Return what is the same in two files of one kind, the last bit included; "" where nothing says that all is."""
+    if content_of(first) == content_of(second):
+        return "content: the same digest"
+    if kind == "claims" and not any(differences(first, second)):
+        return "claims of the studies in both: the same"
+    return ""
 
 
 def _after_inputs(near: Nearness, inputs: Mapping[str, str]) -> Nearness:

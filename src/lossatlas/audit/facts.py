@@ -194,6 +194,8 @@ def _product(path: Path) -> Facts:
 
 def _record(path: Path, record: Mapping) -> Facts:
     """Return the facts of a record: whether it lies in its place, beside what it describes."""
+    if record.get("kind") == "gallery":
+        return Facts(path, broken=_gallery(path.parent, record[checksum.FILES]))
     wrong = _misplaced(path, record)
     strangers = [name for name in record[checksum.FILES] if provenance_file(path.parent / name) != path]
     missing = [name for name in record[checksum.FILES] if not (path.parent / name).exists()]
@@ -202,6 +204,18 @@ def _record(path: Path, record: Mapping) -> Facts:
     elif missing:
         wrong = f"{missing[0]}, which it describes, is missing"
     return replace(_said(path, record), broken=wrong)
+
+
+def _gallery(folder: Path, digests: Mapping[str, str]) -> str:
+    """Return what is wrong with a gallery, whose one record has the digests of all files below its folder."""
+    for name, digest in digests.items():
+        try:
+            found = checksum.file_digest(folder / name)
+        except OSError as error:
+            return f"{name}, which it describes, is not readable ({error.strerror})"
+        if found != digest:
+            return f"{name}, which it describes, is not what was written (SHA-256 differs)"
+    return ""
 
 
 def _is_old_record(text: str) -> bool:

@@ -43,6 +43,8 @@ class Finding:
     @property
     def remedy(self) -> str:
         """Return what a user can do about it."""
+        if _is_gallery(self.path):
+            return f"delete {self.path.with_name('.built')} and run its snakemake target again"
         place = self.path.parent if facts.FOLDER.fullmatch(self.path.parent.name) else self.path
         if self.state == UNSEALED:
             return "made again, it gets one"
@@ -210,7 +212,12 @@ def files_in(path: Path) -> Iterator[Path]:
 
 
 def _skipped(file: Path, below: Path) -> bool:
-    """Whether a file is hidden (a job's state, a file being written) or of the gallery, a copy of what is checked."""
+    """Whether a file is hidden (a job's state, a file being written) or of the gallery, for which its record stands."""
     inside = file.relative_to(below).parts
     parts = (*below.parts[-2:], *inside)
-    return any(part.startswith(".") for part in inside) or _GALLERY in pairwise(parts)
+    return any(part.startswith(".") for part in inside) or (_GALLERY in pairwise(parts) and not _is_gallery(file))
+
+
+def _is_gallery(file: Path) -> bool:
+    """Whether a file is the record of the gallery, which has the digests of all of it."""
+    return Path(os.path.abspath(file)).parts[-3:] == (*_GALLERY, "index.json")

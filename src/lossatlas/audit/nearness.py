@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lossatlas.audit.values import differences
+from lossatlas.audit.values import differences, shared
 
 DIFFERENT, CONCLUSIONS, ROUNDING, BITS = LEVELS = ("different", "conclusions", "rounding", "bits")
 """From the lowest."""
@@ -93,7 +93,11 @@ def by_values(first: Path, second: Path) -> Nearness:
 
 
 def by_claims(a: pd.DataFrame, b: pd.DataFrame) -> Nearness:
-    """Compare two tables of claims by study and id: verdicts, and each value with the other's spread over replicas."""
+    """Compare two tables of claims by study and id: verdicts, and each value with the other's spread over replicas.
+
+    Of two scorecards the studies that both have are compared.
+    """
+    a, b = shared(a, b)
     columns = ["study", "id", "ours", "low", "high", "verdict"]
     both = a[columns].merge(b[columns], on=["study", "id"], how="outer", suffixes=("_a", "_b"), indicator="side")
     told = [_claim(row) for row in both.to_dict("records")]

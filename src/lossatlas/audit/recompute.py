@@ -37,6 +37,8 @@ def verify(path: Path, root: Path, cores: int = 1, step: bool = False) -> tuple[
     provenance = origin.read(path)
     agreement.refuse_bad(path)
     wanted = origin.target(provenance)
+    if provenance.get("kind") == "gallery":
+        raise LossatlasError(f"{path}: a gallery computes nothing; verify the figures, tables and claims it shows")
     original = agreement.numbers_of(path)
     agreement.refuse_bad(original)
     raw = origin.configuration(provenance, root)

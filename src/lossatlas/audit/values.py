@@ -57,7 +57,7 @@ def other_shapes(first: Path, second: Path) -> Iterator[Difference]:
 def _csv_differences(first: Path, second: Path) -> Iterator[Difference]:
     if first.read_bytes() == second.read_bytes():
         return
-    a, b = (pd.read_csv(path) for path in (first, second))
+    a, b = shared(*(pd.read_csv(path) for path in (first, second)))
     if list(a.columns) != list(b.columns) or len(a) != len(b):
         yield Difference(f"rows and columns: {a.shape} and {b.shape}")
         return
@@ -65,6 +65,19 @@ def _csv_differences(first: Path, second: Path) -> Iterator[Difference]:
         found = _difference(str(name), a[name].to_numpy(), b[name].to_numpy())
         if found:
             yield found
+
+
+def shared(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return two tables; of two scorecards, the studies and columns that both have.
+
+    A scorecard also shows studies of other runs and other machines' verdicts, which its run did not measure.
+    """
+    columns = [name for name in a if name in b]
+    studies = set(a["study"]) & set(b["study"]) if {"study", "verdict", "preset"} <= set(columns) else ()
+    if not studies:
+        return a, b
+    first, second = (one.loc[one["study"].isin(studies), columns].reset_index(drop=True) for one in (a, b))
+    return first, second
 
 
 def _group_differences(a: h5py.Group, b: h5py.Group, place: str, values: bool = True) -> Iterator[Difference]:
