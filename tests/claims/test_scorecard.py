@@ -13,7 +13,7 @@ from lossatlas.claims.scorecard import gather, others, write
 from lossatlas.errors import LossatlasError
 from lossatlas.files.record import write_record
 
-NONE = "not measurable at this preset"
+NONE = "not judged"
 
 
 def asked(study="s", **changes):
@@ -25,10 +25,12 @@ def asked(study="s", **changes):
 
 def put(tree, study="s", ours=(1.5, 0.5), verdicts=("holds", "fails"), about=None, kind="AuthenticAMD avx2, 1 thread"):
     """Write the claims of a study into a tree of results, with their record; return the CSV."""
+    fixed = {"study": study, "part": "main", "sentence": 'It is, "so".\nQuite.', "measure": "outwardness"}
+    fixed |= {"paper": "~1", "low": np.nan, "high": np.nan, "n": 3, "threshold": "> 1"}
     rows = [
-        [study, id, "It is, \"so\".\nQuite.", "outwardness", "~1", value, np.nan, np.nan, 3, "> 1", verdict, ""]
+        {**dict.fromkeys(COLUMNS, ""), **fixed, "statement": id, "id": id, "ours": value, "verdict": verdict}
         for id, value, verdict in zip(("A", "B"), ours, verdicts, strict=True)
-    ]  # fmt: skip
+    ]
     path = tree / "claims" / f"{study}.csv"
     write_claims(pd.DataFrame(rows, columns=COLUMNS), path)
     segments = [{"class": "another stretch"}, {"class": kind, "cpu": "a CPU", "gpu": None}] if kind else []

@@ -152,10 +152,10 @@ class Loaded:
         return [found for one in references for found in self.loaded[one.name[0]]]
 
 
-def evaluate(claims, given, study="", preset=""):
+def evaluate(claims, given, study="", preset="", **how):
     """Return the table of claims; ``given`` as :func:`inputs` takes it, or inputs."""
     found = inputs(given) if isinstance(given, dict) else given
-    return evaluate_claims(claims, subjects.measures(), found, study, preset)
+    return evaluate_claims(claims, subjects.measures(), found, study, preset, **how)[0]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

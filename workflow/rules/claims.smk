@@ -1,9 +1,10 @@
 rule claims:
-    """Measure a study's claims and give each its verdict."""
+    """Measure a study's claims, and judge them and the paper's statements that they are parts of."""
     input:
         lambda w: PLAN.files("claims", w.study),
     output:
         csv="results/claims/{study}.csv",
+        statements="results/claims/{study}.statements.csv",
         metrics="results/claims/{study}.metrics.json",
         record="results/claims/{study}.json",
     log:
@@ -33,3 +34,23 @@ rule scorecard:
         "scorecard"
     script:
         "../scripts/scorecard.py"
+
+
+rule statements:
+    """The papers' statements with their verdicts, as a table and as one picture."""
+    input:
+        claims="results/claims.csv",
+        statements=[f"results/claims/{study}.statements.csv" for study in PLAN.studies],
+    output:
+        csv="results/scorecard.csv",
+        png="results/scorecard.png",
+        pdf="results/scorecard.pdf",
+        record="results/scorecard.json",
+    log:
+        "results/logs/statements.log",
+    params:
+        code=PLAN.statements(),
+    message:
+        "statements of the papers: results/scorecard.png"
+    script:
+        "../scripts/statements.py"

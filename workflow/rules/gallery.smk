@@ -24,6 +24,7 @@ rule gallery:
         figures=PLAN.figure_files(),
         tables=PLAN.table_files(),
         claims="results/claims.csv",
+        scorecard=["results/scorecard.csv", "results/scorecard.png", "results/scorecard.pdf"],
         index="results/index.csv",
     output:
         built=GALLERY,

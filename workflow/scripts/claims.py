@@ -6,6 +6,9 @@ with job(snakemake) as this:
     from lossatlas.claims.evaluate import evaluate, write, write_metrics
     from lossatlas.study.subjects import measures
 
-    table = evaluate(this.spec["claims"], measures(), this.product_inputs, this.study, this.preset)
-    write(table, this.output("csv"))
-    write_metrics(table, this.output("metrics"))
+    claims, statements = this.spec["claims"], this.spec["statements"]
+    judges = snakemake.params.product["judges"]
+    found = evaluate(claims, measures(), this.product_inputs, this.study, this.preset, statements, judges)
+    write(found[0], this.output("csv"))
+    write(found[1], this.output("statements"))
+    write_metrics(*found, this.output("metrics"))

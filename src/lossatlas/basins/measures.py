@@ -17,9 +17,9 @@ from lossatlas.basins.spec import (
     Proximity,
     VolumeGap,
 )
-from lossatlas.claims.measurement import Measurement
+from lossatlas.claims.measurement import Measurement, nothing
 from lossatlas.specs.registry import Inputs
-from lossatlas.statistics import bootstrap, rank_correlation
+from lossatlas.statistics import Interval, of_mean, of_median, rank_correlation
 
 
 def basin_rank(spec: BasinRank, inputs: Inputs) -> Measurement:
@@ -27,17 +27,20 @@ def basin_rank(spec: BasinRank, inputs: Inputs) -> Measurement:
     table = joined(inputs.given(spec.volume))
     table = table.assign(gap=table["train_accuracy"] - table["test_accuracy"])
     cutoffs = sorted(set(table["cutoff"])) if spec.cutoff is None else [spec.cutoff]
-    sign, found, detail = float(spec.sign), [], []
+    found, detail = [], []
     for cutoff in cutoffs:
-        rank, low, high, n = rank_correlation(at_cutoff(table, cutoff), spec.x, spec.y)
-        if np.isfinite(rank):
-            ends = sorted((sign * low, sign * high))
-            found.append((sign * rank, (ends[0], ends[1]), n))
-        detail.append(f"cutoff {cutoff:g}: {rank:.3f} [{low:.3f}, {high:.3f}] over {n} minima")
+        rank = rank_correlation(at_cutoff(table, cutoff), spec.x, spec.y)
+        if np.isfinite(rank.value):
+            found.append(rank)
+        detail.append(f"cutoff {cutoff:g}: {rank}")
     if not found:
-        return Measurement(None, None, 0, "; ".join(detail))
-    value, spread, n = min(found, key=lambda entry: entry[0])
-    return Measurement(value, spread if np.isfinite(spread).all() else None, n, "; ".join(detail))
+        return nothing("; ".join(detail))
+    worst = min(found, key=lambda rank: spec.sign * rank.value)
+    interval = worst.interval
+    if interval is not None and spec.sign < 0:
+        interval = Interval(-interval.high, -interval.low, interval.method)
+    value = float(spec.sign) * worst.value
+    return Measurement(value, interval, worst.replicas, "; ".join(detail), "initialisations")
 
 
 def _side(volumes: Sequence[Volumes], cutoff: float, value: float | None) -> pd.DataFrame:
@@ -53,8 +56,7 @@ def volume_gap(spec: VolumeGap, inputs: Inputs) -> Measurement:
     gaps = (pairs[column] - pairs[f"{column}_second"]).to_numpy(float)
     finite = gaps[np.isfinite(gaps)]
     if not len(finite):
-        return Measurement(None, None, 0, "no pair of replicas has a volume on both sides")
-    spread = bootstrap([finite], lambda g: g.mean(axis=-1)) if len(finite) > 1 else None
+        return nothing("no pair of replicas has a volume on both sides")
     halves = pd.concat([first, second])
     apart = (halves["log10_volume_first_half"] - halves["log10_volume_second_half"]).abs()
     detail = (
@@ -64,37 +66,46 @@ def volume_gap(spec: VolumeGap, inputs: Inputs) -> Measurement:
         f"{apart.median():.0f} (median), {halves['effective_directions'].median():.2g} effective directions"
     )
     lost = len(gaps) - len(finite)
-    return Measurement(
-        float(finite.mean()), spread, len(finite), detail + (f"; {lost} without a volume left out" if lost else "")
-    )
+    detail += f"; {lost} without a volume left out" if lost else ""
+    each = tuple(map(float, finite))
+    return Measurement(float(finite.mean()), of_mean(finite), len(finite), detail, "initialisations", each)
 
 
 def effective_directions(spec: EffectiveDirections, inputs: Inputs) -> Measurement:
-    """Median over minima of the effective number of directions behind the volume, at one cutoff."""
+    """Median over initialisations of the effective number of directions behind the volume, at one cutoff.
+
+    An initialisation counts by the median over its minima.
+    """
     rows = at_cutoff(joined(inputs.given(spec.volume)), spec.cutoff)
-    values = rows["effective_directions"].to_numpy(float)
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return Measurement(None, None, 0, "no minimum has a volume")
-    count = int(rows["directions"].iloc[0])
+    rows = rows[np.isfinite(rows["effective_directions"])]
+    if rows.empty:
+        return nothing("no minimum has a volume")
+    values = rows.groupby("replica")["effective_directions"].median().to_numpy(float)
     width = (rows["log10_volume_high"] - rows["log10_volume_low"]).median()
     apart = (rows["log10_volume_first_half"] - rows["log10_volume_second_half"]).abs().median()
-    detail = f"of {count}; bootstrap interval {width:.0f} and halves {apart:.0f} orders of magnitude apart (medians)"
-    return Measurement(float(np.median(values)), (float(values.min()), float(values.max())), len(values), detail)
+    detail = (
+        f"of {int(rows['directions'].iloc[0])}; {values.min():.3g} to {values.max():.3g}; bootstrap interval "
+        f"{width:.0f} and halves {apart:.0f} orders of magnitude apart (medians)"
+    )
+    each = tuple(map(float, values))
+    return Measurement(float(np.median(values)), of_median(values), len(values), detail, "initialisations", each)
 
 
 def least_accuracy(spec: LeastAccuracy, inputs: Inputs) -> Measurement:
     """Smallest accuracy among minima whose swept value is at most ``up_to``."""
     table = joined(inputs.given(spec.volume)).drop_duplicates(["replica", "value"])
     rows = table[table["value"] <= spec.up_to + 1e-12]
-    values = rows[spec.quantity].to_numpy(float)
+    each = tuple(map(float, rows.groupby("replica")[spec.quantity].min()))
     by_value = rows.groupby("value")[spec.quantity].min()
-    detail = ", ".join(f"{value:g}: {least:.3f}" for value, least in by_value.items())
-    return Measurement(float(values.min()), None, len(values), f"smallest at each value: {detail}")
+    detail = "smallest at each value: " + ", ".join(f"{value:g}: {least:.3f}" for value, least in by_value.items())
+    return Measurement(min(each), None, len(each), detail, "initialisations", each)
 
 
 def poisoned(spec: Poisoned, inputs: Inputs) -> Measurement:
-    """Of the poisoned minima: least train accuracy or largest test accuracy; or the test accuracy where SGD ends."""
+    """Of the poisoned minima: least train accuracy or largest test accuracy; or the test accuracy where SGD ends.
+
+    All starts lie on one path of SGD and share its initialisation and data: the unit is the path.
+    """
     (gram,) = inputs.given(spec.cloud)
     found, table = field(gram), gram.table.reset_index(drop=True)
     bad = table.iloc[found.bad]
@@ -109,21 +120,26 @@ def poisoned(spec: Poisoned, inputs: Inputs) -> Measurement:
         f"{bad['test_accuracy'].min():.3f} to {bad['test_accuracy'].max():.3f}; SGD ends at "
         f"{last['train_accuracy']:.3f} and {last['test_accuracy']:.3f}"
     )
-    return Measurement(float(values[spec.quantity]), None, len(bad), detail)
+    value = float(values[spec.quantity])
+    return Measurement(value, None, 1, detail, "paths of SGD", each=(value,))
 
 
 def proximity(spec: Proximity, inputs: Inputs) -> Measurement:
-    """Median distance from a poisoned minimum to the iterate it started from, over the distance that SGD covers."""
+    """Median distance from a poisoned minimum to the iterate it started from, over the distance that SGD covers.
+
+    One path of SGD is one unit, however many starts lie on it.
+    """
     (gram,) = inputs.given(spec.cloud)
     found = field(gram)
     ratios = found.to_start / found.displacement
-    spread = (float(ratios.min()), float(ratios.max()))
+    value = float(np.median(ratios))
     detail = (
-        f"distance to the start: median {np.median(found.to_start):.3g}, {found.to_start.min():.3g} to "
-        f"{found.to_start.max():.3g}; to the nearest iterate: median {np.median(found.to_path):.3g}; SGD from first to "
+        f"{len(ratios)} starts, {ratios.min():.3g} to {ratios.max():.3g}; distance to the start: median "
+        f"{np.median(found.to_start):.3g}, {found.to_start.min():.3g} to {found.to_start.max():.3g}; to the "
+        f"nearest iterate: median {np.median(found.to_path):.3g}; SGD from first to "
         f"last iterate {found.displacement:.3g}, along its path {found.length:.3g}"
     )
-    return Measurement(float(np.median(ratios)), spread, len(ratios), detail)
+    return Measurement(value, None, 1, detail, "paths of SGD", each=(value,))
 
 
 def circle_found(spec: CircleFound, inputs: Inputs) -> Measurement:
@@ -136,11 +152,13 @@ def circle_found(spec: CircleFound, inputs: Inputs) -> Measurement:
     detail = (
         f"separation {', '.join(f'{s:.3f}' for s in shares)}; train accuracy {train.min():.3f} to {train.max():.3f}"
     )
-    return Measurement(value, (float(values.min()), float(values.max())), len(values), detail)
+    interval = of_mean(values) if spec.statistic == "mean" else None
+    return Measurement(value, interval, len(values), detail, "initialisations", tuple(map(float, values)))
 
 
 def least_gap(spec: LeastGap, inputs: Inputs) -> Measurement:
     """Test accuracy of the worst of the runs ``better`` less the mean of those ``worse``."""
     better, worse = ([float(row["test_accuracy"]) for row in inputs.given(side)] for side in (spec.better, spec.worse))
     detail = f"better {min(better):.3f} to {max(better):.3f}, worse {np.mean(worse):.3f}"
-    return Measurement(min(better) - float(np.mean(worse)), None, len(better), detail)
+    gaps = tuple(value - float(np.mean(worse)) for value in better)
+    return Measurement(min(gaps), None, len(gaps), detail, "optimisers", gaps)

@@ -1,22 +1,26 @@
-"""Measure claims and give each its verdict. Thresholds stand in the studies and are never changed here."""
+"""Measure claims, and judge them and the statements they are parts of."""
 
 import json
-import operator
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lossatlas.claims.measurement import Measurement
-from lossatlas.claims.spec import NOT_MEASURABLE, PRESETS, Claim, Holds, Judged, Measure, resolve
+from lossatlas.claims.measurement import Measurement, nothing
+from lossatlas.claims.spec import NOT_JUDGED, PRESETS, Claim, Judged, Measure, Statement, folded, resolve
+from lossatlas.claims.verdict import Judgement, judge, judge_statement, satisfies
 from lossatlas.files.hdf5 import atomic
+from lossatlas.specs.base import read
 from lossatlas.specs.registry import Inputs
 from lossatlas.specs.registry import resolve as named
 
 COLUMNS = [
     "study",
+    "statement",
+    "part",
     "id",
     "sentence",
     "measure",
@@ -24,20 +28,44 @@ COLUMNS = [
     "ours",
     "low",
     "high",
+    "interval",
     "n",
+    "unit",
     "threshold",
     "verdict",
+    "reason",
     "detail",
 ]
-"""Columns of ``claims.csv``."""
+"""Columns of ``claims.csv``, a row a claim."""
 
-_HOLDS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+STATEMENT_COLUMNS = [
+    "study",
+    "id",
+    "sentence",
+    "printed",
+    "where",
+    "measured",
+    "refuted_by",
+    "verdict",
+    "reason",
+    "main",
+    "controls",
+    "rivals",
+    "checks",
+]
+"""Columns of ``statements.csv``, a row a statement of a paper; the last four name its claims."""
 
 
 def evaluate(
-    claims: Iterable[Any], measures: Mapping[str, type[Measure]], inputs: Inputs, study: str = "", preset: str = ""
-) -> pd.DataFrame:
-    """Measure claims and judge them.
+    claims: Iterable[Any],
+    measures: Mapping[str, type[Measure]],
+    inputs: Inputs,
+    study: str = "",
+    preset: str = "",
+    statements: Iterable[Any] = (),
+    judges: bool = True,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Measure claims and judge them, and the statements they are parts of.
 
     Args:
         claims: mappings of the study's YAML.
@@ -46,16 +74,29 @@ def evaluate(
         study: name of the study, for the first column.
         preset: name of the preset; a claim whose ``min_preset`` is larger is not measured. A preset that is not one
             of the three (a user's own) counts as large enough.
+        statements: mappings of the study's YAML; none = every claim is one.
+        judges: False where the preset is too small for any verdict: everything is measured, nothing judged.
 
     Returns:
-        One row a claim, with :data:`COLUMNS`. The verdict compares our value, not its interval, with the threshold.
+        One row a claim, with :data:`COLUMNS`, and one a statement, with :data:`STATEMENT_COLUMNS`.
 
     Raises:
         LossatlasError: a claim is malformed or an artefact is missing or unreadable.
     """
     judged = [resolve(claim, measures) for claim in claims]
-    rows = [_row(one.claim, _found(one, inputs, preset), study) for one in judged]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    whole = folded([read(Statement, one) for one in statements], [one.claim.id for one in judged])
+    places = {id: (one.id, part) for one in whole for id, part in one.claims().items()}
+    rows = []
+    for one in judged:
+        found, verdict = _found(one, inputs, preset)
+        if not judges:
+            verdict = replace(verdict, verdict=NOT_JUDGED, reason=f"preset {preset} is shown, not judged")
+        rows.append(_row(one.claim, found, verdict, (study, *places[one.claim.id])))
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    verdicts = dict(zip(table["id"], table["verdict"], strict=True))
+    sentences = {one.claim.id: one.claim.sentence for one in judged}
+    told = [_statement(one, verdicts, sentences, study) for one in whole]
+    return table, pd.DataFrame(told, columns=STATEMENT_COLUMNS)
 
 
 def write(table: pd.DataFrame, csv: Path | str) -> None:
@@ -64,39 +105,41 @@ def write(table: pd.DataFrame, csv: Path | str) -> None:
         table.to_csv(part, index=False, lineterminator="\n")
 
 
-def write_metrics(table: pd.DataFrame, path: Path | str) -> None:
-    """Write claim -> {ours, verdict} as JSON, the form of metrics that DVC compares between commits.
+def write_metrics(claims: pd.DataFrame, statements: pd.DataFrame, path: Path | str) -> None:
+    """Write what DVC compares between commits as JSON: claim -> {ours, verdict}, and statement -> verdict.
 
     Six digits: the last bits of a value differ between machines, and no verdict hangs on them.
     """
-    metrics: dict[str, dict[str, float | str]] = {}
-    for name, value, verdict in zip(table["id"], table["ours"].astype(float), table["verdict"], strict=True):
-        measured = {"ours": float(f"{value:.6g}")} if np.isfinite(value) else {}
-        metrics[str(name)] = {**measured, "verdict": str(verdict)}
+    measured: dict[str, dict[str, float | str]] = {}
+    for name, value, verdict in zip(claims["id"], claims["ours"].astype(float), claims["verdict"], strict=True):
+        number = {"ours": float(f"{value:.6g}")} if np.isfinite(value) else {}
+        measured[str(name)] = {**number, "verdict": str(verdict)}
+    told = dict(zip(statements["id"], statements["verdict"], strict=True))
     with atomic(Path(path)) as part:
-        part.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+        part.write_text(json.dumps({"claims": measured, "statements": told}, indent=1) + "\n", encoding="utf-8")
 
 
-def judge(measurement: Measurement, holds: Holds) -> str:
-    """Return the verdict on a measurement under a threshold; a NaN is a failure, not an excuse."""
-    if measurement.value is None:
-        return NOT_MEASURABLE
-    return "holds" if _HOLDS[holds.op](measurement.value, holds.value) else "fails"
-
-
-def _found(judged: Judged, inputs: Inputs, preset: str) -> Measurement:
-    """Return what a claim's measure found, or why it was not measured."""
-    least, condition = judged.claim.min_preset, judged.claim.measurable_if
+def _found(judged: Judged, inputs: Inputs, preset: str) -> tuple[Measurement, Judgement]:
+    """Return what a claim's measure found, with the verdict; or why it was not measured or may not be judged."""
+    least = judged.claim.min_preset
     if least is not None and preset in PRESETS and PRESETS.index(preset) < PRESETS.index(least):
-        return Measurement(None, None, 0, f"needs preset {least} or larger; this is {preset}")
-    if condition is not None and judged.condition is not None:
-        first = measure(judged.condition, inputs)
-        if judge(first, condition.holds) != "holds":
+        found = nothing(f"needs preset {least} or larger; this is {preset}")
+        return found, judge(found, judged.claim.holds)
+    premise = _premise(judged, inputs)
+    found = measure(judged.measure, inputs)
+    verdict = judge(found, judged.claim.holds)
+    return found, replace(verdict, verdict=NOT_JUDGED, reason=premise) if premise else verdict
+
+
+def _premise(judged: Judged, inputs: Inputs) -> str:
+    """Return which premise fails, with its numbers; "" if none does."""
+    for condition, spec in judged.premises:
+        found = measure(spec, inputs)
+        if found.value is None or not satisfies(found.value, condition.holds):
             reason = f"{condition.reason}: " if condition.reason else ""
-            value = "no value" if first.value is None else f"{first.value:.4g}"
-            wanted = f"{condition.measure} is {value}, needed {condition.holds} ({first.detail})"
-            return Measurement(None, None, 0, f"{reason}{wanted}")
-    return measure(judged.measure, inputs)
+            value = "no value" if found.value is None else f"{found.value:.4g}"
+            return f"{reason}{condition.measure} is {value}, needed {condition.holds} ({found.detail})"
+    return ""
 
 
 def measure(spec: Measure, inputs: Inputs) -> Measurement:
@@ -105,26 +148,32 @@ def measure(spec: Measure, inputs: Inputs) -> Measurement:
     return found
 
 
-def _row(claim: Claim, found: Measurement, study: str) -> dict[str, Any]:
-    low, high = found.spread if found.spread is not None else (np.nan, np.nan)
+def _row(claim: Claim, found: Measurement, verdict: Judgement, place: tuple[str, str, str]) -> dict[str, Any]:
+    interval = verdict.interval if verdict.interval is not None else found.interval
     return {
-        "study": study,
+        **dict(zip(("study", "statement", "part"), place, strict=True)),
         "id": claim.id,
         "sentence": claim.sentence,
         "measure": claim.measure,
         "paper": "" if claim.paper is None else claim.paper,
-        "ours": np.nan if found.value is None else found.value,
-        "low": low,
-        "high": high,
+        "ours": np.nan if verdict.value is None else verdict.value,
+        "low": np.nan if interval is None else interval.low,
+        "high": np.nan if interval is None else interval.high,
+        "interval": "exact" if found.exact else "" if interval is None else interval.method,
         "n": found.n,
+        "unit": found.unit,
         "threshold": str(claim.holds),
-        "verdict": judge(found, claim.holds),
-        "detail": found.detail + _doubt(found, claim.holds.value),
+        "verdict": verdict.verdict,
+        "reason": verdict.reason,
+        "detail": found.detail,
     }
 
 
-def _doubt(found: Measurement, threshold: float) -> str:
-    """Return a remark where the interval leaves the verdict open."""
-    if found.value is None or found.spread is None or not found.spread[0] <= threshold <= found.spread[1]:
-        return ""
-    return "; the interval includes the threshold"
+def _statement(
+    statement: Statement, verdicts: Mapping[str, str], sentences: Mapping[str, str], study: str
+) -> dict[str, Any]:
+    verdict, reason = judge_statement(statement, verdicts)
+    texts = {name: getattr(statement, name) for name in ("id", "printed", "where", "measured", "refuted_by")}
+    parts = {name: " ".join(getattr(statement, name)) for name in ("main", "controls", "rivals", "checks")}
+    sentence = statement.sentence or sentences[statement.main[0]]
+    return {**texts, **parts, "study": study, "sentence": sentence, "verdict": verdict, "reason": reason}

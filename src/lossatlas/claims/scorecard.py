@@ -205,7 +205,7 @@ def gather(folder: Path, studies: Sequence[str], machines: Mapping[str, str]) ->
     tables = {study: _own(folder / f"{study}.csv") for study in studies}
     elsewhere = others(machines, {study: table.record for study, table in tables.items()})
     for path in sorted(folder.glob("*.csv")):
-        if path.stem not in tables:
+        if path.stem not in tables and "." not in path.stem:  # not a study's statements
             try:
                 tables[path.stem] = read(path)
             except LossatlasError as error:

@@ -45,6 +45,7 @@ class Preset(Spec):
 
     description: str = key("What the preset is for and how long it takes.")
     numerics: Numerics = key("Of every job, where the configuration names none (lossatlas.numerics).", "native")
+    judges: bool = key("Whether claims get verdicts; false for sizes that show the workflow and decide nothing.", True)
     variants: dict[str, str] = key("Data set -> variant this preset uses.", {})
     studies: dict[str, dict[str, Any]] = key("Study -> keys that replace the study's own.", {})
 
@@ -62,6 +63,7 @@ class Config:
         variants: data set -> variant that replaces the preset's choice.
         data_path: folders searched for data sets before ``LOSSATLAS_DATA``.
         machines: name -> results of another machine.
+        judges: whether the preset is large enough for verdicts.
     """
 
     preset: str
@@ -72,6 +74,7 @@ class Config:
     variants: dict[str, str]
     data_path: tuple[str, ...]
     machines: dict[str, str] = field(default_factory=dict)
+    judges: bool = True
 
 
 def _file(entry: str, what: str, root: Path) -> Path:
@@ -143,4 +146,5 @@ def load(raw: Mapping, root: Path) -> Config:
         variants={**preset.variants, **(config.variants or {})},
         data_path=tuple(config.data_path or ()),
         machines=dict(config.machines or {}),
+        judges=preset.judges,
     )

@@ -185,16 +185,15 @@ class StudyPlan:
         specs, found, code = [], [], ["lossatlas.claims.evaluate"]
         for judged in self.study.claims:
             where = f"claims.{judged.claim.id}"
-            for measure in (judged.measure, judged.condition):
-                if measure is None:
-                    continue
+            for measure in (judged.measure, *(spec for _, spec in judged.premises)):
                 measure.check(self, where)
                 code.append(measure.run)
                 found += [Reference(one.what, one.name, f"{where}.inputs.{one.place}") for one in references(measure)]
             specs.append(judged.claim.hashed())
         inputs = self._inputs(found, "")
         code += self._loaders(inputs)
-        return Product(self.name, "claims", {"claims": specs}, tuple(dict.fromkeys(code)), inputs)
+        spec = {"claims": specs, "statements": [one.hashed() for one in self.study.statements]}
+        return Product(self.name, "claims", spec, tuple(dict.fromkeys(code)), inputs)
 
 
 def _data_title(made: Artefact) -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lossatlas.claims.spec import Judged
+from lossatlas.claims.spec import Judged, Statement, folded
 from lossatlas.claims.spec import resolve as resolve_claim
 from lossatlas.draw.spec import Product
 from lossatlas.errors import LossatlasError
@@ -14,7 +14,7 @@ from lossatlas.specs.registry import Entry
 from lossatlas.specs.yaml import merge, nearest
 from lossatlas.study import subjects
 
-PLAIN = ("title", "reference", "defaults", "figures", "tables", "claims")
+PLAIN = ("title", "reference", "defaults", "figures", "tables", "claims", "statements")
 """Keys of a study besides the sections that subjects declare."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
@@ -29,6 +29,7 @@ class StudyFile:
         sections: section -> name -> (what was declared for it, its spec).
         figures, tables: name -> spec.
         claims: with their measures.
+        statements: of the paper, that the claims are parts of; none = every claim is one.
     """
 
     title: str
@@ -37,6 +38,7 @@ class StudyFile:
     figures: dict[str, Product] = field(default_factory=dict)
     tables: dict[str, Product] = field(default_factory=dict)
     claims: list[Judged] = field(default_factory=list)
+    statements: list[Statement] = field(default_factory=list)
 
 
 class _Mistakes:
@@ -102,6 +104,7 @@ def read_study(raw: Any, source: str) -> StudyFile:
                     f"{section}.{name}.{part}: missing" for part in ("title", "caption") if part not in entry
                 ]
     _claims(document.get("claims") or [], study, wrong)
+    _statements(document.get("statements") or [], study, wrong)
     if wrong.lines:
         raise LossatlasError("\n".join(f"{source}: {line}" for line in dict.fromkeys(wrong.lines)))
     return study
@@ -188,3 +191,16 @@ def _claims(raw: Any, study: StudyFile, wrong: _Mistakes) -> None:
         judged = wrong.tried(resolve_claim, one, subjects.measures(), f"claims.{name}")
         if judged is not None:
             study.claims.append(judged)
+
+
+def _statements(raw: Any, study: StudyFile, wrong: _Mistakes) -> None:
+    if not isinstance(raw, list):
+        wrong.lines.append(f"statements: {raw!r} is of type {type(raw).__name__}, expected a list")
+        return
+    for i, one in enumerate(raw):
+        name = one.get("id", i) if isinstance(one, Mapping) else i
+        statement = wrong.tried(read, Statement, one, f"statements.{name}")
+        if statement is not None:
+            study.statements.append(statement)
+    if not wrong.lines:
+        wrong.tried(folded, study.statements, [judged.claim.id for judged in study.claims])

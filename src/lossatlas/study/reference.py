@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from lossatlas.claims.spec import Claim
+from lossatlas.claims.spec import Claim, Statement
 from lossatlas.draw.spec import Product
 from lossatlas.specs.base import Accepts, Reference, Refers, Spec
 from lossatlas.study import subjects
@@ -127,6 +127,8 @@ def reference() -> str:
                 page.keys(product, ("kind", *Product.model_fields))
     page.heading("Claims")
     page.keys(Claim)
+    page.heading("Statements")
+    page.keys(Statement)
     page.heading("Measures")
     page.lines += ["A claim writes a measure's references below `inputs`, its other keys below `parameters`.", ""]
     for name, measure in subjects.measures().items():

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from lossatlas.claims.spec import Claim
+from lossatlas.claims.spec import Claim, Statement
 from lossatlas.draw.spec import Product
 from lossatlas.specs.base import Spec
 from lossatlas.study import subjects
@@ -25,6 +25,7 @@ def study_schema() -> dict[str, Any]:
         *products.values(),
         *measures.values(),
         Claim,
+        Statement,
     )
     named, shared = models_json_schema([(spec, "validation") for spec in every], ref_template=REFERENCE)
     refs = {model: schema for (model, _), schema in named.items()}
@@ -49,6 +50,7 @@ def study_schema() -> dict[str, Any]:
             "figures": _named(_kinds(products, refs, "figure")),
             "tables": _named(_kinds(products, refs, "table")),
             "claims": {"type": "array", "items": {"allOf": [refs[Claim], _measured(measures, refs)]}},
+            "statements": {"type": "array", "items": refs[Statement]},
         },
         "$defs": shared["$defs"],
     }

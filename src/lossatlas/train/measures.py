@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from lossatlas.arrays import Array
-from lossatlas.claims.measurement import Measurement
+from lossatlas.claims.measurement import Measurement, nothing
 from lossatlas.specs.registry import Inputs
-from lossatlas.statistics import STATISTICS, bootstrap
+from lossatlas.statistics import STATISTICS, of_difference
 from lossatlas.train.spec import AccuracyGap, MaxTrainLoss, MinAccuracy
 
 
@@ -19,16 +19,11 @@ def accuracy_gap(spec: AccuracyGap, inputs: Inputs) -> Measurement:
         values = _last(inputs.given(runs), spec.quantity)
         sides[role] = values[np.isfinite(values)]
         if not len(sides[role]):
-            return Measurement(None, None, 0, f"{role}: no replica has a finite {spec.quantity}")
+            return nothing(f"{role}: no replica has a finite {spec.quantity}")
     better, worse = sides["better"], sides["worse"]
-    spread = None
-    if len(better) > 1 or len(worse) > 1:
-        if spec.spread == "bootstrap":
-            spread = bootstrap([better, worse], lambda b, w: b.mean(axis=-1) - w.mean(axis=-1))
-        else:
-            spread = (float(better.min() - worse.max()), float(better.max() - worse.min()))
     detail = f"better: {better.mean():.4g} (n {len(better)}), worse: {worse.mean():.4g} (n {len(worse)})"
-    return Measurement(float(better.mean() - worse.mean()), spread, min(len(better), len(worse)), detail)
+    value, n = float(better.mean() - worse.mean()), min(len(better), len(worse))
+    return Measurement(value, of_difference(better, worse, paired=False), n, detail, "initialisations")
 
 
 def max_train_loss(spec: MaxTrainLoss, inputs: Inputs) -> Measurement:
@@ -43,14 +38,14 @@ def min_accuracy(spec: MinAccuracy, inputs: Inputs) -> Measurement:
 
 def _extreme(values: Array, statistic: str, absent: float, quantity: str) -> Measurement:
     if not len(values):
-        return Measurement(None, None, 0, "no run")
+        return nothing("no run")
     finite = np.isfinite(values)
     counted = np.where(finite, values, absent)
     detail = f"{quantity}: " + ", ".join(f"{value:.4g}" for value in values)
     if not finite.all():
         detail += f"; {int((~finite).sum())} of {len(values)} not finite, counted as {absent:g}"
-    spread = (float(counted.min()), float(counted.max())) if len(counted) > 1 else None
-    return Measurement(float(STATISTICS[statistic](counted)), spread, len(values), detail)
+    value = float(STATISTICS[statistic](counted))
+    return Measurement(value, None, len(values), detail, "runs", each=tuple(map(float, counted)))
 
 
 def _last(runs: Sequence[pd.Series], quantity: str) -> Array:

@@ -788,7 +788,6 @@ class AccuracyGap(Measure):
     better: RunsGiven = key("The runs that are to be ahead.")
     worse: RunsGiven = key("The runs behind.")
     quantity: Accuracy = key("Which accuracy.", "test_accuracy")
-    spread: Literal["minmax", "bootstrap"] = key("Interval over replicas.", "minmax")
 
 
 class MaxTrainLoss(Measure):

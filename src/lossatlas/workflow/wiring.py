@@ -121,6 +121,8 @@ class Wiring:
             "code": code_digest(product.code),
             "made_by": product.code[0],
         }
+        if section == "claims":
+            content["judges"] = self.config.judges
         return Described(f"{study}/{name}", content)
 
     def resources(self, kind: str) -> dict[str, Callable[..., Any]]:
@@ -221,10 +223,15 @@ class Wiring:
         content = {"studies": self.studies, "machines": dict(self.config.machines), "tables": self.machines}
         return Described("scorecard", content)
 
+    def statements(self) -> Described:
+        """Return the digest of the code that draws the scorecard."""
+        return Described("statements", {"code": code_digest(("lossatlas.gallery.scorecard:compose",))})
+
     def manifest(self) -> Described:
         """Return what the gallery shows; the job adds commit, versions and the seconds each artefact took."""
         content = {
             "preset": self.config.preset,
+            "scorecard": {kind: f"results/scorecard.{kind}" for kind in ("csv", "png", "pdf")},
             "code": code_digest(GALLERY, *sorted((closure.PACKAGE / "gallery").rglob("*.j2"))),
             "studies": [self._study_manifest(name) for name in self.studies],
         }

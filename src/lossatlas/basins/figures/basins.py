@@ -14,7 +14,7 @@ from lossatlas.draw import style
 from lossatlas.draw.style import Drawn, Sidebar
 from lossatlas.errors import LossatlasError
 from lossatlas.specs.registry import Inputs
-from lossatlas.statistics import rank_correlation
+from lossatlas.statistics import Correlation, rank_correlation
 
 TRAIN, TEST, MEDIAN, LARGEST = "#6B6B6B", "#0072B2", "#0072B2", "#D55E00"
 
@@ -92,7 +92,7 @@ def _scatters(
             s=11,
             zorder=3,
         )
-        axes.set_title(f"cutoff {cutoff:g}: {_in_words(*rank_correlation(rows, 'test_accuracy', 'log10_volume'))}")
+        axes.set_title(f"cutoff {cutoff:g}: {_in_words(rank_correlation(rows, 'test_accuracy', 'log10_volume'))}")
         axes.set_xlabel("test accuracy (%)")
         axes.set_ylabel("log10 volume")
         if len(finite) < len(rows):
@@ -100,12 +100,13 @@ def _scatters(
     return notes
 
 
-def _in_words(rank: float, low: float, high: float, count: int) -> str:
+def _in_words(rank: Correlation) -> str:
     """Return a rank correlation and its interval as two lines of a title."""
-    if not np.isfinite(rank):
-        return f"{count} minima:\ntoo few for a rank correlation"
-    interval = f"95% interval [{low:.2f}, {high:.2f}]" if np.isfinite(low) else "one replica: no interval"
-    return f"rank correlation {rank:.2f}\n{interval}"
+    if not np.isfinite(rank.value):
+        return f"{rank.rows} minima:\ntoo few for a rank correlation"
+    if rank.interval is None:
+        return f"rank correlation {rank.value:.2f}\nreplicas: {rank.replicas}, no interval"
+    return f"rank correlation {rank.value:.2f}\n95% interval [{rank.interval.low:.2f}, {rank.interval.high:.2f}]"
 
 
 def _colors(values: Sequence[float]) -> dict[float, Any]:
