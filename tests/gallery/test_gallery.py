@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image, PngImagePlugin
 
-from lossatlas.claims.evaluate import COLUMNS
+from lossatlas.claims.evaluate import COLUMNS, STATEMENT_COLUMNS
 from lossatlas.errors import LossatlasError
 from lossatlas.files.checksum import broken_record
 from lossatlas.gallery import build
@@ -46,39 +46,30 @@ class Page(HTMLParser):
 
 
 def claims_csv(path, study="trajectories"):
+    """Write three claims of a study, two of them of one statement, and one of another study."""
     rows = [
-        [
-            study,
-            "T1",
-            "It returns.",
-            "return_fraction",
-            "~0",
-            -0.93,
-            -1.02,
-            -0.81,
-            5,
-            "< 0.5",
-            "holds",
-            "0.5 at step 1",
-        ],
-        [study, "T2", "a < b & <b>c</b>", "outwardness", 1.5, 1.0, np.nan, np.nan, 1, "> 1", "fails", ""],
-        [
-            study,
-            "T3",
-            "Later.",
-            "lateral",
-            "",
-            np.nan,
-            np.nan,
-            np.nan,
-            0,
-            "> 1",
-            "not measurable at this preset",
-            "why",
-        ],
-    ]
-    rows.append(["other", *rows[0][1:]])
+        {"id": "T1", "sentence": "It returns.", "measure": "return_fraction", "paper": "~0", "ours": -0.93, "low": -1.02,
+         "high": -0.81, "n": 5, "threshold": "< 0.5", "verdict": "holds", "detail": "0.5 at step 1"},
+        {"id": "T2", "sentence": "a < b & <b>c</b>", "measure": "outwardness", "paper": "1.5", "ours": 1.0, "n": 1,
+         "threshold": "> 1", "verdict": "fails", "statement": "T1", "part": "control"},
+        {"id": "T3", "sentence": "Later.", "measure": "lateral", "n": 0, "threshold": "> 1", "verdict": "not judged",
+         "reason": "why"},
+    ]  # fmt: skip
+    fixed = {"study": study, "part": "main", "unit": "initialisations", "interval": ""}
+    rows = [{**dict.fromkeys(COLUMNS, ""), **fixed, "statement": row["id"], **row} for row in rows]
+    rows.append({**rows[0], "study": "other"})
     pd.DataFrame(rows, columns=COLUMNS).to_csv(path, index=False)
+    return str(path)
+
+
+def statements_csv(path, study="trajectories"):
+    rows = [
+        {"id": "T1", "sentence": "It returns <so>.", "printed": "returns", "where": "section 4", "measured": "Distances.",
+         "refuted_by": "A null.", "verdict": "holds, but", "reason": "T2 fails", "main": "T1", "controls": "T2"},
+        {"id": "T3", "sentence": "Later.", "verdict": "not judged", "main": "T3"},
+    ]  # fmt: skip
+    rows = [{**dict.fromkeys(STATEMENT_COLUMNS, ""), "study": study, **row} for row in rows]
+    pd.DataFrame(rows, columns=STATEMENT_COLUMNS).to_csv(path, index=False)
     return str(path)
 
 
@@ -116,8 +107,17 @@ def manifest(tmp_path):
         "figures": [figure("fig1"), figure("fig2")],
         "tables": [table],
         "claims": claims_csv(made / "claims.csv"),
+        "statements": statements_csv(made / "scorecard.csv"),
     }
-    bare = {"name": "bare", "title": "Bare", "reference": "", "figures": [], "tables": [], "claims": None}
+    bare = {
+        "name": "bare",
+        "title": "Bare",
+        "reference": "",
+        "figures": [],
+        "tables": [],
+        "claims": None,
+        "statements": None,
+    }
     return {
         "preset": "quick",
         "commit": "1a2b3c4",
@@ -160,7 +160,7 @@ def test_says_what_it_shows_and_where_it_came_from(page):
     text = " ".join(" ".join(page.text).split())
     for expected in (
         "quick", "1a2b3c4", "2026-01-02", "2.13.0", "Horoi et al.", "figure 2", "12 min 34 s", "0123456789",
-        "1 holds", "1 fails", "1 not measurable at this preset", "\u22120.93", "\u22121.02 to \u22120.81", "0.5871",
+        "1 holds, but", "1 not judged", "It returns <so>.", "A null.", "T2 fails", "why", "\u22120.93", "\u22121.02 to \u22120.81", "0.5871",
         "Crosses: 3 points without a finite loss.", "0.5 at step 1",
     ):  # fmt: skip
         assert expected in text, expected
@@ -225,7 +225,7 @@ def test_studies_of_an_earlier_run_stay_as_they_were(tmp_path, manifest):
     assert shown(tmp_path / "all") == ["own", "trajectories", "bare"]
     after = files(tmp_path / "all")
     same = {name for name in before if "trajectories" in name}
-    assert len(same) == 10
+    assert len(same) == 11
     assert {name: after[name] for name in same} == {name: before[name] for name in same}
     text = " ".join(" ".join(Page(after["index.html"].decode()).text).split())
     assert "as it was made 2026-01-02 with preset quick at commit 1a2b3c4 ." in text
@@ -325,6 +325,27 @@ def test_claims_of_several_machines_are_marked_where_they_differ(tmp_path, manif
         assert "epyc : E <2>" in said
         assert "gpu : unknown class" in said
     assert list(pd.read_csv(tmp_path / "all/claims/trajectories.csv")["id"]) == ["T1", "T2", "T3"]
+
+
+def test_what_was_made_just_now_stands_at_the_top(tmp_path, manifest):
+    made = [
+        {"what": "fig2 at quick", "how": "from nothing", "seconds": 61.2, "png": str(tmp_path / "made/fig1.png")},
+        {"what": "a training", "how": "again", "seconds": 3, "agrees": "bits"},
+    ]
+    (tmp_path / "made_here.json").write_text(json.dumps({"made": made}))
+    manifest["made_here"] = str(tmp_path / "made_here.json")
+    manifest["scorecard"] = {"png": str(tmp_path / "made/fig2.png"), "pdf": str(tmp_path / "made/fig2.pdf")}
+    build(tmp_path / "all", manifest)
+    text = (tmp_path / "all/index.html").read_text()
+    said = " ".join(" ".join(Page(text).text).split())
+    assert text.index("Made on this machine just now") < text.index('id="scorecard"')
+    assert "fig2 at quick : from nothing, 61 s." in said
+    assert "Agrees with the bundled one: bits." in said
+    assert (tmp_path / "all/made_here/0.png").read_bytes() == (tmp_path / "made/fig1.png").read_bytes()
+    assert (tmp_path / "all/scorecard.pdf").is_file()
+    manifest["made_here"] = str(tmp_path / "absent.json")
+    build(tmp_path / "all", manifest)
+    assert "just now" not in (tmp_path / "all/index.html").read_text()
 
 
 def test_one_machine_needs_no_column(page):

@@ -1,7 +1,6 @@
 """Build the gallery from a manifest."""
 
 import json
-import math
 import os
 import re
 import shutil
@@ -16,11 +15,11 @@ import pandas as pd
 from PIL import Image
 
 from lossatlas import __version__
-from lossatlas.claims.spec import VERDICTS
+from lossatlas.claims.spec import STATEMENT_VERDICTS
 from lossatlas.errors import LossatlasError
-from lossatlas.files.record import provenance_file
-from lossatlas.gallery import shown
+from lossatlas.gallery import shown, verdicts
 from lossatlas.gallery.folder import replaced
+from lossatlas.gallery.verdicts import cell
 
 THUMBNAIL_WIDTH = 1200
 """Largest width of a thumbnail in pixels."""
@@ -42,7 +41,8 @@ FORMAT_NAMES = {
     "vtp": "VTK",
 }
 
-BADGES = dict(zip(VERDICTS, ("holds", "fails", "open"), strict=True))
+
+PARTS = ("figures", "tables", "statements", "claims")
 
 
 def build(output_dir: Path | str, manifest: Mapping[str, Any]) -> None:
@@ -57,8 +57,9 @@ def build(output_dir: Path | str, manifest: Mapping[str, Any]) -> None:
             ``title``, ``reference``, ``figures`` (``name``, ``title``, ``caption``, ``paper_figure``, ``png``,
             optionally the other :data:`FORMATS`, ``thumbnail`` with its ``width``, ``height`` and ``notes``,
             ``artefacts`` of ``kind``, ``label``, ``hash``, and ``seconds``), ``tables`` (``name``, ``title``,
-            ``caption``, ``csv``) and ``claims``: a CSV, of which the rows of this study are shown, or None. Preset,
-            commit, versions and date of a study of its own replace the manifest's.
+            ``caption``, ``csv``), ``claims`` and ``statements``: CSVs, of which the rows of this study are shown, or
+            None. Preset, commit, versions and date of a study of its own replace the manifest's. ``scorecard``: the
+            picture of all statements, by :data:`FORMATS`; ``made_here``: JSON on what was computed just now.
 
     Raises:
         LossatlasError: a file that the manifest names is missing or is not a picture.
@@ -68,6 +69,8 @@ def build(output_dir: Path | str, manifest: Mapping[str, Any]) -> None:
     with replaced(target) as part:
         new = [_study(part, _dated(study, made)) for study in made["studies"]]
         old = [_study(part, study) for study in shown.kept(target, [study["name"] for study in new])]
+        made["scorecard_shown"] = _scorecard(part, made.get("scorecard") or {})
+        made["here_shown"] = _made_here(part, made.get("made_here"))
         (part / "index.html").write_text(_page(made, new, old), encoding="utf-8")
         shown.write(part, made, [_recorded(study) for study in (*new, *old)])
 
@@ -84,6 +87,7 @@ def _recorded(study: Mapping[str, Any]) -> dict[str, Any]:
         "title": study["title"],
         "reference": study["reference"],
         "claims": study["claims_csv"],
+        "statements": study["statements_csv"],
     }
     kept |= {name: study[name] for name in (*shown.FACTS, "machines")}
     return kept | {part: [entry["recorded"] for entry in study[part]] for part in ("figures", "tables")}
@@ -95,6 +99,7 @@ def _page(manifest: Mapping[str, Any], new: Sequence[Mapping[str, Any]], old: Se
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     studies = [*new, *old]
+    told = [statement["verdict"] for study in studies for statement in study["statements"]]
     claims = [claim for study in studies for claim in study["claims"]]
     return environment.from_string(template).render(
         preset=manifest["preset"],
@@ -104,17 +109,21 @@ def _page(manifest: Mapping[str, Any], new: Sequence[Mapping[str, Any]], old: Se
         lossatlas=__version__,
         studies=studies,
         old=[study["name"] for study in old],
-        counts={verdict: sum(claim["verdict"] == verdict for claim in claims) for verdict in VERDICTS},
+        counts={verdict: told.count(verdict) for verdict in STATEMENT_VERDICTS if verdict in told},
+        picture=manifest.get("scorecard_shown"),
+        here=manifest["here_shown"],
         differing=sum(claim["differs"] for claim in claims),
         machines=any(study["machines"] for study in studies),
-        badges=BADGES,
-        totals={part: sum(len(study[part]) for study in studies) for part in ("figures", "tables", "claims")},
+        badges=verdicts.BADGES,
+        totals={part: sum(len(study[part]) for study in studies) for part in PARTS},
     )
 
 
 def _study(folder: Path, study: Mapping[str, Any]) -> dict[str, Any]:
     name = _safe(study["name"])
     claims = Path(study["claims"]) if study.get("claims") else None
+    statements = Path(study["statements"]) if study.get("statements") else None
+    checks = verdicts.claims(claims, name) if claims else []
     return {
         "name": name,
         "title": study.get("title") or name,
@@ -123,12 +132,41 @@ def _study(folder: Path, study: Mapping[str, Any]) -> dict[str, Any]:
         "commit": study.get("commit") or "unknown",
         "versions": dict(study.get("versions") or {}),
         "date": study.get("date") or "unknown",
-        "machines": study["machines"] if "machines" in study else _machines(claims),
+        "machines": study["machines"] if "machines" in study else verdicts.machines(claims),
         "figures": [_figure(folder, name, figure) for figure in study.get("figures") or []],
         "tables": [_table(folder, name, table) for table in study.get("tables") or []],
-        "claims": _claims(claims, name) if claims else [],
-        "claims_csv": _part(folder, claims, name) if claims else None,
+        "claims": checks,
+        "claims_csv": verdicts.part(folder, claims, name, "claims") if claims else None,
+        "statements": verdicts.statements(statements, name, checks) if statements else [],
+        "statements_csv": verdicts.part(folder, statements, name, "statements") if statements else None,
     }
+
+
+def _scorecard(folder: Path, scorecard: Mapping[str, str]) -> dict[str, Any] | None:
+    """Copy the picture of all statements; return its files and the size to show it at."""
+    if not scorecard.get("png"):
+        return None
+    links = [
+        {"name": FORMAT_NAMES[kind], "path": _copy(folder, Path(path), f"scorecard.{kind}")}
+        for kind, path in scorecard.items()
+    ]
+    width, height, _ = _thumbnail(folder, Path(scorecard["png"]), "thumbnails/scorecard.png")
+    return {"thumbnail": "thumbnails/scorecard.png", "width": width, "height": height, "links": links}
+
+
+def _made_here(folder: Path, path: str | None) -> list[dict[str, Any]]:
+    """Return what was computed on this machine just now, its pictures copied; nothing where there is no such file."""
+    if not path or not Path(path).is_file():
+        return []
+    found = []
+    for i, one in enumerate(json.loads(Path(path).read_text(encoding="utf-8"))["made"]):
+        entry = {"agrees": "", "png": "", **one}
+        if one.get("png"):
+            entry["thumbnail"] = f"thumbnails/made_here/{i}.png"
+            entry["png"] = _copy(folder, Path(one["png"]), f"made_here/{i}.png")
+            entry["width"], entry["height"], _ = _thumbnail(folder, Path(one["png"]), entry["thumbnail"])
+        found.append(entry)
+    return found
 
 
 def _figure(folder: Path, study: str, figure: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,7 +244,7 @@ def _table(folder: Path, study: str, table: Mapping[str, Any]) -> dict[str, Any]
     path = _copy(folder, Path(table["csv"]), f"tables/{study}/{name}.csv")
     data = pd.read_csv(folder / path)
     numeric = [pd.api.types.is_numeric_dtype(data[column]) for column in data]
-    rows = [[_cell(value) for value in row] for row in data.itertuples(index=False)]
+    rows = [[cell(value) for value in row] for row in data.itertuples(index=False)]
     return {
         "name": name,
         "title": table.get("title") or name,
@@ -217,65 +255,6 @@ def _table(folder: Path, study: str, table: Mapping[str, Any]) -> dict[str, Any]
         "columns": [{"name": str(c).replace("_", " "), "numeric": n} for c, n in zip(data, numeric, strict=True)],
         "rows": rows,
     }
-
-
-def _claims(csv: Path, study: str) -> list[dict[str, Any]]:
-    """Return the claims of a study from a table of claims or a scorecard."""
-    if not csv.is_file():
-        raise LossatlasError(f"{csv}: no such claims file; run the snakemake target that makes it")
-    rows = pd.read_csv(csv, dtype={"study": str, "paper": str, "id": str, "threshold": str, "detail": str})
-    machines = [name.removeprefix("verdict_") for name in map(str, rows) if name.startswith("verdict_")]
-    claims = []
-    for row in rows[rows["study"] == study].to_dict("records"):
-        elsewhere = [name for name in machines if not pd.isna(row[f"verdict_{name}"])]
-        for verdict in (row["verdict"], *(row[f"verdict_{name}"] for name in elsewhere)):
-            if verdict not in VERDICTS:
-                raise LossatlasError(
-                    f"{csv}: verdict {verdict!r} of claim {row['id']} is not one of {', '.join(VERDICTS)}"
-                )
-        interval = "" if pd.isna(row["low"]) else f"{_cell(row['low'])} to {_cell(row['high'])}"
-        claims.append(
-            {
-                **{key: _cell(row[key]) for key in ("id", "sentence", "measure", "paper", "threshold", "detail")},
-                "ours": _cell(row["ours"]),
-                "interval": interval,
-                "n": _cell(row["n"]),
-                "verdict": row["verdict"],
-                "differs": bool(elsewhere) and row["agree"] == "no",
-                "holds_on": f"{int(row['holds_on'])} of {int(row['machines'])}" if elsewhere else "",
-                "elsewhere": [
-                    {"name": name, "ours": _cell(row[f"ours_{name}"]), "verdict": row[f"verdict_{name}"]}
-                    for name in elsewhere
-                ],
-            }
-        )
-    return claims
-
-
-def _machines(csv: Path | None) -> dict[str, dict[str, str]]:
-    """Return machine -> class, processor, commit from the record beside a scorecard; empty where it has one machine."""
-    record = provenance_file(csv) if csv else None
-    if record is None or not record.is_file():
-        return {}
-    return dict(json.loads(record.read_text(encoding="utf-8")).get("machines", {}))
-
-
-def _part(folder: Path, source: Path, study: str) -> str:
-    """Write a study's rows of a table of claims into the gallery; return the path relative to the page."""
-    name = f"claims/{study}.csv"
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    rows = pd.read_csv(source, dtype=str, keep_default_na=False)
-    rows[rows["study"] == study].to_csv(folder / name, index=False, lineterminator="\n")
-    return name
-
-
-def _cell(value: Any) -> str:
-    """Return a value as a person reads it: four digits, nothing for a missing one."""
-    if isinstance(value, float):
-        if math.isnan(value):
-            return ""
-        return f"{value:.4g}".replace("-", "\u2212") if math.isfinite(value) else ("∞" if value > 0 else "\u2212∞")
-    return str(value)
 
 
 def _duration(seconds: float | None) -> str:

@@ -28,7 +28,7 @@ def write(folder: Path, manifest: Mapping[str, Any], studies: Sequence[Mapping[s
         folder: the gallery.
         manifest: what it was built from.
         studies: those shown, as in the manifest, but for their files: of figures and tables ``files`` (suffix -> path),
-            of claims ``claims``, all relative to the folder.
+            of claims ``claims`` and ``statements``, all relative to the folder.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     about = {"kind": "gallery", **manifest, "studies": list(studies)}
@@ -69,7 +69,7 @@ def _wrong(folder: Path, study: Mapping[str, Any], digests: Mapping[str, str]) -
     """Return what is wrong with the files of a study in a gallery."""
     entries = [*study["figures"], *study["tables"]]
     names = [path for entry in entries for path in entry["files"].values()]
-    for name in (*names, *filter(None, [study["claims"]])):
+    for name in (*names, *filter(None, [study["claims"], study.get("statements")])):
         if not (folder / name).is_file():
             return f"{folder / name} is missing"
         if checksum.file_digest(folder / name) != digests.get(name):
@@ -84,5 +84,6 @@ def _placed(study: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         found[part] = [
             {**entry, **{kind: str(folder / path) for kind, path in entry["files"].items()}} for entry in study[part]
         ]
-    found["claims"] = str(folder / study["claims"]) if study["claims"] else None
+    for part in ("claims", "statements"):
+        found[part] = str(folder / study[part]) if study.get(part) else None
     return found

@@ -231,7 +231,8 @@ class Wiring:
         """Return what the gallery shows; the job adds commit, versions and the seconds each artefact took."""
         content = {
             "preset": self.config.preset,
-            "scorecard": {kind: f"results/scorecard.{kind}" for kind in ("csv", "png", "pdf")},
+            "scorecard": {kind: f"results/scorecard.{kind}" for kind in ("png", "pdf", "csv")},
+            "made_here": "results/made_here.json",
             "code": code_digest(GALLERY, *sorted((closure.PACKAGE / "gallery").rglob("*.j2"))),
             "studies": [self._study_manifest(name) for name in self.studies],
         }
@@ -246,6 +247,7 @@ class Wiring:
             "figures": [self._entry("figures", product) for product in plan.figures.values()],
             "tables": [self._entry("tables", product) for product in plan.tables.values()],
             "claims": "results/claims.csv",
+            "statements": "results/scorecard.csv",
         }
 
     def _entry(self, section: str, product: Product) -> dict:
