@@ -7,8 +7,10 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from harness import draw, evaluate, inputs, measure
+from harness import Loaded, draw, evaluate, inputs, measure, study
+from scipy import stats
 from specimens import (
+    DIM,
     PCA,
     PHATE,
     claim,
@@ -29,6 +31,8 @@ from lossatlas.specs.base import Reference, references
 from lossatlas.study import subjects
 from lossatlas.study.read import read_product
 from lossatlas.trajectories.figures import returns as returns_kind
+from lossatlas.trajectories.measures import factor_effect
+from lossatlas.trajectories.spec import FactorEffect
 
 STEPS = (0.25, 0.5, 0.75, 1.0)
 
@@ -235,24 +239,43 @@ def test_references_name_the_artefacts():
     assert read_product(read_product(spec(2)).hashed()) == read_product(spec(2))
 
 
-def test_factor_effect_is_paired_by_direction():
-    """With: .25 + .1 s and .5 + .1 s; without: .5 + .2 s and 1 + .2 s: effects -(.25 + .1 s) and -(.5 + .1 s)."""
+def test_factor_effect_is_paired_by_initialisation(rng):
+    own, effects = rng.uniform(0.5, 0.9, 4), rng.uniform(-0.3, -0.1, 4)
+    clouds = {"with": around(own + effects), "without": around(own)}
+    found = measure("factor_effect", clouds)
+    assert (found.value, found.n, found.unit) == (pytest.approx(effects.mean()), 4, "initialisations")
+    expected = stats.t.interval(0.95, 3, effects.mean(), stats.sem(effects))
+    assert (found.interval.low, found.interval.high) == pytest.approx(expected)
+    assert found.each == pytest.approx(list(effects))
+
+
+def test_entries_of_one_minimum_or_one_initialisation_are_one_unit():
+    """With: .25 + .1 s and .5 + .1 s; without: .5 + .2 s and 1 + .2 s: effects -.35 and -.6."""
     clouds = {"with": [cloud(ending(e, 0.1)) for e in (0.25, 0.5)]}
     clouds["without"] = [cloud(ending(e, 0.2)) for e in (0.5, 1.0)]
-    found = measure("factor_effect", clouds, spread="minmax")
-    assert (found.value, found.n) == (pytest.approx(-0.475), 3)
-    assert found.spread == pytest.approx((-0.575, -0.375))
+    found = measure("factor_effect", clouds)
+    assert (found.value, found.n, found.interval) == (pytest.approx(-0.475), 1, None)
     assert found.detail == "0.35 with, 0.7 without; 0.6 with, 1.2 without; 3 directions, 1 steps (1) in all 4 clouds"
-    low, high = measure("factor_effect", clouds).spread
-    assert -0.575 - 1e-9 <= low < -0.475 < high <= -0.375 + 1e-9
-    constant = {"with": [cloud(ending(0.5, 0.1))], "without": [cloud(ending(1.0, 0.1))]}
-    assert measure("factor_effect", constant).spread == pytest.approx((-0.5, -0.5)), "a direction's own part cancels"
+    made = {"a": around([0.1, 0.2, 0.3, 0.6]), "b": around([1.0] * 4)}
+    clouds = {f"{side}{i}": gram for side, grams in made.items() for i, gram in enumerate(grams)}
+    sides = {side: [{"gram": f"{short}{i}"} for i in range(4)] for side, short in (("with", "a"), ("without", "b"))}
+    found = effect(sides, clouds)
+    assert found.n == 4
+    found = effect(sides, clouds, initialisations=[7, 7, 7, 2])
+    assert (found.value, found.n) == (pytest.approx((-0.8 - 0.4) / 2), 2)
+    assert found.each == pytest.approx([-0.8, -0.4])
+
+
+def effect(references, clouds, **keys):
+    """Return the effect of a factor on clouds by name, with a reference to each."""
+    spec = FactorEffect.model_validate({**references, **keys})
+    return factor_effect(spec, Loaded({name: [gram] for name, gram in clouds.items()}))
 
 
 def test_only_jumps_that_all_clouds_have_are_compared():
     large = cloud(ending(0.5), seeds=(0, 1, 2), steps=(0.5, 1.0))
     found = measure("factor_effect", {"with": [large], "without": [cloud(ending(1.0), seeds=(1, 2, 3))]})
-    assert (found.value, found.n) == (pytest.approx(-0.5), 2)
+    assert (found.value, found.n) == (pytest.approx(-0.5), 1)
     assert found.detail.endswith("2 directions, 1 steps (1) in all 2 clouds, 5 of 7 jumps not in all and left out")
     apart = measure("factor_effect", {"with": [large], "without": [cloud(ending(1.0), seeds=(5,))]})
     assert apart.value is None
@@ -261,42 +284,37 @@ def test_only_jumps_that_all_clouds_have_are_compared():
     assert none.value is None
 
 
-def crossed(decay, minimum, spread=0.0):
-    """Four clouds whose return fraction is 0.7 -+ the halves of two effects; the noise is the direction's own."""
-    ends = {
-        "good_with": 0.7 - decay / 2 - minimum / 2,
-        "good_without": 0.7 + decay / 2 - minimum / 2,
-        "bad_with": 0.7 - decay / 2 + minimum / 2,
-        "bad_without": 0.7 + decay / 2 + minimum / 2,
-    }
-    return {role: [cloud(ending(end, spread * (role == "bad_with")))] for role, end in ends.items()}
+def around(values, slope=0.0):
+    """A cloud a value, each around a minimum of its own, whose retrainings end at that much of the jump."""
+    return [cloud(ending(end, slope), centre=np.linspace(-3, 5, DIM) + 0.1 * i) for i, end in enumerate(values)]
 
 
-def test_factor_ratio():
+def crossed(decay, minimum):
+    """Four clouds an initialisation, whose return fraction is 0.7 -+ the halves of two effects of that initialisation."""
+    signs = {"good_with": (-1, -1), "good_without": (1, -1), "bad_with": (-1, 1), "bad_without": (1, 1)}
+    ends = {role: 0.7 + a * np.atleast_1d(decay) / 2 + b * np.atleast_1d(minimum) / 2 for role, (a, b) in signs.items()}
+    return {role: around(values) for role, values in ends.items()}
+
+
+def test_factor_ratio(rng):
     found = measure("factor_ratio", crossed(0.6, -0.2))
-    assert (found.value, found.n) == (pytest.approx(3.0), 3)
-    assert found.spread == pytest.approx((3.0, 3.0))
-    assert found.detail.startswith("with less without -0.6 [-0.6, -0.6], good less bad 0.2 [0.2, 0.2]; 3 directions")
-    # bad_with ends 0.1 s later: effects -(.6 - .05 s) and -(.2 + .05 s) of direction s, means .55 and .25.
-    found = measure("factor_ratio", crossed(0.6, 0.2, 0.1))
-    assert found.value == pytest.approx(0.55 / 0.25)
-    assert 0.5 / 0.3 - 1e-9 <= found.spread[0] < 0.55 / 0.25 < found.spread[1] <= 3.0 + 1e-9
+    assert (found.value, found.n, found.interval) == (pytest.approx(3.0), 1, None)
+    assert found.detail.startswith("with less without -0.6, good less bad 0.2; 3 directions")
+    doubled = {role: clouds * 2 for role, clouds in crossed(0.6, -0.2).items()}
+    assert (measure("factor_ratio", doubled).value, measure("factor_ratio", doubled).n) == (pytest.approx(3.0), 1)
+    decay, minimum = rng.uniform(0.5, 0.6, 4), rng.uniform(0.2, 0.25, 4)
+    found = measure("factor_ratio", crossed(decay, minimum))
+    assert (found.value, found.n) == (pytest.approx(decay.mean() / minimum.mean()), 4)
+    assert 1 < found.interval.low < found.value < found.interval.high < 5
     none = measure("factor_ratio", crossed(0.6, 0.0))
     assert none.value is None
     assert none.detail.startswith("no ratio: good and bad do not differ")
-    doubled = {role: clouds * 2 for role, clouds in crossed(0.6, -0.2).items()}
-    assert measure("factor_ratio", doubled).value == pytest.approx(3.0)
 
 
-def test_factor_ratio_whose_second_effect_may_vanish_has_a_finite_interval():
-    """The second effect is -.1, 0, .2 by direction: one resample of 27 has none at all."""
-    clouds = crossed(0.6, 0.0)
-    for role, end in (("good_with", 0.4), ("good_without", 1.0)):
-        clouds[role] = [cloud(lambda seed, step, end=end: ending(end + (-0.1, 0.0, 0.2)[seed])(seed, step))]
-    found = measure("factor_ratio", clouds)
+def test_factor_ratio_whose_second_effect_may_vanish_has_no_upper_end():
+    found = measure("factor_ratio", crossed([0.6, 0.62, 0.58], [-0.1, 0.0, 0.2]))
     assert found.value == pytest.approx(0.6 / (0.1 / 3))
-    assert np.isfinite(found.spread).all()
-    assert found.spread[0] < 10 < 1000 < found.spread[1]
+    assert found.interval.high == np.inf
 
 
 def test_titles_break_after_commas():
@@ -309,19 +327,50 @@ def test_titles_break_after_commas():
 
 
 def test_factor_claims(tmp_path):
-    grams = {role: save_gram(tmp_path / f"{role}.h5", gram) for role, [gram] in crossed(0.6, 0.2).items()}
-    references = {role: {"gram": role} for role in grams}
+    names = {
+        role: [f"{role}_{i}" for i in range(3)] for role in ("good_with", "good_without", "bad_with", "bad_without")
+    }
+    made = crossed([0.58, 0.6, 0.62], [0.2, 0.21, 0.19])
+    grams = {
+        name: save_gram(tmp_path / f"{name}.h5", gram)
+        for role in names
+        for name, gram in zip(names[role], made[role], strict=True)
+    }
+    references = {role: [{"gram": name} for name in of] for role, of in names.items()}
     holds = {"op": ">", "value": 1.0}
     entry = claim(id="T2_control", measure="factor_ratio", inputs=references, holds=holds)
     row = evaluate([entry], {"gram": grams}).iloc[0]
     assert (row["verdict"], row["ours"], row["n"]) == ("holds", pytest.approx(3.0), 3)
-    sides = {"with": [{"gram": "good_with"}, {"gram": "bad_with"}]}
-    sides["without"] = [{"gram": "good_without"}, {"gram": "bad_without"}]
+    one = claim(id="T2_one", measure="factor_ratio", inputs={k: v[:1] for k, v in references.items()}, holds=holds)
+    row = evaluate([one], {"gram": grams}).iloc[0]
+    assert (row["verdict"], row["reason"]) == ("not judged", "1 initialisations: too few for an interval")
+    sides = {"with": references["good_with"] + references["bad_with"]}
+    sides["without"] = references["good_without"] + references["bad_without"]
     entry = claim(id="T2_decay", measure="factor_effect", inputs=sides, holds={"op": "<", "value": 0.0})
+    entry["parameters"] = {"initialisations": [0, 1, 2, 0, 1, 2]}
     row = evaluate([entry], {"gram": grams}).iloc[0]
-    assert (row["verdict"], row["ours"]) == ("holds", pytest.approx(-0.6))
+    assert (row["verdict"], row["ours"], row["n"]) == ("holds", pytest.approx(-0.6), 3)
     known = subjects.measures()
-    with pytest.raises(LossatlasError, match=r"inputs\.with: with 2, without 1 clouds; give the same number to each"):
-        resolve({**entry, "inputs": {**sides, "without": {"gram": "good_without"}}}, known)
+    with pytest.raises(LossatlasError, match=r"inputs\.with: with 6, without 1 clouds; give the same number to each"):
+        resolve({**entry, "inputs": {**sides, "without": sides["without"][:1]}}, known)
     with pytest.raises(LossatlasError, match=r"parameters\.of: 'outwardnes' is not allowed"):
         resolve({**entry, "parameters": {"of": "outwardnes"}}, known)
+    with pytest.raises(LossatlasError, match=r"parameters\.initialisations: 2 numbers for 6 entries; give one each"):
+        resolve({**entry, "parameters": {"initialisations": [0, 1]}}, known)
+
+
+def test_entries_of_one_replica_are_one_initialisation():
+    def planned(with_, without, **parameters):
+        inputs = {"with": [{"gram": name} for name in with_], "without": [{"gram": name} for name in without]}
+        entry = claim(measure="factor_effect", inputs=inputs, parameters=parameters)
+        runs = {"good": {"replicas": [0, 1]}}
+        clouds = {"again": {"jump": {"run": "good"}}, "other": {"jump": {"run": "good", "replica": 1}}}
+        return study("tiny", claims=[entry], runs=runs, clouds=clouds)
+
+    assert planned(["good"], ["again"]).claims
+    assert planned(["good", "other"], ["again", "other"]).claims
+    with pytest.raises(LossatlasError, match="the clouds of place 0 start from replicas 0, 1; they belong together"):
+        planned(["good"], ["other"])
+    with pytest.raises(LossatlasError, match="initialisations: entries of replica 0 are one initialisation"):
+        planned(["good", "good"], ["again", "again"])
+    assert planned(["good", "good"], ["again", "again"], initialisations=[0, 0]).claims

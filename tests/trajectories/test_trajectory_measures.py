@@ -4,11 +4,37 @@ import numpy as np
 import pandas as pd
 import pytest
 from harness import measure, study
-from specimens import claim, cloud, out_and_back, straight
+from scipy import stats
+from specimens import DIM, claim, cloud, out_and_back, straight
 
 from lossatlas.claims.measurement import Measurement
 from lossatlas.clouds.files import Gram
 from lossatlas.errors import LossatlasError
+from lossatlas.trajectories.measures import ratio_of_sizes
+
+
+def around(number, path, **settings):
+    """Retrainings around a minimum of its own."""
+    return cloud(path, centre=np.linspace(-3, 5, DIM) + 0.1 * number, **settings)
+
+
+def back_to(ends, slope=0.0):
+    """A cloud a minimum, whose retrainings end at so much of the jump, more by ``slope`` a direction."""
+
+    def path(end):
+        return lambda seed, step: [(step, 0.0), (step * (end + slope * seed), 0.0)]
+
+    return [around(number, path(end)) for number, end in enumerate(ends)]
+
+
+def t_of_mean(values):
+    """The 95% interval of a mean, by scipy."""
+    return stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
+
+
+def ends(found):
+    """Both ends of the interval of a measurement."""
+    return found.interval.low, found.interval.high
 
 
 def circle(seed, step):
@@ -33,8 +59,7 @@ def test_measures_have_their_closed_form(path, expected):
         keys = {"quantity": "left"} if name == "left" else {}
         found = measure("direction_kept" if name == "left" else name, given, **keys)
         assert found.value == pytest.approx(value, abs=1e-9), name
-        assert found.n == 3
-        assert found.spread == pytest.approx((value, value), abs=1e-9)
+        assert (found.n, found.unit, found.interval) == (1, "initialisations", None)
 
 
 def test_lateral_of_a_circle_is_all_of_its_motion_relative_to_the_radius():
@@ -50,7 +75,7 @@ def test_lateral_through_the_centre_is_radial():
     assert found.value == pytest.approx(0.0, abs=1e-12)
 
 
-def test_interval_is_over_directions_not_trajectories():
+def test_directions_of_one_minimum_are_one_unit():
     # Direction s ends at (s + 1) / 4 of the jump for step 1 and at its half for step 0.5: means 3/16, 3/8, 9/16.
     def path(seed, step):
         end = (seed + 1) / 4 * (1.0 if step == 1.0 else 0.5)
@@ -58,36 +83,60 @@ def test_interval_is_over_directions_not_trajectories():
 
     given = {"cloud": cloud(path, steps=(0.5, 1.0))}
     found = measure("return_fraction", given)
-    assert (found.value, found.n) == (pytest.approx(3 / 8), 3)
-    assert found.spread == pytest.approx((3 / 16, 9 / 16))
-    assert found.detail == "0.25 at step 0.5, 0.5 at step 1"
+    assert (found.value, found.n, found.interval) == (pytest.approx(3 / 8), 1, None)
+    assert found.detail == "0.25 at step 0.5, 0.5 at step 1; by direction 0.1875 to 0.5625 (3)"
     assert measure("return_fraction", given, steps=[1]).value == pytest.approx(0.5)
-    assert measure("return_fraction", given, seeds=[2]).spread is None
     assert measure("return_fraction", given, statistic="max").value == pytest.approx(0.75)
-    low, high = measure("return_fraction", given, spread="bootstrap").spread
-    assert 3 / 16 - 1e-9 <= low < 3 / 8 < high <= 9 / 16 + 1e-9
-    assert measure("return_fraction", given, spread="bootstrap").spread == (low, high)
+    again = measure("return_fraction", {"cloud": [given["cloud"]] * 3})
+    assert (again.value, again.n) == (pytest.approx(3 / 8), 1), "three clouds around one minimum are one unit"
 
 
-def test_equal_seeds_of_two_clouds_are_two_directions():
-    found = measure("return_fraction", {"cloud": [cloud(straight), cloud(circle)]})
-    assert (found.n, found.value) == (6, pytest.approx(0.625))
+def test_the_interval_is_over_initialisations(rng):
+    values = rng.uniform(0.2, 0.8, 4)
+    found = measure("return_fraction", {"cloud": back_to(values, slope=0.01)})
+    assert (found.value, found.n) == (pytest.approx(values.mean() + 0.01), 4)
+    assert found.each == pytest.approx(list(values + 0.01))
+    assert ends(found) == pytest.approx(t_of_mean(values + 0.01))
+
+
+def test_clouds_are_compared_on_the_jumps_they_share():
+    def path(seed, step):
+        return [(step, 0.0), (step * (0.5 if step < 1 else 0.1) + 0.2 * seed * step, 0.0)]
+
+    small, large = around(0, path, seeds=(0, 1), steps=(1.0,)), around(1, path, steps=(0.5, 1.0))
+    found = measure("return_fraction", {"cloud": [small, large]})
+    assert (found.value, found.n, found.each) == (pytest.approx(0.2), 2, pytest.approx([0.2, 0.2]))
+    assert found.detail.endswith("2 directions, 1 steps (1) in all 2 clouds, 4 of 6 jumps not in all and left out")
+    apart = measure("return_fraction", {"cloud": [small, around(1, path, seeds=(2,))]})
+    assert apart.value is None
+    assert apart.detail.startswith("nothing to compare: 0 directions")
 
 
 def test_contrast_between_clouds_and_between_steps():
     good, bad = cloud(straight), cloud(out_and_back)
     found = measure("contrast", {"first": bad, "second": good})
-    assert found.value == pytest.approx(0.6)
-    assert found.spread == pytest.approx((0.6, 0.6))
+    assert (found.value, found.n, found.interval) == (pytest.approx(0.6), 1, None)
     assert measure("contrast", {"first": bad, "second": good}, contrast="ratio").value == pytest.approx(1.6)
+    less = cloud(straight, seeds=(1, 2, 5), steps=(0.5, 1.0))
+    found = measure("contrast", {"first": bad, "second": less})
+    assert "2 directions, 1 steps (1) in all 2 clouds" in found.detail
 
     def by_step(seed, step):
         return [(step, 0.0), (step * (2.0 + 0.1 * seed if step < 0.5 else 1.0 + 0.1 * seed), 0.0)]
 
     both = cloud(by_step, steps=(0.25, 1.0))
     found = measure("contrast", {"first": both, "second": both}, first_steps=[0.25], second_steps=[1.0])
-    assert found.value == pytest.approx(1.0)
-    assert found.spread == pytest.approx((1.0, 1.0)), "paired by direction: the direction's own part cancels"
+    assert (found.value, found.n) == (pytest.approx(1.0), 1)
+
+
+def test_contrast_pairs_initialisations_by_their_places(rng):
+    own, effect = rng.uniform(0.2, 0.8, 4), rng.uniform(0.1, 0.2, 4)
+    given = {"first": back_to(own + effect), "second": back_to(own)}
+    found = measure("contrast", given, of="return_fraction")
+    assert (found.value, found.n) == (pytest.approx(effect.mean()), 4)
+    assert ends(found) == pytest.approx(t_of_mean(effect)), "the initialisation's own part cancels"
+    found = measure("contrast", {**given, "second": given["second"][:3]}, of="return_fraction")
+    assert (found.n, found.interval.method) == (3, "Welch's t")
 
 
 def test_nothing_to_measure_says_why():
@@ -97,7 +146,7 @@ def test_nothing_to_measure_says_why():
     assert measure("direction_kept", {"cloud": back}).detail == "undefined for all 3 trajectories"
     partly = cloud(lambda seed, _: [(1.0, 0.0), (0.0 if seed == 0 else 0.5, 0.0)])
     found = measure("direction_kept", {"cloud": partly})
-    assert (found.value, found.n) == (pytest.approx(1.0), 2)
+    assert (found.value, found.n) == (pytest.approx(1.0), 1)
     assert found.detail.endswith("1 of 3 trajectories undefined and left out")
 
 
@@ -108,6 +157,7 @@ def trainings(**runs):
         for replica, points in enumerate(replicas):
             for epoch, (a, b) in enumerate(points):
                 rows.append({"run": name, "replica": replica, "seed": -1, "step": 0.0, "epoch": epoch / 2})
+                rows[-1]["train_accuracy"] = epoch / len(points) - 0.1 * replica
                 theta.append([3.0 + a, 4.0 + b, 0.0])
     order = np.random.default_rng(3).permutation(len(rows))
     return Gram.from_rows(np.array(theta)[order], pd.DataFrame(rows).iloc[order].reset_index(drop=True))
@@ -128,11 +178,56 @@ def test_path_measures_have_their_closed_form():
     for name, (first, second) in expected.items():
         found = measure(name, given, **between)
         assert found.value == pytest.approx((first + second) / 2), name
-        assert found.spread == pytest.approx((min(first, second), max(first, second))), "paired by replica"
-        assert found.n == 2
+        assert found.each == pytest.approx([first, second]), "paired by replica"
+        assert (found.n, found.unit, found.interval) == (2, "initialisations", None)
     found = measure("straightness", given, **between, contrast="difference")
     assert found.value == pytest.approx(0.4)
     assert found.detail == "bent: 1.4 (n 2); straight: 1 (n 2)"
+
+
+def test_path_measures_have_an_interval_over_initialisations(rng):
+    first, second = rng.uniform(1, 2, 5), rng.uniform(3, 4, 5)
+    given = trainings(**{name: [[(0, 0), (x, 0)] for x in side] for name, side in (("a", first), ("b", second))})
+    between = {"first": "a", "second": "b", "contrast": "difference"}
+    found = measure("path_length", {"cloud": [given, given]}, **between)
+    assert found.n == 5, "a training in two clouds counts once"
+    assert ends(found) == pytest.approx(t_of_mean(first - second))
+    found = measure("path_length", {"cloud": given}, first="a", second="b")
+    assert found.value == pytest.approx(first.mean() / second.mean())
+    assert found.interval.low < found.value < found.interval.high
+
+
+def test_path_accuracy_is_the_smallest_of_the_trainings():
+    line = [(0, 0), (1, 0), (2, 0), (3, 0)]
+    given = trainings(long=[line, line], short=[line[:2]])
+    found = measure("path_accuracy", {"cloud": given}, runs=["long"])
+    assert (found.value, found.n) == (pytest.approx(0.65), 2)
+    assert measure("path_accuracy", {"cloud": given}, runs=["long", "short"]).value == pytest.approx(0.5)
+    given.table.loc[given.table["run"] == "short", "train_accuracy"] = np.nan
+    assert measure("path_accuracy", {"cloud": given}, runs=["short"]).value == 0
+    found = measure("path_accuracy", {"cloud": given}, runs=["other"])
+    assert found.value is None
+    assert found.detail.endswith("for run 'other'; the cloud has long, short")
+
+
+def test_ratio_of_sizes_excludes_one_in_at_most_5_percent_where_both_effects_are_equal(rng):
+    """Each end of a 95% interval may miss the truth in 2.5%; 2,000 draws leave 3.5% to chance."""
+    for n, mean in ((3, 1.0), (3, 0.2), (5, 0.5)):
+        missed = np.zeros(2)
+        for _ in range(2000):
+            a, b = rng.normal(mean, 0.3, n), rng.normal(mean, 0.3, n) * rng.choice([-1, 1])
+            with np.errstate(over="ignore"):
+                found = ratio_of_sizes(a, b)
+            missed += (found.low > 1, found.high < 1)
+        assert (missed / 2000 < 0.05).all(), (n, mean, missed)
+
+
+def test_a_ratio_to_an_effect_that_may_vanish_has_no_upper_end():
+    found = ratio_of_sizes(np.array([1.0, 1.1, 0.9]), np.array([-0.1, 0.0, 0.2]))
+    assert found.high == np.inf
+    assert 0 < found.low < 30
+    assert ratio_of_sizes(np.array([-0.1, 0.0, 0.2]), np.array([1.0, 1.1, 0.9])).low == 0
+    assert ratio_of_sizes(np.ones(2), np.arange(2.0)) is None
 
 
 def test_path_measures_need_the_initialisation_and_a_motion():
@@ -161,3 +256,11 @@ def test_runs_of_path_measures_are_those_of_the_cloud(first, cloud, message):
     else:
         with pytest.raises(LossatlasError, match=message):
             study("tiny", claims=[entry])
+
+
+def test_accuracies_of_paths_are_of_runs_of_the_cloud():
+    premise = {"measure": "path_accuracy", "parameters": {"runs": ["pathh"]}, "holds": {"op": ">", "value": 0.9}}
+    runs = {"first": "path", "second": "path"}
+    entry = claim(measure="weight_norm", inputs={"cloud": {"gram": "paths"}}, parameters=runs, measurable_if=premise)
+    with pytest.raises(LossatlasError, match=r"runs\[0\]: 'pathh' is not a run of its cloud; did you mean 'path'"):
+        study("tiny", claims=[entry])

@@ -2,20 +2,21 @@
 
 import numpy as np
 
-from lossatlas.claims.measurement import Measurement
+from lossatlas.claims.measurement import Measurement, nothing
 from lossatlas.clouds.spec import EXACT, BestMethod
 from lossatlas.specs.registry import Inputs
+from lossatlas.statistics import of_mean
 
 
 def best_method(spec: BestMethod, inputs: Inputs) -> Measurement:
     """Measure how far a method is ahead of the best other one, with means over seeds on each cloud.
 
-    The value is the mean over clouds of (the method's mean - the largest mean of another method), the interval the
-    range of that difference over all pairs of seeds of all clouds. A method that does not take the metric asked for
-    counts under its own; the cloud itself (``exact``) does not compete.
+    The value is the mean over clouds of (the method's mean - the largest mean of another method). Clouds are the units:
+    seeds of an embedding draw nothing of what is embedded. A method that does not take the metric asked for counts
+    under its own; the cloud itself (``exact``) does not compete.
     """
     method, score, settings = spec.method, spec.score, spec.settings
-    gaps, low, high, details = [], np.inf, -np.inf, []
+    gaps, details = [], []
     for scores in inputs.given(spec.scores):
         metrics: dict[str, list[str]] = {}
         for name, metric in scores.methods():
@@ -28,17 +29,11 @@ def best_method(spec: BestMethod, inputs: Inputs) -> Measurement:
                 found[name] = values
         if method not in found or len(found) < 2:
             absent = "no cloud to select settings on" if settings == "selected" and not scores.select else "not scored"
-            return Measurement(None, None, 0, f"{scores.name}: {absent}: {score} of {method} or of any other method")
+            return nothing(f"{scores.name}: {absent}: {score} of {method} or of any other method")
         mine = found.pop(method)
         best = max(found, key=lambda name: found[name].mean())
         gaps.append(float(mine.mean() - found[best].mean()))
-        pairs = mine[:, None] - found[best][None, :]
-        low, high = min(low, float(pairs.min())), max(high, float(pairs.max()))
         others = ", ".join(f"{name} {values.mean():.3f}" for name, values in found.items())
         details.append(f"{scores.name}: {method} {mine.mean():.3f}, {others}")
-    several = len(gaps) > 1 or low < high
     detail = f"best on {sum(gap > 0 for gap in gaps)} of {len(gaps)} clouds; " + "; ".join(details)
-    return Measurement(float(np.mean(gaps)), (low, high) if several else None, len(gaps), detail)
-
-
-"""The function of each measure."""
+    return Measurement(float(np.mean(gaps)), of_mean(gaps), len(gaps), detail, "clouds", gaps)

@@ -1,9 +1,10 @@
 """Measures on retrainings and on whole trainings, in R^D, never from a picture.
 
 A trajectory measure gives one number for each retraining. With x_k = theta_k - theta_o (theta_o is row 0 of the cloud,
-x_0 the jump) every one of them follows from the inner products x_j . x_k that ``gram.h5`` holds. The numbers of one
-direction (seed) are averaged over its step sizes first: directions, not trajectories, are the independent draws, so
-``n`` and the interval are over directions.
+x_0 the jump) every one of them follows from the inner products x_j . x_k that ``gram.h5`` holds. Directions from one
+minimum are not independent of each other: a cloud counts by the mean over its directions, each by the mean over its
+step sizes, and the independent units, which ``n`` counts, are initialisations. Clouds around one minimum are one unit.
+Clouds are compared on the jumps (direction and step size) that all of them have.
 
 A path measure gives one number for each training (run and replica) of a cloud of whole trainings, and compares two
 runs; trainings of one replica start from the same weights and are paired. Lengths are those of the polyline through the
@@ -11,99 +12,52 @@ recorded points: they can only be compared between runs that were recorded alike
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
 from lossatlas.arrays import Array
-from lossatlas.claims.measurement import Measurement
+from lossatlas.claims.measurement import Measurement, nothing
 from lossatlas.clouds.files import Gram
 from lossatlas.specs.registry import Inputs
-from lossatlas.statistics import STATISTICS, bootstrap
+from lossatlas.statistics import STATISTICS, Interval, of_difference, of_mean, of_ratio
 from lossatlas.trajectories.numbers import OF_PATH, paths, per_trajectory
 from lossatlas.trajectories.spec import (
     Contrast,
     FactorEffect,
     FactorRatio,
-    OfFactors,
     OfPaths,
     OfTrajectories,
+    PathAccuracy,
     Retrainings,
 )
 
-
-def _directions(values: pd.DataFrame, statistic: str) -> pd.Series:
-    """Return one value a direction."""
-    return values.groupby("direction", sort=True)["value"].agg(lambda v: float(STATISTICS[statistic](v)))
+UNIT = "initialisations"
 
 
-def _by_step(values: pd.DataFrame) -> str:
-    means = values.groupby("step", sort=True)["value"].mean()
-    return ", ".join(f"{mean:.4g} at step {step:g}" for step, mean in means.items())
+def _finite(values: pd.DataFrame) -> pd.DataFrame:
+    return values[np.isfinite(values["value"].to_numpy(float))]
 
 
-def _finite(values: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    finite = values[np.isfinite(values["value"].to_numpy(float))]
-    lost = len(values) - len(finite)
-    return finite, f"; {lost} of {len(values)} trajectories undefined and left out" if lost else ""
-
-
-def _nothing(chosen: Retrainings, values: pd.DataFrame) -> Measurement:
-    """Return the measurement of an empty selection, with the reason."""
+def _absent(chosen: Retrainings, values: pd.DataFrame) -> str:
+    """Return why a selection has no number."""
     if len(values):
-        reason = f"undefined for all {len(values)} trajectories"
-    else:
-        given = {"steps": chosen.steps, "seeds": chosen.seeds}
-        words = ", ".join(f"{k} [{', '.join(f'{v:g}' for v in some)}]" for k, some in given.items() if some is not None)
-        reason = "no retraining with its jump and a later point" + (f" among {words}" if words else "")
-    return Measurement(None, None, 0, reason)
+        return f"undefined for all {len(values)} trajectories"
+    given = {"steps": chosen.steps, "seeds": chosen.seeds}
+    words = ", ".join(f"{k} [{', '.join(f'{v:g}' for v in some)}]" for k, some in given.items() if some is not None)
+    return "no retraining with its jump and a later point" + (f" among {words}" if words else "")
 
 
-def of_trajectories(spec: OfTrajectories, inputs: Inputs) -> Measurement:
-    """Measure trajectories; the value is over directions."""
-    values = per_trajectory(spec.measure, inputs.given(spec.cloud), spec)
-    finite, lost = _finite(values)
-    if finite.empty:
-        return _nothing(spec, values)
-    directions = _directions(finite, spec.statistic).to_numpy(float)
-    spread = None
-    if len(directions) > 1 and spec.spread == "bootstrap":
-        spread = bootstrap([directions], lambda d: STATISTICS[spec.statistic](d, axis=-1))
-    elif len(directions) > 1:
-        spread = (float(directions.min()), float(directions.max()))
-    value = float(STATISTICS[spec.statistic](directions))
-    return Measurement(value, spread, len(directions), _by_step(finite) + lost)
-
-
-def contrast(spec: Contrast, inputs: Inputs) -> Measurement:
-    """Measure how a trajectory measure differs between clouds, or between step sizes of one."""
-    clouds = {"first": inputs.given(spec.first), "second": inputs.given(spec.second)}
-    sides, details = [], []
-    for side, own_steps in (("first", spec.first_steps), ("second", spec.second_steps)):
-        chosen = spec if own_steps is None else spec.model_copy(update={"steps": own_steps})
-        values = per_trajectory(spec.of, clouds[side], chosen)
-        finite, lost = _finite(values)
-        if finite.empty:
-            return Measurement(None, None, 0, f"{side}: {_nothing(chosen, values).detail}")
-        sides.append(_directions(finite, spec.statistic))
-        details.append(f"{side}: {STATISTICS[spec.statistic](sides[-1]):.4g} ({_by_step(finite)}{lost})")
-    same_clouds = len(clouds["first"]) == len(clouds["second"]) and all(
-        a is b for a, b in zip(clouds["first"], clouds["second"], strict=True)
-    )
-    paired = same_clouds and list(sides[0].index) == list(sides[1].index)
-    first, second = (side.to_numpy(float) for side in sides)
-    return _compared(first, second, spec, paired, "; ".join(details))
-
-
-def _cells(clouds: Sequence[Gram], spec: OfFactors) -> tuple[pd.DataFrame, str]:
+def _cells(clouds: Sequence[Gram], of: str, chosen: Retrainings) -> tuple[pd.DataFrame, str]:
     """Return a trajectory measure by direction (seed) and step, a column a cloud: those that all clouds have.
 
     Also what was compared, in words.
     """
     columns = []
     for gram in clouds:
-        values, _ = _finite(per_trajectory(spec.of, [gram], spec))
+        values = _finite(per_trajectory(of, [gram], chosen))
         seeds = np.array([seed for _, seed in values["direction"]], dtype=np.int64)
         cell = pd.MultiIndex.from_arrays([seeds, values["step"].to_numpy(np.float64)], names=["seed", "step"])
         columns.append(pd.Series(values["value"].to_numpy(np.float64), cell).groupby(level=["seed", "step"]).mean())
@@ -116,110 +70,202 @@ def _cells(clouds: Sequence[Gram], spec: OfFactors) -> tuple[pd.DataFrame, str]:
     return common, words + (f", {lost} of {len(cells)} jumps not in all and left out" if lost else "")
 
 
-def factor_effect(spec: FactorEffect, inputs: Inputs) -> Measurement:
-    """Measure what a factor does to a trajectory measure: the mean over pairs of clouds of with less without.
+def _of_clouds(cells: pd.DataFrame, statistic: str = "mean") -> Array:
+    """Return the value of each cloud (a column): of the step sizes of a direction, then of the directions."""
+    function = STATISTICS[statistic]
+    by_direction = cells.groupby(level="seed").agg(statistic)
+    return np.array([float(function(by_direction[column])) for column in by_direction])
 
-    A direction counts by the mean over its pairs and steps; the interval is over directions.
+
+def _by_step(cells: pd.DataFrame) -> str:
+    means = cells.mean(axis=1).groupby(level="step", sort=True).mean()
+    return ", ".join(f"{mean:.4g} at step {step:g}" for step, mean in means.items())
+
+
+def _by_direction(cells: pd.DataFrame) -> str:
+    means = cells.mean(axis=1).groupby(level="seed").mean()
+    return f"by direction {means.min():.4g} to {means.max():.4g} ({len(means)})"
+
+
+def _units(sides: Sequence[Sequence[Gram]], labels: Sequence[int] | None = None) -> NDArray[np.intp]:
+    """Return the unit (places,) of each place in lists of clouds whose entries of one place belong together.
+
+    Places that share a label, or the minimum of any of their clouds, are one unit. A minimum is told by its norm, which
+    no two trained networks have in common.
+    """
+    norms = np.array([[gram.reference_norm2 for gram in clouds] for clouds in sides])
+    one = np.isclose(norms[:, None, :, None], norms[None, :, None, :], rtol=1e-9, atol=0).any(axis=(0, 1))
+    if labels is not None:
+        one |= np.equal.outer(labels, labels)
+    units: NDArray[np.intp] = connected_components(one)[1]
+    return units
+
+
+def _over(values: Array, units: NDArray[np.intp]) -> Array:
+    """Return the mean of the places of each unit, (units,)."""
+    return np.array([float(values[units == unit].mean()) for unit in range(units.max() + 1)])
+
+
+def of_trajectories(spec: OfTrajectories, inputs: Inputs) -> Measurement:
+    """Measure trajectories; the value is the mean over initialisations."""
+    clouds = inputs.given(spec.cloud)
+    values = per_trajectory(spec.measure, clouds, spec)
+    cells, compared = _cells(clouds, spec.measure, spec)
+    if cells.empty:
+        return nothing(_absent(spec, values) if _finite(values).empty else f"nothing to compare: {compared}")
+    each = _over(_of_clouds(cells, spec.statistic), _units([clouds]))
+    lost = len(values) - len(_finite(values))
+    detail = f"{_by_step(cells)}; {_by_direction(cells)}" + (f"; {compared}" if len(clouds) > 1 else "")
+    detail += f"; {lost} of {len(values)} trajectories undefined and left out" if lost else ""
+    return Measurement(float(each.mean()), of_mean(each), len(each), detail, UNIT, each.tolist())
+
+
+def contrast(spec: Contrast, inputs: Inputs) -> Measurement:
+    """Measure how a trajectory measure differs between clouds, or between step sizes of one.
+
+    As many clouds on either side are paired by their places; else the sides count as independent.
+    """
+    first, second = inputs.given(spec.first), inputs.given(spec.second)
+    if spec.first_steps is None and spec.second_steps is None:
+        cells, compared = _cells([*first, *second], spec.of, spec)
+        parts = [cells.iloc[:, : len(first)], cells.iloc[:, len(first) :]]
+    else:
+        parts, words = [], []
+        for clouds, own in ((first, spec.first_steps), (second, spec.second_steps)):
+            found, said = _cells(clouds, spec.of, spec if own is None else spec.model_copy(update={"steps": own}))
+            parts.append(found)
+            words.append(said)
+        both = parts[0].index.get_level_values("seed").intersection(parts[1].index.get_level_values("seed"))
+        parts = [part[part.index.get_level_values("seed").isin(both)] for part in parts]
+        compared = " and ".join(words)
+    if any(part.empty for part in parts):
+        return nothing(f"nothing to compare: {compared}")
+    values = [_of_clouds(part, spec.statistic) for part in parts]
+    paired = len(first) == len(second)
+    if paired:
+        units = _units([first, second])
+        sides = [_over(side, units) for side in values]
+    else:
+        sides = [_over(side, _units([clouds])) for side, clouds in zip(values, (first, second), strict=True)]
+    told = [f"{side.mean():.4g} ({_by_step(part)})" for side, part in zip(sides, parts, strict=True)]
+    return _compared(sides[0], sides[1], spec.contrast, paired, f"first: {told[0]}; second: {told[1]}; {compared}")
+
+
+def _compared(first: Array, second: Array, how: str, paired: bool, detail: str) -> Measurement:
+    """Compare the means of two samples of units by their difference or their ratio.
+
+    Args:
+        first: values of the independent units.
+        second: those they are compared with.
+        how: ``difference`` or ``ratio``.
+        paired: whether values of equal index belong together.
+        detail: the numbers behind.
+    """
+    if how == "ratio" and (second <= 0).any():
+        return nothing(f"no ratio: the second value is not positive; {detail}")
+    if how == "ratio":
+        value, interval = float(first.mean() / second.mean()), of_ratio(first, second, paired)
+        each = (first / second).tolist() if paired else None
+    else:
+        value, interval = float(first.mean() - second.mean()), of_difference(first, second, paired)
+        each = (first - second).tolist() if paired else None
+    return Measurement(value, interval, min(len(first), len(second)), detail, UNIT, each)
+
+
+def factor_effect(spec: FactorEffect, inputs: Inputs) -> Measurement:
+    """Measure what a factor does to a trajectory measure: the mean over initialisations of with less without.
+
+    An initialisation counts by the mean over its pairs of clouds, their directions and steps.
     """
     with_factor, without = inputs.given(spec.with_), inputs.given(spec.without)
     pairs = len(with_factor)
-    cells, compared = _cells([*with_factor, *without], spec)
+    cells, compared = _cells([*with_factor, *without], spec.of, spec)
     if cells.empty:
-        return Measurement(None, None, 0, f"nothing to compare: {compared}")
-    by_direction = cells.groupby(level="seed").mean().to_numpy(np.float64)
-    effects = by_direction[:, :pairs] - by_direction[:, pairs:]
-    means = by_direction.mean(axis=0)
+        return nothing(f"nothing to compare: {compared}")
+    means = _of_clouds(cells)
     detail = "; ".join(f"{a:.4g} with, {b:.4g} without" for a, b in zip(means[:pairs], means[pairs:], strict=True))
-    each = effects.mean(axis=1)
-    spread = None
-    if len(each) > 1:
-        by_bootstrap = spec.spread == "bootstrap"
-        resampled = bootstrap([each], lambda e: e.mean(axis=-1)) if by_bootstrap else None
-        spread = resampled or (float(each.min()), float(each.max()))
-    return Measurement(float(each.mean()), spread, len(each), f"{detail}; {compared}")
+    each = _over(means[:pairs] - means[pairs:], _units([with_factor, without], spec.initialisations))
+    return Measurement(float(each.mean()), of_mean(each), len(each), f"{detail}; {compared}", UNIT, each.tolist())
 
 
 def factor_ratio(spec: FactorRatio, inputs: Inputs) -> Measurement:
     """Measure which of two crossed factors does more to a trajectory measure: |effect of A| over |effect of B|.
 
     Factor A is with against without, averaged over good and bad; factor B is good against bad, averaged over with and
-    without. Both come from the same four clouds and the same resampled directions.
+    without. Both come from the same clouds, initialisation by initialisation.
     """
-    clouds = inputs.given([*spec.good_with, *spec.good_without, *spec.bad_with, *spec.bad_without])
-    cells, compared = _cells(clouds, spec)
+    sides = [inputs.given(one) for one in (spec.good_with, spec.good_without, spec.bad_with, spec.bad_without)]
+    cells, compared = _cells([gram for side in sides for gram in side], spec.of, spec)
     if cells.empty:
-        return Measurement(None, None, 0, f"nothing to compare: {compared}")
-    by_direction = cells.groupby(level="seed").mean().to_numpy(np.float64)
-    good_with, good_without, bad_with, bad_without = by_direction.reshape(len(by_direction), 4, -1).mean(axis=-1).T
+        return nothing(f"nothing to compare: {compared}")
+    units = _units(sides, spec.initialisations)
+    good_with, good_without, bad_with, bad_without = (
+        _over(side, units) for side in _of_clouds(cells).reshape(4, len(sides[0]))
+    )
     a = (good_with + bad_with - good_without - bad_without) / 2
     b = (good_with + good_without - bad_with - bad_without) / 2
-    several = len(a) > 1
-
-    def words(effect: Array) -> str:
-        low, high = bootstrap([effect], lambda e: e.mean(axis=-1)) if several else (np.nan, np.nan)
-        return f"{effect.mean():.4g}" + (f" [{low:.4g}, {high:.4g}]" if several else "")
-
-    detail = f"with less without {words(a)}, good less bad {words(b)}; {compared}"
-    if abs(b.mean()) <= 1e-12 * max(abs(a.mean()), float(np.abs(by_direction).max())):
-        return Measurement(None, None, 0, f"no ratio: good and bad do not differ; {detail}")
-
-    def combine(top: Array, bottom: Array) -> Array:
-        # A resample may cancel exactly; the ratio is then beyond all others, not undefined.
-        return np.abs(top.mean(axis=-1)) / np.maximum(np.abs(bottom.mean(axis=-1)), 1e-12 * abs(b.mean()))
-
-    spread = bootstrap([a, b], combine, paired=True) if several else None
-    return Measurement(float(abs(a.mean()) / abs(b.mean())), spread, len(a), detail)
+    detail = f"with less without {_effect(a)}, good less bad {_effect(b)}; {compared}"
+    if abs(b.mean()) <= 1e-12 * max(abs(a.mean()), float(np.abs(cells.to_numpy()).max())):
+        return nothing(f"no ratio: good and bad do not differ; {detail}")
+    value = float(abs(a.mean()) / abs(b.mean()))
+    return Measurement(value, ratio_of_sizes(a, b), len(a), detail, UNIT)
 
 
-def _compared(first: Array, second: Array, spec: Contrast | OfPaths, paired: bool, detail: str) -> Measurement:
-    """Compare two samples by the difference or the ratio of their statistics; the interval is over pairs of values.
+def _effect(values: Array) -> str:
+    interval = of_mean(values)
+    return f"{values.mean():.4g}" + ("" if interval is None else f" {interval}")
 
-    Args:
-        first: values of the independent draws.
-        second: those it is compared with.
-        spec: ``statistic``, ``contrast``, ``spread``.
-        paired: whether values of equal index belong together.
-        detail: the numbers behind.
+
+def ratio_of_sizes(a: Array, b: Array) -> Interval | None:
+    """Return the interval of |mean(a)| / |mean(b)| over paired units.
+
+    The logarithm's t needs both signs to be known: where the interval of mean(a) includes 0, so does that of the ratio,
+    and where that of mean(b) does, the ratio has no upper end.
     """
-    statistic, ratio = STATISTICS[spec.statistic], spec.contrast == "ratio"
-    if ratio and (second <= 0).any():
-        return Measurement(None, None, 0, f"no ratio: the second value is not positive; {detail}")
-
-    def combine(a: Array, b: Array) -> Array:
-        top, bottom = statistic(a, axis=-1), statistic(b, axis=-1)
-        return top / bottom if ratio else top - bottom
-
-    def pairwise(a: Any, b: Any) -> Any:
-        return a / b if ratio else a - b
-
-    spread = None
-    if len(first) > 1 and len(second) > 1:
-        if spec.spread == "bootstrap":
-            spread = bootstrap([first, second], combine, paired)
-        elif paired:
-            each = pairwise(first, second)
-            spread = (float(each.min()), float(each.max()))
-        else:
-            every = pairwise(first[:, None], second[None, :])
-            spread = (float(every.min()), float(every.max()))
-    return Measurement(float(combine(first, second)), spread, min(len(first), len(second)), detail)
+    found = of_ratio(a * np.sign(a.mean()), b * np.sign(b.mean()), paired=True)
+    if found is None:
+        return None
+    top, bottom = (of_mean(values) for values in (a, b))
+    low = found.low if top is not None and top.low * top.high > 0 else 0.0
+    high = found.high if bottom is not None and bottom.low * bottom.high > 0 else np.inf
+    return Interval(low, high, found.method)
 
 
 def of_paths(spec: OfPaths, inputs: Inputs) -> Measurement:
-    """Measure the trainings of two runs, replica by replica, and compare them."""
+    """Measure the trainings of two runs and compare them, initialisation by initialisation."""
     clouds = inputs.given(spec.cloud)
     sides, details = [], []
     for side, run in (("first", spec.first), ("second", spec.second)):
-        trainings = paths(clouds, run)
-        values = {key: OF_PATH[spec.measure](*path) for key, path in trainings.items()}
-        finite = {key: value for key, value in values.items() if np.isfinite(value)}
+        trainings = {replica: path for (_, replica), path in paths(clouds, run).items()}
+        values = {replica: OF_PATH[spec.measure](*path) for replica, path in trainings.items()}
+        finite = {replica: value for replica, value in values.items() if np.isfinite(value)}
         if not finite:
-            runs = sorted({str(label) for gram in clouds for label in gram.table["run"]})
             reason = "no training recorded from epoch 0 on" if not values else "undefined: the weights did not move"
-            return Measurement(None, None, 0, f"{side}: {reason} for run {run!r}; the cloud has {', '.join(runs)}")
+            return nothing(f"{side}: {reason} for run {run!r}; the cloud has {_runs(clouds)}")
         lost = f", {len(values) - len(finite)} undefined left out" if len(finite) < len(values) else ""
-        middle = STATISTICS[spec.statistic](list(finite.values()))
-        details.append(f"{run}: {middle:.4g} (n {len(finite)}{lost})")
+        details.append(f"{run}: {np.mean(list(finite.values())):.4g} (n {len(finite)}{lost})")
         sides.append(finite)
-    first, second = (np.array(list(side.values())) for side in sides)
-    return _compared(first, second, spec, list(sides[0]) == list(sides[1]), "; ".join(details))
+    common = sorted(set(sides[0]) & set(sides[1]))
+    if common:
+        first, second = (np.array([side[replica] for replica in common]) for side in sides)
+    else:
+        first, second = (np.array(list(side.values())) for side in sides)
+    return _compared(first, second, spec.contrast, bool(common), "; ".join(details))
+
+
+def path_accuracy(spec: PathAccuracy, inputs: Inputs) -> Measurement:
+    """Measure the smallest last accuracy of the trainings of some runs."""
+    clouds = inputs.given(spec.cloud)
+    each, details = [], []
+    for run in spec.runs:
+        trainings = {replica: path for (_, replica), path in paths(clouds, run).items()}
+        last = [float(gram.table[spec.quantity].iloc[rows[-1]]) for gram, rows in trainings.values()]
+        if not last:
+            return nothing(f"no training recorded from epoch 0 on for run {run!r}; the cloud has {_runs(clouds)}")
+        each += [value if np.isfinite(value) else 0.0 for value in last]
+        details.append(f"{run}: " + ", ".join(f"{value:.4g}" for value in last))
+    return Measurement(min(each), None, len(each), "; ".join(details), "trainings", each)
+
+
+def _runs(clouds: Sequence[Gram]) -> str:
+    return ", ".join(sorted({str(label) for gram in clouds for label in gram.table["run"]}))

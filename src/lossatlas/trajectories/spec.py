@@ -309,13 +309,12 @@ class OverDirections(Retrainings):
     statistic: Literal["mean", "median", "min", "max"] = key(
         "Of the step sizes of a direction, then of the directions.", "mean"
     )
-    spread: Literal["minmax", "bootstrap"] = key("Interval over directions.", "minmax")
 
 
 class OfTrajectories(OverDirections, Measure):
-    """Measures with one value a trajectory."""
+    """Measures with one value a trajectory; the mean over clouds of different initialisations."""
 
-    cloud: Grams = key("Jump-and-retrain clouds.")
+    cloud: Grams = key("Jump-and-retrain clouds; only jumps that all of them have count.")
 
 
 class Outwardness(OfTrajectories):
@@ -351,7 +350,10 @@ Of = Literal["outwardness", "return_fraction", "direction_kept", "lateral"]
 
 
 class Contrast(Kept, Sideways, OverDirections, Measure):
-    """A trajectory measure (`of`) in `first` against `second`: clouds, or step sizes of one cloud."""
+    """A trajectory measure (`of`) in `first` against `second`: clouds, or step sizes of one cloud.
+
+    As many clouds on both sides are pairs of one initialisation each. Only jumps that all clouds have are compared.
+    """
 
     measure: ClassVar[str] = "contrast"
     run: ClassVar[str] = "lossatlas.trajectories.measures:contrast"
@@ -367,6 +369,11 @@ class OfFactors(Kept, Sideways, Measure):
     """Measures on crossed factors; their inputs are lists of equal length whose entries belong together."""
 
     of: Of = key("What is measured of each trajectory.", "return_fraction")
+    initialisations: list[int] | None = key(
+        "Initialisation of each entry, as a number: entries of one number are one unit. null = only entries around one "
+        "minimum are.",
+        None,
+    )
 
     @model_validator(mode="after")
     def _paired(self) -> "OfFactors":
@@ -375,20 +382,48 @@ class OfFactors(Kept, Sideways, Measure):
         if len(set(counts.values())) > 1:
             found = ", ".join(f"{role} {count}" for role, count in counts.items())
             raise mistake(next(iter(counts)), f"{found} clouds; give the same number to each, in the same order")
+        pairs = next(iter(counts.values()))
+        if self.initialisations is not None and len(self.initialisations) != pairs:
+            raise mistake("initialisations", f"{len(self.initialisations)} numbers for {pairs} entries; give one each")
         return self
+
+    def check(self, study: Study, where: str) -> None:
+        """Raise where clouds that belong together come from different replicas, or entries of one count as several."""
+        fields = {field.alias or name: name for name, field in type(self).model_fields.items()}
+        sides = {role: getattr(self, fields[role]) for role in self.roles()}
+        found = [[_replica(study, one, f"{where}.inputs.{role}") for one in side] for role, side in sides.items()]
+        known: dict[int, int] = {}
+        for place, together in enumerate(zip(*found, strict=True)):
+            replicas = {replica for replica in together if replica is not None}
+            if len(replicas) > 1:
+                told = ", ".join(map(str, sorted(replicas)))
+                message = f"the clouds of place {place} start from replicas {told}; they belong together"
+                raise study.error(f"{where}.inputs", message)
+            number = place if self.initialisations is None else self.initialisations[place]
+            for replica in replicas:
+                if known.setdefault(replica, number) != number:
+                    message = f"entries of replica {replica} are one initialisation; give them one number"
+                    raise study.error(f"{where}.parameters.initialisations", message)
+
+
+def _replica(study: Study, reference: Reference, where: str) -> int | None:
+    """Return the replica whose minimum a cloud surrounds; None for clouds of another kind."""
+    entry = study.entry("clouds", reference.name[0], Spec, where)
+    if not isinstance(entry, Jump):
+        return None
+    return run_spec(study, entry.run, where).replicas[0] if entry.replica is None else entry.replica
 
 
 class FactorEffect(OfFactors):
     """What a factor does to a trajectory measure (`of`): clouds `with` it less their partners `without`.
 
-    The mean over pairs. Only jumps (seed and step) that all clouds have are compared.
+    The mean over initialisations, each by its pairs. Only jumps (seed and step) that all clouds have are compared.
     """
 
     measure: ClassVar[str] = "factor_effect"
     run: ClassVar[str] = "lossatlas.trajectories.measures:factor_effect"
     with_: Grams = key("Clouds with the factor.", alias="with")
     without: Grams = key("Their partners without it.")
-    spread: Literal["minmax", "bootstrap"] = key("Interval over directions.", "bootstrap")
 
 
 class FactorRatio(OfFactors):
@@ -415,18 +450,21 @@ class OfPaths(Measure):
     cloud: Grams = key("Clouds of whole trainings.")
     first: str = key("Name of a run of the clouds.")
     second: str = key("Name of the run it is compared with.")
-    contrast: Literal["ratio", "difference"] = key("How the two are compared.", "ratio")
-    statistic: Literal["mean", "median"] = key("Of the replicas.", "mean")
-    spread: Literal["minmax", "bootstrap"] = key("Interval over replicas.", "minmax")
+    contrast: Literal["ratio", "difference"] = key("How the means over initialisations are compared.", "ratio")
 
     def check(self, study: Study, where: str) -> None:
         """Raise where a run that is compared is none of the clouds'."""
-        entries = [study.entry("clouds", one.name[0], Spec, f"{where}.inputs.cloud") for one in self.cloud]
-        names = [name for entry in entries if isinstance(entry, Paths) for name in entry.runs]
-        for side, name in (("first", self.first), ("second", self.second)):
-            if name not in names:
-                message = f"{name!r} is not a run of its cloud; {nearest(name, names)}"
-                raise study.error(f"{where}.parameters.{side}", message)
+        _check_runs(study, self.cloud, {"first": self.first, "second": self.second}, where)
+
+
+def _check_runs(study: Study, clouds: tuple[Reference, ...], given: Mapping[str, str], where: str) -> None:
+    """Raise where a run (key -> its name) is none of the clouds'."""
+    entries = [study.entry("clouds", one.name[0], Spec, f"{where}.inputs.cloud") for one in clouds]
+    names = [name for entry in entries if isinstance(entry, Paths) for name in entry.runs]
+    for place, name in given.items():
+        if name not in names:
+            message = f"{name!r} is not a run of its cloud; {nearest(name, names)}"
+            raise study.error(f"{where}.parameters.{place}", message)
 
 
 class WeightNorm(OfPaths):
@@ -455,3 +493,17 @@ class Straightness(OfPaths):
 
     measure: ClassVar[str] = "straightness"
     run: ClassVar[str] = "lossatlas.trajectories.measures:of_paths"
+
+
+class PathAccuracy(Measure):
+    """Smallest last accuracy of the trainings of `runs`; one that is not finite counts as 0."""
+
+    measure: ClassVar[str] = "path_accuracy"
+    run: ClassVar[str] = "lossatlas.trajectories.measures:path_accuracy"
+    cloud: Grams = key("Clouds of whole trainings.")
+    runs: list[str] = key("Names of runs of the clouds.", min_length=1)
+    quantity: Literal["train_accuracy", "test_accuracy"] = key("Which accuracy.", "train_accuracy")
+
+    def check(self, study: Study, where: str) -> None:
+        """Raise where a run is none of the clouds'."""
+        _check_runs(study, self.cloud, {f"runs[{i}]": name for i, name in enumerate(self.runs)}, where)
