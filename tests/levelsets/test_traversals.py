@@ -281,13 +281,10 @@ def test_figures_table_and_claims_of_the_tiny_study(made, tmp_path):
     assert row["decay_test"] == pytest.approx(decayed.groupby("value")["test_accuracy"].mean().max())
     found = evaluate(plan.claims.spec["claims"], inputs_of(plan.claims, folder), "tiny", "quick").set_index("id")
     assert np.isfinite(found["ours"].astype(float)).all(), found[["ours", "detail"]]
-    assert found.loc["kept", "ours"] == table.loc[table["source"] == "levelset", "worst_deviation"].max() or (
-        found.loc["kept", "ours"] <= 1e-5
-    )
     assert found.loc["norm", "ours"] < 1
     means = [theta_mean(folder, plan, table, which) for which in ("ends", "decay")]
     apart = np.linalg.norm(means[0] - means[1])
-    assert f"{apart:.3g} in R^D" in found.loc["means", "detail"]
+    assert f"gap in R^D {apart:.3g}" in found.loc["means", "detail"]
     assert found.loc["whole", "ours"] == pytest.approx(apart / np.linalg.norm(means[0]), rel=1e-5)
     theta, _ = contents(folder / cloud(plan, "iris").path)
     paths = theta[np.flatnonzero(table["source"] == "levelset")].astype(np.float64)

@@ -1,35 +1,47 @@
 """Measures on level-set traversals: numbers from the table and the Gram matrix of a cloud of traversals.
 
-Every one is taken replica by replica from the first to the last point of a path; where several clouds are given, the
-value is that of the cloud that is worst for the claim, and the detail lists all.
+The independent unit is the path: it has its own initialisation, and its own training examples where a task draws them
+anew for every replica. Where a task has one split, all that is measured is about that split.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from itertools import combinations
+from math import comb, exp, log, nan
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from lossatlas.arrays import Array
-from lossatlas.claims.measurement import Measurement
+from lossatlas.claims.measurement import Measurement, nothing
 from lossatlas.clouds.files import Gram
 from lossatlas.clouds.principal import principal_axes
-from lossatlas.levelsets.numbers import best, ends, metric, sweeps
+from lossatlas.levelsets.numbers import around, best, ends, metric, sweeps
 from lossatlas.levelsets.spec import (
     AngleLeft,
     AverageLoss,
     DecayGap,
+    EarlyFall,
+    EndsApart,
     ExplainedVariance,
-    LevelKept,
     MeansApart,
+    OfTraversals,
     PathChange,
-    Rebound,
+    ShareBelow,
+    StartLoss,
 )
 from lossatlas.specs.registry import Inputs
-from lossatlas.statistics import bootstrap
+from lossatlas.statistics import Interval, of_clusters, of_difference, of_mean, of_ratio
+
+UNIT, SIDE = "paths", "networks a side"
+
+MOST_SETS = 2000
+"""Sets of paths whose principal axes are computed one after the other; of ten paths there are at most 252."""
 
 
-def _label(gram: Gram) -> str:
-    return str(gram.table["run"].iloc[0])
+def _gram(spec: OfTraversals, inputs: Inputs) -> Gram:
+    (gram,) = inputs.given(spec.cloud)
+    return gram
 
 
 def _pairs(gram: Gram, quantity: str) -> tuple[Array, Array]:
@@ -38,96 +50,117 @@ def _pairs(gram: Gram, quantity: str) -> tuple[Array, Array]:
     return first[quantity].to_numpy(float), last[quantity].to_numpy(float)
 
 
-def _spread(values: Array) -> tuple[float, float] | None:
-    return bootstrap([values], lambda v: v.mean(axis=-1)) if len(values) > 1 else None
+def _mean(values: Array, detail: str) -> Measurement:
+    """Return the mean over paths."""
+    return Measurement(float(values.mean()), of_mean(values), len(values), detail, UNIT, values.tolist())
 
 
-def _worst(found: Sequence[tuple[str, Array]], pick: Callable[..., Any]) -> Measurement:
-    """Return the mean over replicas of the cloud that ``pick`` (min or max) chooses."""
-    means = [float(values.mean()) for _, values in found]
-    chosen = means.index(pick(means))
-    detail = ", ".join(f"{label} {mean:.4g} (n {len(v)})" for (label, v), mean in zip(found, means, strict=True))
-    return Measurement(means[chosen], _spread(found[chosen][1]), len(found[chosen][1]), detail)
+def _ratio(first: Array, second: Array, detail: str) -> Measurement:
+    """Return the ratio of two means over the same paths."""
+    value, interval = float(first.mean() / second.mean()), of_ratio(first, second, paired=True)
+    return Measurement(value, interval, len(first), detail, UNIT, (first / second).tolist())
 
 
-def level_kept(spec: LevelKept, inputs: Inputs) -> Measurement:
-    """Largest |L - L0| at the end of any step of any path, or that over the path's own tolerance."""
-    found = []
-    for gram in inputs.given(spec.cloud):
-        table = gram.table[gram.table["source"] == "levelset"]
-        scale = table["tolerance"] if spec.relative else 1.0
-        found.append((_label(gram), float((table["worst_deviation"] / scale).max()), table["replica"].nunique()))
-    detail = ", ".join(f"{label} {value:.3g} (n {n})" for label, value, n in found)
-    return Measurement(max(v for _, v, _ in found), None, sum(n for _, _, n in found), detail)
+def _columns(gram: Gram, quantity: str) -> list[tuple[Array, Array]]:
+    """Return steps and a column along every path, by replica."""
+    table = gram.table[gram.table["source"] == "levelset"].sort_values(["replica", "steps"])
+    paths = [path for _, path in table.groupby("replica", sort=True)]
+    return [(path["steps"].to_numpy(float), path[quantity].to_numpy(float)) for path in paths]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# along a path
+
+
+def start_loss(spec: StartLoss, inputs: Inputs) -> Measurement:
+    """Training loss over test loss at the start, ratio of the means over paths."""
+    gram = _gram(spec, inputs)
+    train, test = _pairs(gram, "train_loss")[0], _pairs(gram, "test_loss")[0]
+    return _ratio(train, test, f"training loss {_spelt(train)}, test loss {_spelt(test)}")
 
 
 def angle_left(spec: AngleLeft, inputs: Inputs) -> Measurement:
-    """Share of the way to 180 degrees between grad L and grad R that is left at the end of a path."""
-    found, angles = [], []
-    for gram in inputs.given(spec.cloud):
-        start, end = _pairs(gram, "angle")
-        found.append((_label(gram), (180 - end) / (180 - start)))
-        angles.append(f"{_label(gram)} {start.mean():.1f} to {end.mean():.1f} degrees")
-    worst = _worst(found, max)
-    return Measurement(worst.value, worst.spread, worst.n, f"{worst.detail}; {', '.join(angles)}")
+    """Share of the way to 180 degrees between grad L and grad R that is left at the end, mean over paths."""
+    start, end = _pairs(_gram(spec, inputs), "angle")
+    return _mean((180 - end) / (180 - start), f"{start.mean():.1f} to {end.mean():.1f} degrees")
+
+
+def early_fall(spec: EarlyFall, inputs: Inputs) -> Measurement:
+    """Share of a column's fall that is done after a share of the steps, mean over paths: that share, if steady."""
+    shares = []
+    for steps, values in _columns(_gram(spec, inputs), spec.quantity):
+        then = np.interp(steps[0] + spec.after * (steps[-1] - steps[0]), steps, values)
+        fall = values[0] - values[-1]
+        shares.append(float((values[0] - then) / fall) if fall > 0 else nan)
+    return _mean(np.array(shares), f"{spec.quantity}, after {100 * spec.after:g}% of the steps")
 
 
 def path_change(spec: PathChange, inputs: Inputs) -> Measurement:
-    """A column at the end of a path against its start; several clouds: the largest, or for accuracies the smallest."""
-    quantity, found, detail = spec.quantity, [], []
-    for gram in inputs.given(spec.cloud):
-        start, end = _pairs(gram, quantity)
-        found.append((_label(gram), end / start if spec.contrast == "ratio" else end - start))
-        detail.append(f"{_label(gram)} {start.mean():.4g} to {end.mean():.4g}")
-    worst = _worst(found, min if quantity == "test_accuracy" else max)
-    if worst.value is None or not np.isfinite(worst.value):
-        return Measurement(None, None, 0, f"{quantity} is not measured on this path")
-    return Measurement(worst.value, worst.spread, worst.n, f"{'; '.join(detail)}")
+    """A column at the end of a path against its start: mean difference, or ratio of the means."""
+    start, end = _pairs(_gram(spec, inputs), spec.quantity)
+    if not (np.isfinite(start).all() and np.isfinite(end).all()):
+        return nothing(f"{spec.quantity} is not measured on this path")
+    detail = f"{spec.quantity} {start.mean():.4g} to {end.mean():.4g}"
+    return _ratio(end, start, detail) if spec.contrast == "ratio" else _mean(end - start, detail)
 
 
-def rebound(spec: Rebound, inputs: Inputs) -> Measurement:
-    """Largest rise of a column above its least value so far, over its range along the path: 0 = it only falls."""
-    found = []
-    for gram in inputs.given(spec.cloud):
-        table = gram.table[gram.table["source"] == "levelset"]
-        values = []
-        for _, path in table.groupby("replica", sort=True):
-            q = path.sort_values("steps")[spec.quantity].to_numpy(float)
-            values.append(float((q - np.minimum.accumulate(q)).max() / (q.max() - q.min())))
-        found.append((_label(gram), np.array(values)))
-    return _worst(found, max)
+def share_below(spec: ShareBelow, inputs: Inputs) -> Measurement:
+    """Share of a path's recorded points, its start left out, at which a column is below the start; mean over paths."""
+    columns = _columns(_gram(spec, inputs), spec.quantity)
+    shares = np.array([float((values[1:] < values[0]).mean()) for _, values in columns])
+    return _mean(shares, f"{spec.quantity}, smallest share {shares.min():.2f}, largest {shares.max():.2f}")
+
+
+def _spelt(values: Array) -> str:
+    deviation = f" +- {values.std(ddof=1):.3g}" if len(values) > 1 else ""
+    return f"{values.mean():.4g}{deviation} (n {len(values)})"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# beside weight decay
 
 
 def decay_gap(spec: DecayGap, inputs: Inputs) -> Measurement:
     """How much better the end points of the paths do on the test set than weight decay, or than plain training.
 
-    Accuracy of the traversals less the other's, or mean squared error of the other's less the traversals'.
+    Accuracy of the traversals less the other's, or mean squared error of the other's less the traversals'. Paths and
+    networks of equal replicas share initialisation and split and are compared in pairs; without equal ones they are
+    independent. That lambda is the best of several is not in the interval.
     """
-    (gram,) = inputs.given(spec.cloud)
-    quantity = metric(gram.table)
-    ours = _pairs(gram, quantity)[1]
-    if spec.against == "plain":
-        rows = sweeps(gram.table, "none")
-        rows, name = rows[rows["optimizer"] == spec.optimizer], f"{spec.optimizer} without decay"
-    else:
-        value = best(gram.table, spec.choose)
-        rows = sweeps(gram.table, "weight_decay")
-        rows = rows[rows["value"] == value] if value is not None else rows.iloc[:0]
-        name = f"weight decay {value:g}, chosen on {spec.choose}" if value is not None else "weight decay"
-    theirs = rows[quantity].to_numpy(float)
-    if not len(theirs):
-        return Measurement(None, None, 0, f"{name}: not in this cloud")
+    gram = _gram(spec, inputs)
+    quantity, (rows, name) = metric(gram.table), _others(spec, gram.table)
+    if rows.empty:
+        return nothing(f"{name}: not in this cloud")
+    last = ends(gram.table)[1].set_index("replica")[quantity]
+    other = rows.set_index("replica")[quantity]
+    shared = last.index.intersection(other.index)
+    if len(shared):
+        last, other = last[shared], other[shared]
+    ours, theirs = last.to_numpy(float), other.to_numpy(float)
     sign = 1.0 if quantity == "test_accuracy" else -1.0
-    spread = None
-    if min(len(ours), len(theirs)) > 1:
-        spread = bootstrap([ours, theirs], lambda a, b: sign * (a.mean(axis=-1) - b.mean(axis=-1)))
-    detail = f"{quantity}: traversals {_mean(ours)}, {name} {_mean(theirs)}"
-    return Measurement(sign * float(ours.mean() - theirs.mean()), spread, min(len(ours), len(theirs)), detail)
+    value = sign * float(ours.mean() - theirs.mean())
+    interval = of_difference(sign * ours, sign * theirs, paired=len(shared) > 0)
+    each = sign * (ours - (theirs if len(shared) else theirs.mean()))
+    detail = f"{quantity}: traversals {_spelt(ours)}, {name} {_spelt(theirs)}"
+    unit = "pairs" if len(shared) else SIDE
+    return Measurement(value, interval, min(len(ours), len(theirs)), detail, unit, each.tolist())
 
 
-def _mean(values: Array) -> str:
-    deviation = f" +- {values.std(ddof=1):.3g}" if len(values) > 1 else ""
-    return f"{values.mean():.4g}{deviation} (n {len(values)})"
+def _others(spec: DecayGap, table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return the networks that traversals are compared with, and their name."""
+    if spec.against == "plain":
+        rows = sweeps(table, "none")
+        return rows[rows["optimizer"] == spec.optimizer], f"{spec.optimizer} without decay"
+    value, rows = best(table, spec.choose), sweeps(table, "weight_decay")
+    if value is None:
+        return rows.iloc[:0], "weight decay"
+    return rows[rows["value"] == value], f"weight decay {value:g}, chosen on {spec.choose}"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# where the paths go
+
+Rows = NDArray[np.intp]
 
 
 def means_apart(spec: MeansApart, inputs: Inputs) -> Measurement:
@@ -136,61 +169,136 @@ def means_apart(spec: MeansApart, inputs: Inputs) -> Measurement:
     It is relative to the mean length of the paths' displacement there, or to the distance of the mean end point from
     the origin there. The latter is the control: axes that are spanned by the paths hold next to nothing of networks
     trained independently, whose mean therefore falls near the origin's projection whatever they do.
+
+    The interval leaves out a path and a network at a time, and takes the axes anew from the paths that remain.
     """
-    (gram,) = inputs.given(spec.cloud)
+    gram = _gram(spec, inputs)
     value = best(gram.table, spec.choose)
     if value is None:
-        return Measurement(None, None, 0, "no weight decay in this cloud")
-    paths = np.flatnonzero(gram.table["source"] == "levelset")
-    first, last = (rows.index.to_numpy() for rows in ends(gram.table))
+        return nothing("no weight decay in this cloud")
     chosen = sweeps(gram.table, "weight_decay")
     decayed = chosen.index[chosen["value"] == value].to_numpy()
-    axes = principal_axes(gram, paths, spec.axes)
-    raw = gram.raw()
+    replicas = ends(gram.table)[0]["replica"].to_numpy()
+    raw, count = gram.raw(), min(len(replicas), len(decayed))
+
+    def distances(left_out: int | None) -> dict[tuple[str, str], float]:
+        paths, networks = (
+            whole if left_out is None else np.delete(whole, np.arange(left_out, len(whole), count))
+            for whole in (replicas, decayed)
+        )
+        return {**_in_axes(gram, raw, paths, networks, spec.axes), **_in_whole(gram, raw, paths, networks)}
+
+    found = distances(None)
+    wanted = (spec.space, spec.relative_to)
+    interval = None
+    if count > 2:
+        others = [log(distances(i)[wanted]) for i in range(count)]
+        inner = around(log(found[wanted]), others)
+        interval = None if inner is None else Interval(exp(inner.low), exp(inner.high), inner.method)
+    names = {"axes": f"{spec.axes} PCs", "whole": "R^D"}
+    ratios = {place: found[place] for place in found if place[1] in ("displacement", "origin")}
+    said = ", ".join(f"in {names[space]} over {scale} {ratio:.3g}" for (space, scale), ratio in ratios.items())
+    detail = f"{said}; gap in R^D {found['whole', 'gap']:.3g}, cosine of the means {found['whole', 'cosine']:.3g}"
+    return Measurement(found[wanted], interval, count, f"{detail}; lambda {value:g}", SIDE)
+
+
+def _in_axes(gram: Gram, raw: Array, replicas: Rows, decayed: Rows, count: int) -> dict[tuple[str, str], float]:
+    """Return the distances in the principal axes of some replicas' paths."""
+    table = gram.table
+    paths = np.flatnonzero((table["source"] == "levelset") & table["replica"].isin(replicas))
+    first, last = _ends_of(table, replicas)
+    axes = principal_axes(gram, paths, count)
     origin = -axes.weights.T @ raw[np.ix_(paths, paths)] @ axes.mean_weights
     gap = float(np.linalg.norm(axes.of_mean(last) - axes.of_mean(decayed)))
-    from_origin = float(np.linalg.norm(axes.of_mean(last) - origin))
     moved = float(np.linalg.norm(axes.coordinates[last] - axes.coordinates[first], axis=1).mean())
-    displacement = float(np.sqrt(gram.squared_distances()[first, last]).mean())
+    from_origin = float(np.linalg.norm(axes.of_mean(last) - origin))
+    return {("axes", "displacement"): gap / moved, ("axes", "origin"): gap / from_origin}
+
+
+def _in_whole(gram: Gram, raw: Array, replicas: Rows, decayed: Rows) -> dict[tuple[str, str], float]:
+    """Return the distances in the whole space."""
+    first, last = _ends_of(gram.table, replicas)
     inner = [[float(raw[np.ix_(a, b)].mean()) for b in (last, decayed)] for a in (last, decayed)]
-    whole = float(np.sqrt(max(inner[0][0] + inner[1][1] - 2 * inner[0][1], 0.0)))
-    norms = gram.norms()
-    cosine = inner[0][1] / np.sqrt(inner[0][0] * inner[1][1])
-    detail = (
-        f"gap {gap:.3g} in {spec.axes} PCs, {whole:.3g} in R^D; mean displacement {moved:.3g} and "
-        f"{displacement:.3g}; from the mean end point to the origin {from_origin:.3g} and {np.sqrt(inner[0][0]):.3g}; "
-        f"norms: mean end point {np.sqrt(inner[0][0]):.3g} (end points {norms[last].mean():.3g}), mean decay point "
-        f"{np.sqrt(inner[1][1]):.3g} (points {norms[decayed].mean():.3g}), cosine of the means {cosine:.3g}; "
-        f"lambda {value:g}"
-    )
-    scales = {
-        ("axes", "displacement"): (gap, moved),
-        ("axes", "origin"): (gap, from_origin),
-        ("whole", "displacement"): (whole, displacement),
-        ("whole", "origin"): (whole, float(np.sqrt(inner[0][0]))),
+    gap = float(np.sqrt(max(inner[0][0] + inner[1][1] - 2 * inner[0][1], 0.0)))
+    moved2 = raw[first, first] + raw[last, last] - 2 * raw[first, last]
+    return {
+        ("whole", "displacement"): gap / float(np.sqrt(np.maximum(moved2, 0.0)).mean()),
+        ("whole", "origin"): gap / float(np.sqrt(inner[0][0])),
+        ("whole", "gap"): gap,
+        ("whole", "cosine"): inner[0][1] / float(np.sqrt(inner[0][0] * inner[1][1])),
     }
-    distance, scale = scales[spec.space, spec.relative_to]
-    return Measurement(distance / scale, None, len(last), detail)
+
+
+def _ends_of(table: pd.DataFrame, replicas: Rows) -> tuple[Rows, Rows]:
+    """Return the rows of the first and of the last points of some replicas' paths."""
+    first, last = (rows[rows["replica"].isin(replicas)].index.to_numpy() for rows in ends(table))
+    return first, last
+
+
+def ends_apart(spec: EndsApart, inputs: Inputs) -> Measurement:
+    """Distance of two paths' end points over their distance from the origin, root mean squares over pairs and paths.
+
+    Vectors without anything in common, as independent initialisations are, have sqrt 2; 1 is where they are as near to
+    one another as to the origin.
+    """
+    gram = _gram(spec, inputs)
+    raw = gram.raw()
+
+    def apart(rows: Sequence[int]) -> float:
+        if len(rows) < 2:
+            return nan
+        inner = raw[np.ix_(rows, rows)]
+        norm2 = float(np.trace(inner)) / len(rows)
+        cross = (float(inner.sum()) - float(np.trace(inner))) / (len(rows) * (len(rows) - 1))
+        return float(np.sqrt(max(2 * (norm2 - cross), 0.0) / norm2))
+
+    first, last = (rows.index.tolist() for rows in ends(gram.table))
+    interval = of_clusters(last, apart)
+    return Measurement(apart(last), interval, len(last), f"of the start points {apart(first):.3g}", UNIT)
 
 
 def average_loss(spec: AverageLoss, inputs: Inputs) -> Measurement:
-    """Loss at the average of the end points over that at the end points themselves."""
+    """Loss at the average of the end points over that at the end points themselves, geometric mean over the paths.
+
+    There is one average: its interval is that of one more value whose logarithm varies as those of the end points do.
+    """
     (table,) = inputs.given(spec.average)
     part = spec.part
     ratios = (table[f"mean_{part}_loss"] / table[f"end_{part}_loss"]).to_numpy(float)
+    logs, n = np.log(ratios), len(ratios)
+    inner, interval = of_mean(logs), None
+    if inner is not None:
+        half = (inner.high - inner.low) / 2 * np.sqrt(n + 1)
+        interval = Interval(exp(logs.mean() - half), exp(logs.mean() + half), "t of the logarithm, for one more value")
     at_mean, at_end = table[f"mean_{part}_loss"].mean(), table[f"end_{part}_loss"].mean()
     detail = f"{part} loss {at_mean:.4g} at the average, {at_end:.4g} at the end points"
-    return Measurement(float(ratios.mean()), _spread(ratios), len(ratios), detail)
+    return Measurement(exp(logs.mean()), interval, n, detail, "end points", ratios.tolist())
 
 
 def explained_variance(spec: ExplainedVariance, inputs: Inputs) -> Measurement:
-    """Share of the variance of the first ``traversals`` paths along two principal axes: distance from ``reference``."""
-    (gram,) = inputs.given(spec.cloud)
+    """Share of the variance of so many paths along their first two principal axes, mean over all sets of so many."""
+    gram, size = _gram(spec, inputs), spec.traversals
     paths = gram.table[gram.table["source"] == "levelset"]
-    replicas = sorted(paths["replica"].unique())[: spec.traversals]
-    if len(replicas) < spec.traversals:
-        return Measurement(None, None, len(replicas), f"only {len(replicas)} traversals")
-    rows = paths.index[paths["replica"].isin(replicas)].to_numpy()
-    share = float(principal_axes(gram, rows, 2).explained.sum())
-    detail = f"{100 * share:.2f}% of {len(replicas)} traversals' variance, paper {100 * spec.reference:.2f}%"
-    return Measurement(abs(share - spec.reference), None, len(replicas), detail)
+    rows = {int(path["replica"].iloc[0]): path.index.to_numpy() for _, path in paths.groupby("replica", sort=True)}
+    if len(rows) < size:
+        return nothing(f"only {len(rows)} traversals", len(rows))
+    if comb(len(rows), size) > MOST_SETS:
+        return nothing(f"{comb(len(rows), size)} sets of {size} traversals are too many", len(rows))
+
+    def share(replicas: Sequence[int]) -> float:
+        return float(principal_axes(gram, np.concatenate([rows[r] for r in replicas]), 2).explained.sum())
+
+    shares = {chosen: share(chosen) for chosen in combinations(rows, size)}
+    if len(shares) > 1:
+        others = [float(np.mean([s for chosen, s in shares.items() if r not in chosen])) for r in rows]
+    else:  # the one set there is varies about as the sets without one of its paths do
+        others = [share([other for other in rows if other != r]) for r in rows] if size > 1 else []
+    value = float(np.mean(list(shares.values())))
+    interval = of_mean(list(shares.values())) if size == 1 else around(value, others)
+    detail = f"{len(shares)} sets of {size}, {min(shares.values()):.4f} to {max(shares.values()):.4f}"
+    first = next(iter(shares))
+    return Measurement(value, interval, len(rows), f"{detail}; of paths {_named(first)} {shares[first]:.4f}", UNIT)
+
+
+def _named(replicas: Sequence[int]) -> str:
+    return ", ".join(str(replica) for replica in replicas)

@@ -455,20 +455,16 @@ class DecayTable(Table):
 
 
 class OfTraversals(Measure):
-    """A measure of clouds of traversals, replica by replica from the first to the last point of a path.
+    """A measure of the paths of one task; the unit is the path."""
 
-    Where several clouds may be given the value is that of the one that is worst for the claim.
-    """
-
-    cloud: Annotated[tuple[Reference, ...], Accepts("gram")]
+    cloud: Annotated[tuple[Reference, ...], Accepts("gram")] = key("A cloud of traversals.", max_length=1)
 
 
-class LevelKept(OfTraversals):
-    """Largest |L - L0| at the end of any step of any traversal, or (`relative`) that over the path's tolerance."""
+class StartLoss(OfTraversals):
+    """Training loss over test loss at the start of the traversals, ratio of the means."""
 
-    measure: ClassVar[str] = "level_kept"
-    run: ClassVar[str] = "lossatlas.levelsets.measures:level_kept"
-    relative: bool = key("Over the path's own tolerance.", False)
+    measure: ClassVar[str] = "start_loss"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:start_loss"
 
 
 class AngleLeft(OfTraversals):
@@ -478,8 +474,17 @@ class AngleLeft(OfTraversals):
     run: ClassVar[str] = "lossatlas.levelsets.measures:angle_left"
 
 
+class EarlyFall(OfTraversals):
+    """Share of a column's fall along a traversal that is done after a share of its steps."""
+
+    measure: ClassVar[str] = "early_fall"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:early_fall"
+    quantity: Literal["norm2", "test_loss"] = key("The column.", "norm2")
+    after: float = key("Share of the steps.", 0.5, gt=0, lt=1)
+
+
 class PathChange(OfTraversals):
-    """A column at the end of a traversal against its start, mean over replicas."""
+    """A column at the end of a traversal against its start, mean over paths."""
 
     measure: ClassVar[str] = "path_change"
     run: ClassVar[str] = "lossatlas.levelsets.measures:path_change"
@@ -487,11 +492,11 @@ class PathChange(OfTraversals):
     contrast: Literal["difference", "ratio"] = key("End less start, or end over start.", "difference")
 
 
-class Rebound(OfTraversals):
-    """Largest rise of a column above its least value so far, over its range along the path: 0 = it only falls."""
+class ShareBelow(OfTraversals):
+    """Share of the recorded points of a traversal at which a column is below its value at the start."""
 
-    measure: ClassVar[str] = "rebound"
-    run: ClassVar[str] = "lossatlas.levelsets.measures:rebound"
+    measure: ClassVar[str] = "share_below"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:share_below"
     quantity: Literal["norm2", "test_loss"] = key("The column.", "test_loss")
 
 
@@ -519,19 +524,25 @@ class MeansApart(Chosen, OfTraversals):
     )
 
 
+class EndsApart(OfTraversals):
+    """Distance of the traversals' end points from one another over that from the origin: sqrt 2 = nothing in common."""
+
+    measure: ClassVar[str] = "ends_apart"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:ends_apart"
+
+
 class AverageLoss(Measure):
     """Loss at the average of the end points over that at the end points, each on its replica's own examples."""
 
     measure: ClassVar[str] = "average_loss"
     run: ClassVar[str] = "lossatlas.levelsets.measures:average_loss"
-    average: Annotated[tuple[Reference, ...], Accepts("average")]
+    average: Annotated[tuple[Reference, ...], Accepts("average")] = key("An average of end points.", max_length=1)
     part: Literal["train", "test"] = key("Whose loss.", "train")
 
 
 class ExplainedVariance(OfTraversals):
-    """Share of the variance of the first traversals along two principal axes: distance from `reference`."""
+    """Share of the variance of so many traversals along their two principal axes, mean over all sets of so many."""
 
     measure: ClassVar[str] = "explained_variance"
     run: ClassVar[str] = "lossatlas.levelsets.measures:explained_variance"
-    traversals: int = key("How many traversals, by their replicas' numbers.", 10, ge=1)
-    reference: float = key("The share to compare with.", 0.0)
+    traversals: int = key("How many traversals.", 10, ge=1)
