@@ -6,13 +6,16 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from harness import measure
+from harness import Loaded, measure
+from scipy import stats
 from scipy.stats import spearmanr
 
 from lossatlas.planes import numbers as flatness
 from lossatlas.planes.files import Grid
 from lossatlas.planes.numbers import bends, on_plane, ratio, sharpness
+from lossatlas.specs.registry import resolve
 from lossatlas.statistics import spearman
+from lossatlas.study import subjects
 
 
 def grid_of(loss, x=None, y=None, directions=(), accuracy=0.5, **measured):
@@ -24,6 +27,24 @@ def grid_of(loss, x=None, y=None, directions=(), accuracy=0.5, **measured):
     kept = {name: np.asarray(values, dtype=float) for name, values in measured.items()}
     about = {"directions": list(directions)}
     return Grid(x, y, {"train_loss": loss, **kept}, about, minimum, pd.DataFrame(), pd.DataFrame(), np.full(2, np.nan))
+
+
+def measured(name, role, entries, **keys):
+    """Return what a measure finds on an input with several entries, each of them the grids of some replicas."""
+    kind = subjects.measures()[name]
+    loaded = {str(i): list(grids) for i, grids in enumerate(entries)}
+    spec = kind.model_validate({role: [{kind.roles()[role]: entry} for entry in loaded], **keys})
+    return resolve(spec.run)(spec, Loaded(loaded))
+
+
+def ends(found):
+    """Both ends of the interval of a measurement."""
+    return found.interval.low, found.interval.high
+
+
+def t_of_mean(values):
+    """The 95% interval of a mean, by scipy."""
+    return stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
 
 
 def test_measures_of_a_parabola_are_its_own(rng):
@@ -86,40 +107,108 @@ def networks(sharpnesses, errors):
     return found
 
 
-def test_rank_and_ratio_of_sharpness(rng):
+def test_rank_of_sharpness(rng):
     errors = np.linspace(0.1, 0.5, 9)
     noise = rng.permutation(9) + 1.0
     grids = networks([{"filter": e, "layer": n, "none": 2.0 - e} for e, n in zip(errors, noise, strict=True)], errors)
     found = measure("sharpness_rank", {"lines": grids}, against=["layer", "none"])
     assert found.value == pytest.approx(1.0 - max(spearmanr(noise, errors).statistic, -1.0))
-    assert found.n == 9
+    assert (found.n, found.unit, found.interval) == (1, "recipes", None)
+    assert found.detail.startswith("Spearman's correlations of 9 networks with the test error: filter 1.000")
     assert measure("sharpness_rank", {"lines": grids}).value == pytest.approx(1.0)
     assert measure("sharpness_rank", {"lines": grids[:7]}).value is None
-    sharp = measure("sharpness_ratio", {"first": grids[-3:], "second": grids[:3]})
-    assert sharp.value == pytest.approx(errors[-2] / errors[1])
-    assert sharp.spread[0] <= sharp.value <= sharp.spread[1]
 
 
-def test_shares_of_maps_and_planes():
+def test_networks_trained_alike_are_kept_together(rng):
+    """Twelve networks of four recipes: what their sharpness is by chance is shared by the three of a recipe."""
+    errors = np.repeat([0.1, 0.2, 0.3, 0.4], 3) + rng.uniform(0, 0.01, 12)
+    sharp = np.repeat([1.0, 3.0, 2.0, 4.0], 3) + rng.uniform(0, 0.01, 12)
+    grids = networks([{"filter": v} for v in sharp], errors)
+    found = measured("sharpness_rank", "lines", [grids[i : i + 3] for i in range(0, 12, 3)])
+    assert (found.n, found.unit) == (4, "recipes")
+    assert found.value == pytest.approx(spearmanr(sharp, errors).statistic)
+    alone = measured("sharpness_rank", "lines", [[grid] for grid in grids])
+    assert (alone.n, alone.value) == (12, pytest.approx(found.value))
+    assert found.interval.low < alone.interval.low
+
+
+def test_ratio_of_sharpness_is_over_networks(rng):
+    own, change = rng.uniform(1, 2, 4), rng.uniform(1.5, 1.6, 4)
+    first, second = (networks([{"filter": v} for v in values], np.full(4, 0.1)) for values in (own * change, own))
+    found = measure("sharpness_ratio", {"first": first, "second": second})
+    assert found.value == pytest.approx((own * change).mean() / own.mean())
+    assert (found.n, found.unit) == (4, "networks")
+    assert found.each == pytest.approx(list(change))
+    assert 1 < found.interval.low < found.value < found.interval.high
+    one = measure("sharpness_ratio", {"first": first[:1], "second": second[:1]})
+    assert (one.n, one.interval) == (1, None), "directions of one network are no units"
+    assert measure("sharpness_ratio", {"first": first[:3], "second": second}).interval.method.startswith("Welch")
+    flat = networks([{"filter": 0.0}], [0.1])
+    assert measure("sharpness_ratio", {"first": first[:1], "second": flat}).value is None
+
+
+def test_shares_of_maps_and_planes(rng):
     first = grid_of(np.zeros((1, 4)), lambda_min=[[-1.0, 0.5, -3.0, np.nan]], lambda_max=[[4.0, 2.0, 2.0, np.nan]])
     second = grid_of(np.zeros((1, 4)), lambda_min=[[-0.1, 0.5, 0.0, -0.2]], lambda_max=[[4.0, 2.0, 2.0, 4.0]])
     found = measure("negative_curvature", {"first": [first], "second": [second]}, above=0.1)
-    assert found.value == pytest.approx(2 / 3)
+    assert (found.value, found.n, found.interval) == (pytest.approx(2 / 3), 1, None)
     assert "1 points without a spectrum" in found.detail
     x = np.linspace(-1, 1, 9)
     u, v = np.meshgrid(x, x)
-    planes = [grid_of(scale * (u**2 + v**2), x, x) for scale in (8.0, 4.0, 2.0, 1.0)]
-    assert measure("flattening", {"planes": planes}).value == pytest.approx(-1.0)
-    assert measure("bent", {"first": [grid_of(u * v, x, x)], "second": planes[:1]}).value == pytest.approx(1.0)
+    saddle, bowl = grid_of(u * v, x, x), grid_of(u**2 + v**2, x, x)
+    half = grid_of(np.where(u < 0, u * v, u**2 + v**2), x, x)
+    assert measure("bent", {"first": [saddle], "second": [bowl]}).value == pytest.approx(1.0)
+    found = measure("bent", {"first": [saddle, half, saddle], "second": [bowl, bowl, half]})
+    assert found.interval.method == "paired t"
+    assert ends(found) == pytest.approx(t_of_mean(found.each))
 
 
-def test_convex_looking_points_are_taken_apart():
+def test_flattening_is_over_replicas(rng):
     x = np.linspace(-1, 1, 9)
     u, v = np.meshgrid(x, x)
-    low = np.where(u < 0, -3.0, -0.2)
-    grid = grid_of(u**3 + v**2, x, x, lambda_min=low, lambda_max=np.full_like(u, 10.0))
-    assert measure("convex_ratio", {"maps": [grid]}).value == pytest.approx(0.02)
-    assert measure("convex_ratio", {"maps": [grid]}, relative_to="other").value == pytest.approx(-0.28)
+
+    def planes(scales):
+        return [grid_of(np.full_like(u, np.inf) if np.isinf(s) else s * (u**2 + v**2), x, x) for s in scales]
+
+    one = [[grid] for grid in planes((8.0, 4.0, 2.0, 1.0))]
+    found = measured("flattening", "planes", one)
+    assert (found.value, found.n, found.interval) == (pytest.approx(-1.0), 1, None)
+    steep = planes((8.0,))[0]
+    steep.measured["train_loss"][np.hypot(u, v) > 0.01] = np.inf
+    assert measured("flattening", "planes", [[steep], *one[1:]]).value == pytest.approx(-1.0)
+    scales = np.array([[8.0, 4, 2, 1], [8, 2, 4, 1], [4, 8, 2, 1], [8, 4, 1, 2]]) * rng.uniform(1, 1.1, (4, 4))
+    found = measured("flattening", "planes", [planes(column) for column in scales.T])
+    assert (found.n, found.unit) == (4, "initialisations")
+    assert found.interval.low < found.value < found.interval.high < 0
+    assert "at least 3 are needed" in measured("flattening", "planes", one[:2]).detail
+
+
+def test_convex_looking_points_are_taken_apart_by_network():
+    x = np.linspace(-1, 1, 9)
+    u, v = np.meshgrid(x, x)
+
+    def maps(*lowest):
+        loss, high = u**3 + v**2, np.full_like(u, 10.0)
+        return [grid_of(loss, x, x, lambda_min=np.where(u < 0, -3.0, low), lambda_max=high) for low in lowest]
+
+    assert measure("convex_ratio", {"maps": maps(-0.2)}).value == pytest.approx(0.02)
+    found = measure("convex_ratio", {"maps": maps(-0.2)}, relative_to="other")
+    assert (found.value, found.n, found.interval) == (pytest.approx(-0.28), 1, None), "points are no units"
+    found = measure("convex_ratio", {"maps": maps(-0.2, -0.4, -0.9)})
+    assert (found.value, found.n, found.unit) == (pytest.approx(0.05), 3, "networks")
+    assert ends(found) == pytest.approx(t_of_mean([0.02, 0.04, 0.09]))
+    nowhere = grid_of(-(u**2) - v**2, x, x, lambda_min=np.full_like(u, -2.0), lambda_max=np.ones_like(u))
+    found = measure("convex_ratio", {"maps": [*maps(-0.2), nowhere]})
+    assert (found.value, found.n) == (pytest.approx(0.02), 1)
+    assert found.detail.endswith("1 networks without such points left out")
+    assert measure("convex_ratio", {"maps": [nowhere]}).value is None
+
+
+def test_accuracy_of_networks_is_the_smallest():
+    grids = networks([{"filter": 1.0}] * 3, [0.1, 0.3, 0.2])
+    found = measure("network_accuracy", {"networks": grids}, quantity="test_accuracy")
+    assert (found.value, found.n) == (pytest.approx(0.7), 3)
+    assert measure("network_accuracy", {"networks": grids}).value == 0, "no training accuracy was recorded"
 
 
 def test_angles_of_a_descent_are_averaged_by_thirds():
@@ -133,6 +222,12 @@ def test_angles_of_a_descent_are_averaged_by_thirds():
     assert values == pytest.approx({"early": 12.5, "late": 72.5, "change": 60.0})
     assert measure("descent_angle", {"descents": tables}, when="change", space="full").value == 0
     assert measure("descent_angle", {"descents": tables}, when="late", about=90).value == pytest.approx(17.5)
+    found = measure("descent_angle", {"descents": [*tables, tables[0]]}, when="late", until=0.5)
+    assert found.value == pytest.approx(40.0), "the last third of the first half"
+    assert found.interval is None, "three equal values say nothing of their spread"
+    found = measure("descent_angle", {"descents": [*tables, tables[0]]})
+    assert (found.n, found.unit, found.each) == (3, "paths", [5, 20, 5])
+    assert ends(found) == pytest.approx(t_of_mean([5, 20, 5]))
 
 
 def test_no_torch_is_needed_to_read_grids():

@@ -188,6 +188,10 @@ def test_planes_of_a_path_hold_its_points(made):
             np.testing.assert_allclose(
                 found.explained, found.path[["x", "y"]].to_numpy().var(axis=0) / variance, rtol=1e-6
             )
+        if name == "path_random":
+            # Of directions drawn without regard to the path each holds 1 / D of its variance, whatever the network;
+            # twenty times as much has probability exp(-20).
+            assert found.explained.sum() < 20 * 2 / theta.shape[1]
         if name == "path_start":
             unit = moved[0] / np.linalg.norm(moved[0])
             np.testing.assert_allclose(found.path["x"], moved @ unit, atol=1e-5)
@@ -372,7 +376,10 @@ def test_tables_and_claims_hold_the_numbers_of_their_grids(everything, tmp_path,
     found = evaluate(plan.claims.spec["claims"], plan.claims.paths(), "tiny", "quick").set_index("id")
     print(found[["ours", "detail"]].to_string())
     assert np.isfinite(found.drop(["few", "convex", "ratio", "rank"])["ours"].astype(float)).all()
-    assert found.loc["few", "verdict"] == "not measurable at this preset"
+    assert found.loc["few", "reason"] == "1 networks, at least 8 are needed"
+    assert (found.loc[["negative", "bent"], "verdict"] == "not judged").all()
+    assert found.loc["negative", "reason"].startswith("the network is no minimum: network_accuracy is 0.")
+    assert found.loc["flat", "reason"] == "1 initialisations: too few for an interval"
     assert found.loc["share", "ours"] == pytest.approx(row["two_pcs"])
     table = read_table(Path(probe(plan, "path", "descent").path), "descent")
     assert found.loc["early", "ours"] == pytest.approx(table["plane_angle"][0])

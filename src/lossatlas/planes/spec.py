@@ -564,6 +564,15 @@ class VarianceTable(Table):
 Grids = Annotated[tuple[Reference, ...], Accepts("grid", "grids")]
 
 
+class NetworkAccuracy(Measure):
+    """Smallest accuracy of the networks behind lines, planes or maps; one that is not finite counts as 0."""
+
+    measure: ClassVar[str] = "network_accuracy"
+    run: ClassVar[str] = "lossatlas.planes.measures:network_accuracy"
+    networks: Grids = key("Lines, planes or maps of the networks.")
+    quantity: Literal["train_accuracy", "test_accuracy"] = key("Which accuracy.", "train_accuracy")
+
+
 class NegativeCurvature(Measure):
     """Share of a plane's points with |lambda_min / lambda_max| above a threshold: `first` less `second`."""
 
@@ -584,7 +593,7 @@ class Bent(Measure):
 
 
 class Flattening(Measure):
-    """Rank correlation of the median rise of the loss within `reach` with a plane's place in the list."""
+    """Rank correlation of the median rise of the loss within `reach` with a plane's place; replicas are the units."""
 
     measure: ClassVar[str] = "flattening"
     run: ClassVar[str] = "lossatlas.planes.measures:flattening"
@@ -605,7 +614,10 @@ class OfSharpness(Measure):
 
 
 class SharpnessRank(OfSharpness):
-    """Rank correlation of sharpness under `of` with the test error, less the best of those `against`."""
+    """Rank correlation of sharpness under `of` with the test error, less the best of those `against`.
+
+    Networks of one entry of `lines` were trained alike; entries are the units.
+    """
 
     measure: ClassVar[str] = "sharpness_rank"
     run: ClassVar[str] = "lossatlas.planes.measures:sharpness_rank"
@@ -616,7 +628,7 @@ class SharpnessRank(OfSharpness):
 
 
 class SharpnessRatio(OfSharpness):
-    """Sharpness of `first` over that of `second`: medians over directions and replicas."""
+    """Sharpness of `first` over that of `second`: means of networks' medians over directions."""
 
     measure: ClassVar[str] = "sharpness_ratio"
     run: ClassVar[str] = "lossatlas.planes.measures:sharpness_ratio"
@@ -644,7 +656,7 @@ class PlaneShare(Measure):
 
 
 class ConvexRatio(Measure):
-    """Median |lambda_min / lambda_max| where a plane looks convex, by itself or less the median elsewhere."""
+    """Median |lambda_min / lambda_max| where a plane looks convex, or that less it elsewhere; mean of networks."""
 
     measure: ClassVar[str] = "convex_ratio"
     run: ClassVar[str] = "lossatlas.planes.measures:convex_ratio"
@@ -660,5 +672,6 @@ class DescentAngle(Measure):
     descents: Annotated[tuple[Reference, ...], Accepts("descent")] = key("Planes of recorded paths.")
     when: Literal["early", "late", "change"] = key("The first steps, the last, or the last less the first.", "early")
     space: Literal["plane", "full"] = key("In the plane of the path, or in the whole space.", "plane")
-    share: float = key("Share of the steps that is early, and late.", 1 / 3, gt=0, le=1)
+    until: float = key("Share of the training that is looked at, as until the learning rate drops.", 1.0, gt=0, le=1)
+    share: float = key("Share of the steps until then that is early, and late.", 1 / 3, gt=0, le=1)
     about: float = key("Degrees from which the distance is taken; 0 = the angle itself.", 0.0)
