@@ -201,11 +201,18 @@ def test_figures_and_claims(made, tmp_path):
     given = inputs_of(plan.claims, folder)
     table = evaluate(plan.claims.spec["claims"], given, "tiny_paths", "quick").set_index("id")
     assert table.loc["straight", "verdict"] == "holds"
+    assert table.loc["straight", "interval"] == "exact"
     heights = {name: t[t["step"] == 20].sort_values("pair") for name, t in numbers["heights"].groupby("set")}
-    a, b = (heights[name]["height"].to_numpy() for name in ("adam", "sgd"))
+    a, b = (heights[name]["height"].to_numpy()[:2] for name in ("adam", "sgd"))  # the first two of 3 pairs of 4 minima
     assert table.loc["barriers", "ours"] == pytest.approx(np.mean(a[:, None] > b) + np.mean(a[:, None] == b) / 2)
-    assert table.loc["rbf", "verdict"] == "not measurable at this preset"  # four vectors a set
-    assert "too few" in table.loc["rbf", "detail"]
+    assert table.loc["barriers", "reason"].startswith("not trained: highest_loss is ")
+    few = {"excess": "2 disjoint pairs a set", "rbf": "4 vectors a set", "others": "4 vectors a set"}
+    for name, units in {**few, "nested": "4 minima a set"}.items():
+        assert table.loc[name, "verdict"] == "not judged"
+        assert table.loc[name, "reason"] == f"{units}: too few for an interval"
+    assert (table.loc[["centroids", "chance"], "n"] == 4).all()
+    for name in ("centroids", "chance"):
+        assert table.loc[name, "low"] < table.loc[name, "ours"] < table.loc[name, "high"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Kernel separation, shells and comparisons of pairs against other libraries, direct computation and known answers."""
 
-from itertools import combinations
+from itertools import combinations, islice
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,7 @@ from sklearn.decomposition import KernelPCA
 from sklearn.metrics import roc_auc_score
 
 from lossatlas.barriers.dyads import Sample, compare
+from lossatlas.barriers.jobs.path import draw_pairs
 from lossatlas.barriers.numbers import shells
 from lossatlas.barriers.separation import areas, score, separate, subset, variant, wishart
 from lossatlas.clouds.files import Gram
@@ -138,39 +139,62 @@ def sample(rng, count, points, shift=0.0, noise=1.0):
     return Sample(values, pairs[:, 0], pairs[:, 1])
 
 
+def apart(rng, count, shift=0.0):
+    """Return pairs that share no point."""
+    return Sample(shift + rng.standard_normal(count), np.arange(count), count + np.arange(count))
+
+
 def test_superiority_is_mann_whitney(rng):
-    first, second = sample(rng, 9, 6), sample(rng, 7, 5, 0.5)
+    first, second = apart(rng, 9), apart(rng, 7, 0.5)
     u = mannwhitneyu(first.values, second.values).statistic
     assert compare(first, second).superiority == pytest.approx(u / 63)
 
 
-def test_disjoint_pairs_share_no_point_and_p_is_exact(rng):
+def test_matchings_share_no_point_and_p_is_exact(rng):
     first, second = sample(rng, 12, 8), sample(rng, 12, 8, 2.0)
     for one in (first, second):
-        rows = one.disjoint()
-        points = [*one.first[rows], *one.second[rows]]
-        assert len(set(points)) == len(points)
-        assert rows[0] == 0
-    a, b = (np.asarray(one.values)[one.disjoint()] for one in (first, second))
+        kept = one.matchings()
+        assert len({len(rows) for rows in kept}) == 1
+        assert len(set(np.concatenate(kept))) == sum(map(len, kept))
+        for rows in kept:
+            points = [*one.first[rows], *one.second[rows]]
+            assert len(set(points)) == len(points)
+    a, b = (np.asarray(one.values)[one.matchings()[0]] for one in (first, second))
     found = compare(first, second)
     exact = mannwhitneyu(a, b, alternative="two-sided", method="exact").pvalue
     assert found.p == pytest.approx(exact, rel=1e-9)
+    assert found.disjoint == (len(a), len(b))
     assert found.least_p == pytest.approx(
         mannwhitneyu(np.arange(len(a)), 99 + np.arange(len(b)), method="exact").pvalue
     )
 
 
-def test_interval_over_points_covers_where_one_over_pairs_is_too_short(rng):
-    """No difference, and values that are the points': intervals must cover 1/2, which naive ones over pairs miss."""
-    covered = naive = 0
-    for _ in range(60):
-        first, second = (sample(rng, 40, 12, noise=0.1) for _ in range(2))
-        found = compare(first, second)
-        covered += found.low <= 0.5 <= found.high
-        draws = [
-            np.mean(rng.choice(first.values, 40)[:, None] > rng.choice(second.values, 40)[None]) for _ in range(200)
-        ]
-        low, high = np.quantile(draws, [0.025, 0.975])
-        naive += low <= 0.5 <= high
-    assert covered >= 45
-    assert covered > naive
+def test_a_star_of_pairs_counts_as_one(rng):
+    """Pairs that all share one point say no more than one of them; pairs drawn as matchings say as much as all fit."""
+    star = Sample(rng.standard_normal(9) + 5, np.zeros(9, dtype=int), 1 + np.arange(9))
+    assert compare(star, apart(rng, 9)).disjoint == (1, 9)
+    assert compare(star, apart(rng, 9)).interval.low < 0.05
+    matched = list(draw_pairs(12, int(rng.integers(1000))))[:8]  # six of a matching and two of the next
+    pairs = np.array(matched)
+    assert [len(rows) for rows in Sample(np.zeros(8), pairs[:, 0], pairs[:, 1]).matchings()] == [6]
+
+
+def test_intervals_of_pairs_exclude_one_half_rarely_and_never_collapse(rng):
+    """No difference, and values that are their points': 1/2 is missed at most once in 20, which naive ones do more."""
+    wrong = naive = 0
+    for _ in range(200):
+        found, drawn = [], []
+        for _ in range(2):
+            pairs = np.array(list(islice(draw_pairs(12, int(rng.integers(2**31))), 40)))
+            effect = rng.standard_normal(12)
+            values = effect[pairs[:, 0]] + effect[pairs[:, 1]] + 0.1 * rng.standard_normal(40)
+            found.append(Sample(values, pairs[:, 0], pairs[:, 1]))
+            drawn.append(values)
+        interval = compare(*found).interval
+        wrong += not interval.low <= 0.5 <= interval.high
+        naive += mannwhitneyu(*drawn).pvalue < 0.05
+    assert wrong <= 10
+    assert naive > wrong
+    interval = compare(apart(rng, 8, 100.0), apart(rng, 8)).interval
+    assert 0.6 < interval.low < 0.7
+    assert interval.high == 1.0

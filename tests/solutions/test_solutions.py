@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from harness import contents, evaluate, inputs_of, job, make
+from harness import contents, evaluate, inputs_of, job, make, measure
 from harness import draw as drawn
 from harness import study as planned
 from PIL import Image
@@ -25,7 +25,6 @@ from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import open_hdf5, read_table
 from lossatlas.models import build, from_vector
 from lossatlas.planes import plane
-from lossatlas.solutions import measures
 from lossatlas.solutions.numbers import pooled
 from lossatlas.solutions.spec import SOLUTION_SETS
 from lossatlas.specs.study import only
@@ -391,25 +390,61 @@ def test_claims(made):
     }
     ratio = tables_of["lbfgs_train"]["train_loss"].mean() / tables_of["sgd_train"]["train_loss"].mean()
     assert table.loc["train", "ours"] == pytest.approx(ratio)
-    assert table.loc["train", "low"] <= ratio <= table.loc["train", "high"]
-    assert table.loc["high", "ours"] == table.loc["high", "high"]
+    assert (table["n"] == 2).all()
+    assert (table["unit"] == "initialisations").all()
+    assert (table["verdict"] == "not judged").all()  # of two runs there are no intervals
     scan = tables_of["rates_test"].groupby("value")["test_loss"].mean()
     assert table.loc["rate", "ours"] == pytest.approx(tables_of["lbfgs_test"]["test_loss"].mean() / scan.min())
     sigma = [pooled(tables_of[name])[1] for name in ("lbfgs_train", "sgd_train")]
     assert table.loc["sigma", "ours"] == pytest.approx(sigma[0] / sigma[1])
-    assert table.loc["sigma", "low"] <= table.loc["sigma", "ours"] <= table.loc["sigma", "high"]
 
 
-def test_interval_of_a_ratio_covers_it(rng):
-    """Of ratios of means of 30 normal numbers each, at least 85 in 100 intervals cover the true one."""
+def runs(rng, replicas, **columns):
+    """Return a cloud of one solution a replica."""
+    table = pd.DataFrame({"replica": replicas, "weight_mean": 0.0, "weight_std": 1.0, "train_loss": 0.1, **columns})
+    return Gram.from_rows(rng.standard_normal((len(table), 30)), table)
+
+
+def test_equal_replicas_are_compared_in_pairs(rng):
+    """A ratio that every initialisation has is seen in pairs though the losses differ by more than it."""
+    start, ratio = np.exp(rng.normal(0, 1, 10)), rng.normal(0.8, 0.01, 10)
+    first = runs(rng, np.arange(10), train_loss=start * ratio)
+    shuffled = rng.permutation(10)
+    pairs = measure("solution_losses", {"first": first, "second": runs(rng, shuffled, train_loss=start[shuffled])})
+    others = measure("solution_losses", {"first": first, "second": runs(rng, 5 + np.arange(10), train_loss=start)})
+    assert pairs.value == others.value == pytest.approx((start * ratio).sum() / start.sum())
+    assert 0.7 < pairs.interval.low < pairs.value < pairs.interval.high < 0.9
+    np.testing.assert_allclose(pairs.each, ratio)
+    assert others.interval.high > 1
+    assert others.each is None
+    none = runs(rng, np.arange(10), train_loss=0.0)
+    assert measure("solution_losses", {"first": none, "second": first}).value is None
+    assert measure("highest_loss", {"trained": [none, first]}).value == (start * ratio).max()
+
+
+def test_spread_of_all_components_is_a_ratio_of_means(rng):
+    """Of vectors of different means and deviations: the pooled deviation, and an interval that covers the true ratio."""
     covered = 0
-    for _ in range(100):
-        first, second = rng.normal(2, 0.3, 30), rng.normal(4, 0.3, 30)
-        found = measures._ratio(first, second, ("a", "b"), "mean")
-        covered += found.spread[0] <= 0.5 <= found.spread[1]
-    assert covered >= 85
+    for _ in range(200):
+        sets = [
+            deviation * np.exp(rng.normal(0, 0.1, (12, 1))) * rng.standard_normal((12, 400)) for deviation in (2, 1)
+        ]
+        clouds = [
+            runs(rng, 100 * k + np.arange(12), weight_mean=rows.mean(1), weight_std=rows.std(1))
+            for k, rows in enumerate(sets)
+        ]
+        found = measure("weight_spread", {"first": clouds[0], "second": clouds[1]})
+        covered += found.interval.low <= 2 <= found.interval.high
+    assert found.value == pytest.approx(sets[0].std() / sets[1].std())
+    assert covered >= 180
 
 
-def test_one_run_has_no_end_of_an_interval():
-    found = measures._ratio(np.array([1.0]), np.array([2.0]), ("a", "b"), "high")
-    assert found.value is None
+def test_the_best_rate_is_that_of_the_lowest_mean_of_whole_scans(rng):
+    scan = runs(
+        rng, [0, 1, 2, 0, 1, 2, 0, 1], value=[0.1] * 3 + [1.0] * 3 + [10.0] * 2, test_loss=[3, 4, 5, 1, 2, 3, 0, 0]
+    )
+    first = runs(rng, np.arange(3), test_loss=[2.0, 3.0, 4.0])
+    found = measure("best_rate", {"first": first, "scan": scan})
+    assert found.value == 1.5
+    assert "SGD at lr 1 " in found.detail
+    assert found.interval.low < 1.5 < found.interval.high

@@ -1,10 +1,11 @@
 """Two samples of pairs compared, where pairs share points: heights of paths between minima are not independent.
 
-The quantity is the *superiority* of the first sample, P(a > b) + P(a = b) / 2 over all its pairs a and the other's b:
-1/2 means no difference, and only the order of the values counts. Its interval is from a bootstrap of the points (the
-minima), not of the pairs: points are drawn with replacement and a pair weighs as often as both its points were drawn
-(Snijders & Borgatti 1999). Its p-value is from a permutation test on disjoint pairs alone: those are independent, so
-exchanging their labels is exact.
+The quantity is the *superiority* of the first sample, P(a > b) + P(a = b) / 2: 1/2 means no difference, and only the
+order of the values counts. Pairs that share a point are not independent; those of a *matching*, which share none, are.
+Each sample is split into matchings and its largest are kept: the superiority is the mean over them, its interval the
+exact one for as many independent pairs as one of them has, since a mean over several varies no more than one of them.
+It does not collapse where every value of one sample is above every one of the other. The p-value is that of a
+permutation test on one matching of each sample, which is exact.
 """
 
 from collections.abc import Sequence
@@ -16,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossatlas.arrays import Array
+from lossatlas.statistics import Interval, of_share
 
-RESAMPLES = 4000
 PERMUTATIONS = 10_000
 SEED = 0
 """Resampling is part of the measurement, so its seed is fixed."""
@@ -36,23 +37,19 @@ class Sample:
     first: NDArray[np.int64]
     second: NDArray[np.int64]
 
-    def disjoint(self) -> NDArray[np.intp]:
-        """Return pairs that share no point: each, in order, that shares none with those before it."""
-        used: set[int] = set()
-        chosen = []
+    def matchings(self) -> list[NDArray[np.intp]]:
+        """Return the largest of the matchings that the pairs are split into, each in turn into the first it fits."""
+        used: list[set[int]] = []
+        chosen: list[list[int]] = []
         for i, pair in enumerate(zip(self.first.tolist(), self.second.tolist(), strict=True)):
-            if not used & set(pair):
-                used |= set(pair)
-                chosen.append(i)
-        return np.array(chosen, dtype=np.intp)
-
-    def weights(self, rng: np.random.Generator) -> Array:
-        """Return how often each pair occurs in bootstraps of the points, (RESAMPLES, n)."""
-        points = np.unique(np.concatenate([self.first, self.second]))
-        drawn = rng.multinomial(len(points), np.full(len(points), 1 / len(points)), size=RESAMPLES)
-        return (drawn[:, np.searchsorted(points, self.first)] * drawn[:, np.searchsorted(points, self.second)]).astype(
-            float
-        )
+            place = next((k for k, points in enumerate(used) if not points & set(pair)), len(used))
+            if place == len(used):
+                used.append(set())
+                chosen.append([])
+            used[place] |= set(pair)
+            chosen[place].append(i)
+        most = max(map(len, chosen))
+        return [np.array(rows, dtype=np.intp) for rows in chosen if len(rows) == most]
 
 
 @dataclass(frozen=True)
@@ -61,15 +58,14 @@ class Comparison:
 
     Attributes:
         superiority: of the first sample.
-        low, high: its 95% interval.
+        interval: its 95% interval.
         p: two-sided, of the permutation test on disjoint pairs.
         disjoint: numbers of disjoint pairs in the two samples.
         least_p: the smallest p that so few pairs can give.
     """
 
     superiority: float
-    low: float
-    high: float
+    interval: Interval
     p: float
     disjoint: tuple[int, int]
     least_p: float
@@ -81,16 +77,17 @@ def wins(first: Array, second: Array) -> Array:
 
 
 def compare(first: Sample, second: Sample) -> Comparison:
-    """Compare two samples of pairs."""
-    rng = np.random.default_rng(SEED)
-    table = wins(first.values, second.values)
-    a, b = first.weights(rng), second.weights(rng)
-    totals = a.sum(1) * b.sum(1)
-    drawn = ((a @ table) * b).sum(1)[totals > 0] / totals[totals > 0]
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    chosen = [sample.values[sample.disjoint()] for sample in (first, second)]
-    p, least = _permuted(chosen[0], chosen[1], rng)
-    return Comparison(float(table.mean()), float(low), float(high), p, (len(chosen[0]), len(chosen[1])), least)
+    """Compare two samples of pairs, neither of them empty."""
+    matched = first.matchings(), second.matchings()
+    a, b = (sample.values[np.concatenate(kept)] for sample, kept in zip((first, second), matched, strict=True))
+    value = float(wins(a, b).mean())
+    count = min(len(kept[0]) for kept in matched)
+    found = of_share(value * count, count)
+    assert found is not None  # there is one pair at least
+    interval = Interval(found.low, found.high, f"{found.method} on disjoint pairs")
+    chosen = first.values[matched[0][0]], second.values[matched[1][0]]
+    p, least = _permuted(chosen[0], chosen[1], np.random.default_rng(SEED))
+    return Comparison(value, interval, p, (len(chosen[0]), len(chosen[1])), least)
 
 
 def _permuted(first: Array, second: Array, rng: np.random.Generator) -> tuple[float, float]:

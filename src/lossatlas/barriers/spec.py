@@ -364,22 +364,18 @@ PathsOf = Annotated[tuple[Reference, ...], Accepts("paths")]
 
 
 class PlaneHeights(Measure):
-    """Heights of paths on a function's plane: distance from the paper's (largest over lambda), or the lowest."""
+    """Largest distance of the heights of paths on a function's plane from the paper's; exact, nothing is sampled."""
 
     measure: ClassVar[str] = "plane_heights"
     run: ClassVar[str] = "lossatlas.barriers.measures:plane_heights"
     paths: PathsOf = key("Path probes on a function.")
-    of: Literal["optimised", "straight", "lowest"] = key(
-        "straight: the straight path's height. optimised: the largest distance over lambda. lowest: the lowest height "
-        "of any path and objective, by itself.",
-        "optimised",
-    )
+    of: Literal["optimised", "straight"] = key("The optimised paths, by lambda, or the straight one.", "optimised")
     objective: Objective = key("Objective of the optimised paths.", "squared")
-    paper: list[float] = key("The paper's heights, by increasing lambda; of `straight` the one.", [])
+    paper: list[float] = key("The paper's heights, by increasing lambda; of `straight` the one.", min_length=1)
 
 
 class HigherBarriers(Measure):
-    """How often a path of `first` is higher than one of `second`: 0.5 = no difference; interval over minima."""
+    """How often a path of `first` is higher than one of `second`: 0.5 = no difference; units are disjoint pairs."""
 
     measure: ClassVar[str] = "higher_barriers"
     run: ClassVar[str] = "lossatlas.barriers.measures:higher_barriers"
@@ -398,7 +394,11 @@ class KernelSeparation(Measure):
     kernels: Annotated[tuple[Reference, ...], Accepts("kernels")] = key("A kernels probe.")
     best_of: Kernels = key("The best of these kernels counts.", ["rbf"], min_length=1, alias="parameters.kernels")
     variant: Variant = key("The vectors as trained, or a control.", "trained")
-    score: Score = key("plane: along the best direction of two components. pc1: along the first.", "plane")
+    score: Score | Literal["radius"] = key(
+        "plane: along the best direction of two components. pc1: along the first. radius: by the distance from their "
+        "origin in the plane, which tells two shells apart that no line does.",
+        "plane",
+    )
 
 
 class OnShells(Measure):
@@ -417,8 +417,12 @@ class ShellOrder(OnShells):
 
 
 class CentroidsApart(OnShells):
-    """Distance of two centroids from their middle over that of the nearest point, or over what chance alone gives."""
+    """Distance of two centroids over the spread of points about their middle, or over what chance alone gives."""
 
     measure: ClassVar[str] = "centroids_apart"
     run: ClassVar[str] = "lossatlas.barriers.measures:centroids_apart"
-    relative_to: Literal["nearest", "chance"] = key("What the distance is divided by.", "nearest")
+    relative_to: Literal["spread", "chance"] = key(
+        "spread: the smaller standard deviation of the points' distances from the middle. chance: the distance that "
+        "independent points about one centre give.",
+        "spread",
+    )

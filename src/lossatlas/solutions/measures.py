@@ -1,76 +1,94 @@
-"""Measures that compare sets of trained weight vectors: their losses, and how far their weights are spread."""
+"""Measures that compare sets of trained weight vectors: their losses, and how far their weights are spread.
 
-from typing import Any
+The unit is the initialisation. Where two sets have the same ones, which the optimisers start from, they are compared in
+pairs; sets of the best of many have others each, and count as independent.
+"""
 
 import numpy as np
 import pandas as pd
 
 from lossatlas.arrays import Array
-from lossatlas.claims.measurement import Measurement
+from lossatlas.claims.measurement import Measurement, nothing
 from lossatlas.solutions.numbers import pooled
-from lossatlas.solutions.spec import BestRate, SolutionLosses, WeightSpread
+from lossatlas.solutions.spec import BestRate, HighestLoss, SolutionLosses, WeightSpread
 from lossatlas.specs.registry import Inputs
-from lossatlas.statistics import bootstrap
+from lossatlas.statistics import Interval, of_ratio
+
+UNIT = "initialisations"
 
 
-def _ratio(first: Array, second: Array, names: tuple[str, str], bound: str) -> Measurement:
-    """Return the ratio of two means over runs with its bootstrap interval, or one end of that interval."""
-    spread = None
-    if min(len(first), len(second)) > 1:
-        spread = bootstrap([first, second], lambda a, b: a.mean(axis=-1) / b.mean(axis=-1))
-    value = float(first.mean() / second.mean())
-    said = f"{names[0]} {first.mean():.4g} (n {len(first)}), {names[1]} {second.mean():.4g} (n {len(second)})"
-    if bound == "mean":
-        return Measurement(value, spread, min(len(first), len(second)), said)
-    if spread is None:
-        return Measurement(None, None, 1, f"one run has no interval; {said}")
-    end = spread[0] if bound == "low" else spread[1]
-    return Measurement(
-        end, spread, min(len(first), len(second)), f"{bound} end of the 95% interval; ratio {value:.4g}; {said}"
-    )
+def _ratio(first: pd.Series, second: pd.Series, names: tuple[str, str]) -> Measurement:
+    """Return the ratio of two means over runs; the series have their values by replica."""
+    means = float(first.mean()), float(second.mean())
+    said = f"{names[0]} {means[0]:.4g} (n {len(first)}), {names[1]} {means[1]:.4g} (n {len(second)})"
+    n = min(len(first), len(second))
+    if min(means) <= 0:
+        return nothing(f"a mean is 0, below the resolution it was computed with; {said}", n)
+    a, b, paired = _matched(first, second)
+    interval = of_ratio(a, b, paired)
+    return Measurement(means[0] / means[1], interval, n, said, UNIT, (a / b).tolist() if paired else None)
+
+
+def _matched(first: pd.Series, second: pd.Series) -> tuple[Array, Array, bool]:
+    """Return the values of two series, in the order of their replicas, and whether these are the same."""
+    a, b = first.sort_index(), second.sort_index()
+    return a.to_numpy(float), b.to_numpy(float), a.index.equals(b.index) and a.index.is_unique
+
+
+def _by_replica(table: pd.DataFrame, quantity: str) -> pd.Series:
+    return table.set_index("replica")[quantity]
 
 
 def solution_losses(spec: SolutionLosses, inputs: Inputs) -> Measurement:
     """Mean loss of the first set over that of the second."""
-    grams = (inputs.given(side)[0] for side in (spec.first, spec.second))
-    first, second = (gram.table[spec.quantity].to_numpy(float) for gram in grams)
-    return _ratio(first, second, ("first", "second"), spec.bound)
+    first, second = (_by_replica(inputs.given(side)[0].table, spec.quantity) for side in (spec.first, spec.second))
+    return _ratio(first, second, ("first", "second"))
 
 
 def best_rate(spec: BestRate, inputs: Inputs) -> Measurement:
-    """Mean loss of the first set over that of a scan at its best learning rate; rates with a diverged run are out."""
+    """Mean loss of the first set over that of a scan at its best learning rate; rates with a diverged run are out.
+
+    That the rate is the best of several is not in the interval: it favours the scan.
+    """
     quantity = spec.quantity
     scan = inputs.given(spec.scan)[0].table
     runs = scan.groupby("value").size()
     means = scan[scan["value"].isin(runs[runs == runs.max()].index)].groupby("value")[quantity].mean()
     best = float(means.idxmin())
-    theirs = scan.loc[scan["value"] == best, quantity].to_numpy(float)
-    first = inputs.given(spec.first)[0].table[quantity].to_numpy(float)
-    found = _ratio(first, theirs, ("first", f"SGD at lr {best:g}"), spec.bound)
+    theirs = _by_replica(scan[scan["value"] == best], quantity)
+    found = _ratio(_by_replica(inputs.given(spec.first)[0].table, quantity), theirs, ("first", f"SGD at lr {best:g}"))
     listed = ", ".join(f"lr {value:g} {mean:.4g}" for value, mean in means.items())
-    return Measurement(found.value, found.spread, found.n, f"{found.detail}; {listed}")
+    return Measurement(found.value, found.interval, found.n, f"{found.detail}; {listed}", UNIT, found.each)
 
 
 def weight_spread(spec: WeightSpread, inputs: Inputs) -> Measurement:
-    """Standard deviation of all weights of a set, or mean length of its vectors, of the first over the second set."""
+    """Standard deviation of all weights of a set, or mean length of its vectors, of the first over the second set.
+
+    The square of the former is the mean over vectors of their mean square about the mean of all weights, so that its
+    ratio is one of means, too.
+    """
     first, second = (inputs.given(side)[0] for side in (spec.first, spec.second))
     if spec.quantity == "norm":
-        return _ratio(first.norms(), second.norms(), ("first", "second"), spec.bound)
+        lengths, others = (pd.Series(gram.norms(), index=gram.table["replica"]) for gram in (first, second))
+        return _ratio(lengths, others, ("first", "second"))
     (mean, std), (other_mean, other_std) = pooled(first.table), pooled(second.table)
-    spread = bootstrap([_moments(first.table), _moments(second.table)], _of_moments) if first.n > 1 < second.n else None
+    found = _ratio(_squares(first.table), _squares(second.table), ("first", "second"))
+    interval = found.interval
+    if interval is not None:
+        interval = Interval(float(np.sqrt(interval.low)), float(np.sqrt(interval.high)), interval.method)
     detail = f"first {mean:.4g} +- {std:.4g} (n {first.n}), second {other_mean:.4g} +- {other_std:.4g} (n {second.n})"
-    return Measurement(std / other_std, spread, min(first.n, second.n), detail)
+    return Measurement(std / other_std, interval, found.n, detail, UNIT)
 
 
-def _moments(table: pd.DataFrame) -> Any:
-    """Return each vector's mean and mean square as one number, so that both are resampled together."""
-    mean, std = table["weight_mean"].to_numpy(float), table["weight_std"].to_numpy(float)
-    return mean + 1j * (std**2 + mean**2)
+def _squares(table: pd.DataFrame) -> pd.Series:
+    """Return the mean square of each vector's components about the mean of all vectors' components."""
+    rows = table.set_index("replica")
+    return rows["weight_std"] ** 2 + (rows["weight_mean"] - rows["weight_mean"].mean()) ** 2
 
 
-def _of_moments(first: Any, second: Any) -> Any:
-    def deviation(moments: Any) -> Any:
-        averaged = moments.mean(axis=-1)
-        return np.sqrt(averaged.imag - averaged.real**2)
-
-    return deviation(first) / deviation(second)
+def highest_loss(spec: HighestLoss, inputs: Inputs) -> Measurement:
+    """Highest training loss of any solution of the sets."""
+    losses = np.concatenate([gram.table["train_loss"].to_numpy(float) for gram in inputs.given(spec.trained)])
+    return Measurement(
+        float(losses.max()), None, len(losses), f"lowest {losses.min():.3g}", "solutions", losses.tolist()
+    )

@@ -199,14 +199,13 @@ Loss = Literal["train_loss", "test_loss"]
 
 
 class OfSolutions(Measure):
-    """What measures of a set of solutions have in common."""
+    """What measures of a set of solutions have in common; the unit is the initialisation."""
 
     first: Cloud = key("A set of solutions.")
-    bound: Literal["mean", "low", "high"] = key("The ratio of the means, or an end of its 95% interval.", "mean")
 
 
 class SolutionLosses(OfSolutions):
-    """Mean loss of one set of solutions over that of another, or an end of its 95% interval (`bound`)."""
+    """Mean loss of one set of solutions over that of another."""
 
     measure: ClassVar[str] = "solution_losses"
     run: ClassVar[str] = "lossatlas.solutions.measures:solution_losses"
@@ -230,3 +229,11 @@ class WeightSpread(OfSolutions):
     run: ClassVar[str] = "lossatlas.solutions.measures:weight_spread"
     second: Cloud = key("The set it is compared with.")
     quantity: Literal["std", "norm"] = key("Deviation of the weights, or length of the vectors.", "std")
+
+
+class HighestLoss(Measure):
+    """Highest training loss of any solution of several sets: the premise that all were trained."""
+
+    measure: ClassVar[str] = "highest_loss"
+    run: ClassVar[str] = "lossatlas.solutions.measures:highest_loss"
+    trained: Cloud = key("Sets of solutions.", min_length=1)

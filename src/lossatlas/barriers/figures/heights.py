@@ -191,7 +191,12 @@ def _numbers(spec: PathConvergence, title: str, sets: Mapping[str, pd.DataFrame]
             result = compare(*(sample(rows, "height") for rows in chosen))
             found.append(
                 {"set": f"{first} over {second}", "step": step, "quantity": "superiority", "value": result.superiority}
-                | {"low": result.low, "high": result.high, "pairs": min(map(len, chosen)), "p": result.p}
+                | {
+                    "low": result.interval.low,
+                    "high": result.interval.high,
+                    "pairs": min(map(len, chosen)),
+                    "p": result.p,
+                }
                 | {"least_p": result.least_p, "disjoint_pairs": min(result.disjoint)}
             )
     return pd.DataFrame(found).assign(panel=title)[
@@ -238,6 +243,6 @@ def _convergence_legend(spec: PathConvergence, names: Mapping[str, int]) -> Side
             k = names.get(first, 0)
             sidebar.line(f"{spec.labels.get(first, first)}", color=SET_COLORS[k], linewidth=1.4, linestyle=DASHES[k])
             sidebar.text(f"        over {spec.labels.get(second, second)}")
-        sidebar.line("bar: 95%, minima", color=style.FAINT, linewidth=1.4)
+        sidebar.line("bar: 95%, disjoint pairs", color=style.FAINT, linewidth=1.4)
         sidebar.line("1/2: no difference", color=style.FAINT, linewidth=0.8, linestyle=":")
     return sidebar
