@@ -1,24 +1,43 @@
-# make figures   a fresh machine: environment, data, and the gallery of the quick preset
-# make test      a fresh machine: the same environment, then the tests
+# make figures    a fresh machine: environment, the bundled results, one chain and one training made here, the gallery
+# make reproduce  the same from nothing: PRESET=quick (some 15 minutes on two cores) or laptop (some hours)
+# make test       a fresh machine: the same environment, then the tests
 
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= 2
+PRESET ?= quick
+PUBLISHED := $(patsubst docs/results/%/,%,$(wildcard docs/results/*/))
+comma := ,
+STUDIES := [$(subst $() $(),$(comma),$(strip $(PUBLISHED)))]
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: figures test check setup lock docs dvc help
+.PHONY: figures reproduce test check setup lock docs dvc help
 
 help:
 	@sed -n 's/^# make/make/p' $(MAKEFILE_LIST)
 
 figures: setup
-	@echo "== gallery of the quick preset: data, training, retraining, embeddings, figures (about 6 minutes on 2 cores)"
-	$(BIN)/snakemake --cores $(CORES) results/figures/all
+	@echo "== results of preset laptop from the bundled store (dvc pull)"
+	$(BIN)/dvc pull --quiet
+	@echo "== made here: one chain from nothing at preset quick, one stored training again"
+	$(BIN)/python -m lossatlas.workflow.showcase --cores $(CORES)
+	@echo "== gallery of preset laptop: embeddings, measures, bootstraps and pictures are computed here, trainings were pulled"
+	$(BIN)/snakemake --cores $(CORES) --config 'studies=$(STUDIES)' -- results/figures/all
+	@echo "== open results/figures/all/index.html"
+	@echo "   computed here: every figure, table and verdict, and what its top says; pulled: the trained networks behind them"
+	@echo "   from nothing: make reproduce (PRESET=quick), make reproduce PRESET=laptop"
+
+# PRESET=quick is made from data that come with the repository; laptop needs MNIST and CIFAR-10 (LOSSATLAS_DATA)
+reproduce: setup
+	@echo "== data of preset $(PRESET)"
+	$(BIN)/dvc pull --quiet $(wildcard data/*.dvc)
+	@echo "== everything of preset $(PRESET) from nothing"
+	$(BIN)/snakemake --cores $(CORES) --config preset=$(PRESET) -- results/figures/all
 	@echo "== open results/figures/all/index.html"
 
 test: setup
-	@echo "== tests (about 10 minutes on 2 cores)"
+	@echo "== tests (at most 20 minutes on 2 cores)"
 	$(BIN)/dvc pull --quiet $(wildcard data/*.dvc)
 	$(BIN)/python -m pytest tests/slurm
 	$(BIN)/python -m pytest -n $(CORES) --ignore=tests/slurm
@@ -54,7 +73,7 @@ lock:
 docs: setup
 	$(BIN)/python -m lossatlas.workflow.generated
 
-# make dvc       write dvc.yaml from the quick preset, and put what it names into the bundled store
+# make dvc       write dvc.yaml from the laptop preset of the published studies, and put what it names into the bundled store
 dvc: setup
 	$(BIN)/python -m lossatlas.workflow.dvc_stages
 	$(BIN)/dvc repro

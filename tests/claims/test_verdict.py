@@ -136,7 +136,7 @@ def test_every_claim_is_part_of_one_statement(claims, message):
     with pytest.raises(LossatlasError, match=message):
         folded([read(Statement, STATEMENT)], claims)
     other = read(Statement, {"id": "T", "sentence": "So.", "main": ["k"]})
-    with pytest.raises(LossatlasError, match="statements.T: k: already a claim of statement S"):
+    with pytest.raises(LossatlasError, match=r"statements\.T: k: already a claim of statement S"):
         folded([read(Statement, STATEMENT), other], ["m", "n", "c", "r", "k"])
     alone = folded([], ["x", "y"])
     assert [(one.id, one.main) for one in alone] == [("x", ["x"]), ("y", ["y"])]

@@ -56,6 +56,7 @@ JOBS = (
     "tables/accuracies",
     "claims",
     "scorecard",
+    "statements",
     "index",
     "gallery",
 )

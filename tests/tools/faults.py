@@ -255,7 +255,8 @@ class Workshop:
                 self.jobs[f"{section}/{product.name}"] = (f"{rule}.py", job)
                 self.needs[f"{section}/{product.name}"] = self._ancestors(product.artefacts)
         stem = f"results/claims/{study_name}"
-        output = Named(csv=f"{stem}.csv", metrics=f"{stem}.metrics.json", record=f"{stem}.json")
+        names = {"csv": ".csv", "statements": ".statements.csv", "metrics": ".metrics.json", "record": ".json"}
+        output = Named({name: f"{stem}{suffix}" for name, suffix in names.items()})
         job = self._given(
             "claims", output, Named(product=wiring.describe("claims", study_name)), f"claims/{study_name}"
         )
@@ -264,12 +265,16 @@ class Workshop:
         output = Named(csv="results/claims.csv", record="results/claims.json")
         job = self._given("scorecard", output, Named(scorecard=wiring.scorecard()), "scorecard")
         self.jobs["scorecard"] = ("scorecard.py", job)
+        output = Named({kind: f"results/scorecard.{kind}" for kind in ("csv", "png", "pdf")})
+        output["record"] = "results/scorecard.json"
+        job = self._given("statements", output, Named(code=wiring.statements()), "statements")
+        self.jobs["statements"] = ("statements.py", job)
         output = Named(csv="results/index.csv", record="results/index.json")
         self.jobs["index"] = ("index.py", self._given("index", output, Named(index=wiring.index()), "index"))
         output = Named(built="results/figures/all/.built")
         job = self._given("gallery", output, Named(manifest=wiring.manifest()), "gallery")
         self.jobs["gallery"] = ("gallery.py", job)
-        self.needs |= {"scorecard": ["claims"], "index": []}
+        self.needs |= {"scorecard": ["claims"], "statements": ["claims", "scorecard"], "index": []}
         self.needs["gallery"] = [name for name in self.jobs if "/" not in name or name[:2] in ("fi", "ta")][:-1]
 
     def _ancestors(self, artefacts):

@@ -15,7 +15,7 @@ from harness import ROOT, checksums, counts, environment, planned
 
 SSHD = ROOT / "tests/ssh/sshd.sh"
 REMOTES = ("bundled", "folder", "ssh")
-DRAWN = {"figure", "table", "claims", "scorecard", "index", "gallery"}
+DRAWN = {"figure", "table", "claims", "scorecard", "statements", "index", "gallery"}
 """Rules that a laptop runs after a pull."""
 
 
@@ -97,7 +97,8 @@ def project(built, tmp_path_factory):
         shutil.copy(ROOT / part, folder)
     shutil.copy(ROOT / "tests/studies/tiny.yaml", folder / "config/studies")
     config = folder / "config/config.yaml"
-    config.write_text(re.sub(r"^studies: \[.*\]", "studies: [tiny]", config.read_text(), flags=re.MULTILINE))
+    text = re.sub(r"^studies: \[.*\]", "studies: [tiny]", config.read_text(), flags=re.MULTILINE)
+    config.write_text(re.sub(r"^preset: \w+", "preset: quick", text, flags=re.MULTILINE))
     edit(folder, smaller)
     shutil.copytree(
         built / "results", folder / "results", ignore=shutil.ignore_patterns("figures", "tables", "claims*")

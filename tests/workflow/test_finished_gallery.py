@@ -58,7 +58,14 @@ def test_a_study_of_ones_own_joins_the_others(built, tmp_path):
     assert whole(folder) == ["tiny"]
     before = files(folder)
     own = own_study(folder)
-    assert counts(plan(folder, ALL, study=own)) == {"figure": 1, "claims": 1, "scorecard": 1, "index": 1, "gallery": 1}
+    assert counts(plan(folder, ALL, study=own)) == {
+        "figure": 1,
+        "claims": 1,
+        "scorecard": 1,
+        "statements": 1,
+        "index": 1,
+        "gallery": 1,
+    }
     ran(snakemake(folder, ALL, study=own))
     assert whole(folder) == ["own", "tiny"]
     after = files(folder)
@@ -67,7 +74,9 @@ def test_a_study_of_ones_own_joins_the_others(built, tmp_path):
     assert {name: after[name] for name in theirs} == {name: before[name] for name in theirs}
     assert list(pd.read_csv(folder / CARD)["study"]) == ["own", "tiny", "tiny"]
     assert plan(folder, ALL, study=own) == []
-    assert counts(plan(folder, ALL)) == {"scorecard": 1, "index": 1, "gallery": 1}, "the list of studies changed"
+    assert counts(plan(folder, ALL)) == {"scorecard": 1, "statements": 1, "index": 1, "gallery": 1}, (
+        "the list of studies changed"
+    )
     ran(snakemake(folder, ALL))
     assert whole(folder) == ["tiny", "own"]
     assert list(pd.read_csv(folder / CARD)["study"]) == ["tiny", "tiny", "own"]
@@ -180,7 +189,7 @@ def test_two_machines_beside_ours(built, tmp_path):
         name: machine(built, tmp_path / name, [verdict, ours[1]]) for name, verdict in (("a", ours[0]), ("b", other))
     }
     config = [f"machines={json.dumps({name: str(tree) for name, tree in trees.items()})}"]
-    assert counts(plan(folder, ALL, config=config)) == {"scorecard": 1, "gallery": 1}
+    assert counts(plan(folder, ALL, config=config)) == {"scorecard": 1, "statements": 1, "gallery": 1}
     ran(snakemake(folder, ALL, config=config))
     row = pd.read_csv(folder / CARD).set_index("id").loc["outward"]
     assert (row["machines"], row["agree"]) == (3, "no")
@@ -194,7 +203,9 @@ def test_two_machines_beside_ours(built, tmp_path):
     assert plan(folder, ALL, config=config) == []
     machine(built, tmp_path / "again", [ours[0], ours[1]])
     shutil.copytree(tmp_path / "again", trees["b"], dirs_exist_ok=True)
-    assert counts(plan(folder, ALL, config=config)) == {"scorecard": 1, "gallery": 1}, "another table of that machine"
+    assert counts(plan(folder, ALL, config=config)) == {"scorecard": 1, "statements": 1, "gallery": 1}, (
+        "another table of that machine"
+    )
 
 
 def test_another_question_is_refused_before_any_job_runs(built, tmp_path):

@@ -162,7 +162,16 @@ def test_pulled_artefacts_are_never_computed_again(built, tmp_path):
     for kind in ("grams", "runs"):  # the runs are newer than the Gram matrices made from them
         shutil.copytree(built / "results" / kind, tmp_path / "results" / kind, copy_function=shutil.copy)
     jobs = counts(plan(tmp_path, ALL))
-    assert jobs == {"embed": 4, "figure": 3, "table": 1, "claims": 1, "scorecard": 1, "index": 1, "gallery": 1}
+    assert jobs == {
+        "embed": 4,
+        "figure": 3,
+        "table": 1,
+        "claims": 1,
+        "scorecard": 1,
+        "statements": 1,
+        "index": 1,
+        "gallery": 1,
+    }
     targets = ["results/figures/tiny/norms.csv", "results/tables/tiny/accuracies.csv", "results/claims/tiny.csv"]
     done = snakemake(tmp_path, *targets)
     assert done.returncode == 0, done.stdout

@@ -5,7 +5,9 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,7 +19,7 @@ from lossatlas.errors import LossatlasError
 NUMBERS = ["paper", "ours", "low", "high", "n", "unit", "threshold"]
 """Columns that the scorecard takes from a statement's first main claim."""
 
-LOOKS = {
+LOOKS: dict[str, dict[str, Any]] = {
     HOLDS: {"color": HUES[0], "marker": "o"},
     HOLDS_BUT: {"color": HUES[5], "marker": "s"},
     FAILS: {"color": HUES[1], "marker": "X"},
@@ -94,11 +96,11 @@ def _number(text: str) -> float:
 
 def compose(statements: pd.DataFrame) -> Drawn:
     """Draw the statements: estimate, interval, threshold and the paper's value of each, and its verdict."""
-    import matplotlib as mpl
-
     studies = list(dict.fromkeys(statements["study"]))
     height = 0.95 + HEAD * len(studies) + ROW * len(statements) + 0.25
-    with mpl.rc_context(RC):
+    with mpl.rc_context():
+        settings: Any = RC
+        mpl.rcParams.update(settings)
         figure = new_figure(WIDTH, height)
         axes = axes_at(figure, 0.0, 0.0, WIDTH, height)
         axes.set_xlim(0, WIDTH)

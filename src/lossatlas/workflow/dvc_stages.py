@@ -1,12 +1,13 @@
-"""Write dvc.yaml from the quick preset: DVC stages that drive the same Snakemake targets.
+"""Write dvc.yaml from config/config.yaml: DVC stages that drive the same Snakemake targets.
 
     python -m lossatlas.workflow.dvc_stages            write dvc.yaml
     python -m lossatlas.workflow.dvc_stages --check    exit 1 when dvc.yaml is not what the configuration says
 
 A study is one stage, named as it is, so that ``dvc pull <study>`` brings its trained runs, Gram matrices, embeddings
 and scores (all that its figures need) and its scorecard, a DVC metric. What several studies need is in the stage
-``shared``. Paths carry spec hashes, so a changed number changes this file; data are no dependencies of a stage, since
-those hashes count their checksums.
+``shared``. Where there is a folder ``docs/results``, the studies are those whose results stand in it. Paths carry spec
+hashes, so a changed number changes this file; data are no dependencies of a stage, since those hashes count their
+checksums.
 """
 
 import argparse
@@ -23,13 +24,13 @@ from lossatlas.study import subjects
 from lossatlas.study.config import load
 from lossatlas.study.plan import Plan, StudyPlan
 
-PRESET = "quick"
-HEADER = "# Written by `python -m lossatlas.workflow.dvc_stages` from the quick preset; `make dvc` runs it.\n"
+PUBLISHED = Path("docs/results")
+HEADER = "# Written by `python -m lossatlas.workflow.dvc_stages`; `make dvc` runs it.\n"
 SHARED = "shared"
 
 
-def _command(studies: list[str], targets: list[str]) -> str:
-    return f"snakemake --config preset={PRESET} 'studies=[{','.join(studies)}]' -- " + " ".join(targets)
+def _command(preset: str, studies: list[str], targets: list[str]) -> str:
+    return f"snakemake --config preset={preset} 'studies=[{','.join(studies)}]' -- " + " ".join(targets)
 
 
 def _folders(paths: list[str]) -> list[str]:
@@ -65,18 +66,19 @@ def stages(plan: Plan, entries: Mapping[str, str]) -> dict:
     """Return the content of dvc.yaml.
 
     Args:
-        plan: of the quick preset.
+        plan: of the configuration.
         entries: study -> how its file is named in YAML or on the command line, a name or a path.
     """
     if SHARED in plan.studies:
         raise LossatlasError(f"study {SHARED!r}: DVC's stage of what several studies need has that name; rename it")
+    preset = plan.config.preset
     cached = {name: _cached(study) for name, study in plan.studies.items()}
     owners = {path: [name for name in cached if path in cached[name]] for paths in cached.values() for path in paths}
     shared = [path for path, names in owners.items() if len(names) > 1]
     found: dict[str, dict] = {}
     if shared:
         needing = [entries[name] for name in cached if any(name in owners[path] for path in shared)]
-        found[SHARED] = {"cmd": _command(needing, shared), "outs": _outs(shared)}
+        found[SHARED] = {"cmd": _command(preset, needing, shared), "outs": _outs(shared)}
     for name, study in plan.studies.items():
         own = [path for path in cached[name] if path not in shared]
         metrics = f"results/claims/{name}.metrics.json"
@@ -85,7 +87,7 @@ def stages(plan: Plan, entries: Mapping[str, str]) -> dict:
         entry = entries[name]
         file = entry if entry.endswith((".yaml", ".yml")) else f"config/studies/{entry}.yaml"
         stage = {
-            "cmd": _command([entry], [*own, *figures, *tables, metrics]),
+            "cmd": _command(preset, [entry], [*own, *figures, *tables, metrics]),
             "params": [{file: ["claims"]}],
             "deps": _folders([path for path in cached[name] if path in shared]),
             "outs": _outs(own),
@@ -101,7 +103,9 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="do not write; exit 1 when the file is out of date")
     check = parser.parse_args().check
     root = Path.cwd()
-    raw = {**read_yaml(root / "config" / "config.yaml"), "preset": PRESET}
+    raw = read_yaml(root / "config" / "config.yaml")
+    if (root / PUBLISHED).is_dir():
+        raw["studies"] = [entry for entry in raw["studies"] if (root / PUBLISHED / Path(entry).stem).is_dir()]
     entries = {Path(entry).stem: str(entry) for entry in raw["studies"]}
     text = HEADER + yaml.safe_dump(stages(Plan(load(raw, root)), entries), sort_keys=False, width=120)
     file = root / "dvc.yaml"

@@ -12,6 +12,7 @@ from lossatlas import numerics
 from lossatlas.data import spec as catalogue
 from lossatlas.draw.spec import Figure
 from lossatlas.errors import LossatlasError
+from lossatlas.files import checksum
 from lossatlas.specs.artefact import Artefact, Described
 from lossatlas.study import subjects
 from lossatlas.study.config import load
@@ -22,6 +23,10 @@ from lossatlas.workflow.collector import paused
 GALLERY = ("lossatlas.gallery.build",)
 ALL = "all"
 """Folder of the gallery in ``results/figures``, where every study has one of its name."""
+
+
+MADE_HERE = Path("results/made_here.json")
+"""What :mod:`lossatlas.workflow.showcase` made on this machine just now; the gallery shows it where it is there."""
 
 
 def code_digest(names: Iterable[str], *more: Path) -> str:
@@ -109,7 +114,7 @@ class Wiring:
     def describe(self, section: str, study: str, name: str = "claims") -> Described:
         """Return what a product's script needs: spec, input files by role, and the digest of the code that draws it."""
         product = self.product(section, study, name)
-        content = {
+        content: dict[str, Any] = {
             "study": study,
             "name": name,
             "preset": self.config.preset,
@@ -232,7 +237,8 @@ class Wiring:
         content = {
             "preset": self.config.preset,
             "scorecard": {kind: f"results/scorecard.{kind}" for kind in ("png", "pdf", "csv")},
-            "made_here": "results/made_here.json",
+            "made_here": str(MADE_HERE),
+            "made_here_sha256": checksum.file_digest(MADE_HERE) if MADE_HERE.is_file() else "",
             "code": code_digest(GALLERY, *sorted((closure.PACKAGE / "gallery").rglob("*.j2"))),
             "studies": [self._study_manifest(name) for name in self.studies],
         }
