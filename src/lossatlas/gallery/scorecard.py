@@ -28,7 +28,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 }
 """Colour and marker of a verdict: the shapes tell it without the colours."""
 
-ROW, HEAD, WIDTH = 0.34, 0.36, 11.0
+ROW, HEAD, WIDTH = 0.34, 0.36, 11.4
 """Inches: height of a statement, of a study's heading, width of the picture."""
 
 
@@ -135,16 +135,16 @@ def _statement(axes: Axes, y: float, one: Mapping[str, str]) -> None:
     middle, half = (LEFT + RIGHT) / 2, (RIGHT - LEFT) / 2
     axes.plot([middle] * 2, [y - ROW / 2, y + ROW / 2], color=INK, lw=0.8, zorder=1)
     row = scaled(one)
-    if np.isfinite(row.low):
+    if np.isfinite(row.low) and not _counted_out(one):
         axes.plot([middle + half * row.low, middle + half * row.high], [y, y], color=look["color"], lw=2.2, zorder=2)
     if np.isfinite(row.paper):
         axes.plot([middle + half * row.paper], [y], marker="|", color=HUES[3], ms=10, mew=1.6, ls="none", zorder=3)
     if np.isfinite(row.value):
         axes.plot([middle + half * row.value], [y], ls="none", ms=5.5, zorder=4, **look)
     axes.text(7.5, y, _in_numbers(one), va="center", fontsize=6.2, linespacing=1.15)
-    axes.plot([9.72], [y], ls="none", ms=5.5, **look)
+    axes.plot([10.2], [y], ls="none", ms=5.5, **look)
     axes.text(
-        9.87,
+        10.35,
         y,
         one["verdict"],
         va="center",
@@ -153,14 +153,27 @@ def _statement(axes: Axes, y: float, one: Mapping[str, str]) -> None:
     )
 
 
+def _counted_out(one: Mapping[str, str]) -> bool:
+    """Tell whether a claim about every unit fell by a counterexample, which no interval adds to."""
+    return one["threshold"].endswith(" in every") and one["verdict"] == FAILS
+
+
 def _in_numbers(one: Mapping[str, str]) -> str:
+    """Return two lines: what was measured on how many units; when it holds, and the paper's value."""
     value, low, high = (_number(one[name]) for name in ("ours", "low", "high"))
-    first = "no value" if np.isnan(value) else f"{value:.3g}"
-    if not np.isnan(low):
-        first += f" [{low:.3g}, {high:.3g}]"
-    first += f" of {one['n']} {one['unit']}" if one["n"] != "0" else ""
-    paper = textwrap.shorten(one["paper"], 28, placeholder=" ...")
+    units = f"{one['n']} {one['unit']}"
+    if re.search(r" in (every|most|any)$", one["threshold"]) and not np.isnan(value):
+        first = f"true of {round(value * int(one['n']))} of {units}"
+    else:
+        first = "no value" if np.isnan(value) else _short(value)
+        first += "" if np.isnan(low) else f" [{_short(low)}, {_short(high)}]"
+        first += f", {units}" if one["n"] != "0" else ""
+    paper = textwrap.shorten(one["paper"], 26, placeholder=" ...")
     return f"{first}\n{one['threshold']}" + (f"; paper: {paper}" if paper else "")
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.3g}"
 
 
 def _legend(axes: Axes, statements: pd.DataFrame) -> None:
