@@ -27,7 +27,7 @@ def test_the_row_of_a_claim(given):
     assert row["ours"] == pytest.approx(1.6)
     assert (row["study"], row["statement"], row["part"], row["paper"]) == ("trajectories", row["id"], "main", "> 1")
     assert row["verdict"] == "not judged", "three directions of one minimum are one unit"
-    assert row["reason"] == "1 initialisations: too few for an interval"
+    assert row["reason"] == "1 initialisation: too few for an interval"
 
 
 def basins(rng):

@@ -379,7 +379,7 @@ def test_tables_and_claims_hold_the_numbers_of_their_grids(everything, tmp_path,
     assert found.loc["few", "reason"] == "1 networks, at least 8 are needed"
     assert (found.loc[["negative", "bent"], "verdict"] == "not judged").all()
     assert found.loc["negative", "reason"].startswith("the network is no minimum: network_accuracy is 0.")
-    assert found.loc["flat", "reason"] == "1 initialisations: too few for an interval"
+    assert found.loc["flat", "reason"] == "1 initialisation: too few for an interval"
     assert found.loc["share", "ours"] == pytest.approx(row["two_pcs"])
     table = read_table(Path(probe(plan, "path", "descent").path), "descent")
     assert found.loc["early", "ours"] == pytest.approx(table["plane_angle"][0])

@@ -343,7 +343,7 @@ def test_factor_claims(tmp_path):
     assert (row["verdict"], row["ours"], row["n"]) == ("holds", pytest.approx(3.0), 3)
     one = claim(id="T2_one", measure="factor_ratio", inputs={k: v[:1] for k, v in references.items()}, holds=holds)
     row = evaluate([one], {"gram": grams}).iloc[0]
-    assert (row["verdict"], row["reason"]) == ("not judged", "1 initialisations: too few for an interval")
+    assert (row["verdict"], row["reason"]) == ("not judged", "1 initialisation: too few for an interval")
     sides = {"with": references["good_with"] + references["bad_with"]}
     sides["without"] = references["good_without"] + references["bad_without"]
     entry = claim(id="T2_decay", measure="factor_effect", inputs=sides, holds={"op": "<", "value": 0.0})

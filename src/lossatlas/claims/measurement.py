@@ -33,3 +33,11 @@ class Measurement:
 def nothing(detail: str, n: int = 0) -> Measurement:
     """Return the measurement where there is no number, with the reason."""
     return Measurement(None, None, n, detail)
+
+
+def counted(n: int, unit: str) -> str:
+    """Return a number of units in words: ``1 path of SGD``, ``3 data sets``."""
+    if n != 1:
+        return f"{n} {unit}"
+    head, _, rest = unit.partition(" of ")
+    return f"1 {head.removesuffix('s')}" + (f" of {rest}" if rest else "")

@@ -10,7 +10,7 @@ import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lossatlas.claims.measurement import Measurement
+from lossatlas.claims.measurement import Measurement, counted
 from lossatlas.claims.spec import FAILS, HOLDS, HOLDS_BUT, NOT_JUDGED, UNDECIDED, Holds, Statement
 from lossatlas.statistics import Interval, of_share
 
@@ -71,8 +71,8 @@ def judge(found: Measurement, holds: Holds) -> Judgement:
 
 def _without_interval(found: Measurement) -> str:
     if found.each is not None and len(set(found.each)) == 1 and len(found.each) > 1:
-        return f"all {found.n} {found.unit} have one value: nothing is known of the spread"
-    return f"{found.n} {found.unit}: too few for an interval"
+        return f"all {counted(found.n, found.unit)} have one value: nothing is known of the spread"
+    return f"{counted(found.n, found.unit)}: too few for an interval"
 
 
 def _of_units(found: Measurement, holds: Holds) -> Judgement:
@@ -84,7 +84,7 @@ def _of_units(found: Measurement, holds: Holds) -> Judgement:
     share, interval = count / total, of_share(count, total)
     assert interval is not None
     if holds.of == "any":
-        none = f"none of {total} {found.unit} is an example"
+        none = f"none of {counted(total, found.unit)} is an example"
         return Judgement(HOLDS, share, interval) if count else Judgement(UNDECIDED, share, interval, none)
     if holds.of == "every" and count < total:
         return Judgement(FAILS, share, interval)
@@ -93,7 +93,7 @@ def _of_units(found: Measurement, holds: Holds) -> Judgement:
     if interval.high < MOST:
         return Judgement(FAILS, share, interval)
     if holds.of == "every":
-        return Judgement(UNDECIDED, share, interval, f"{total} {found.unit} without an exception are too few")
+        return Judgement(UNDECIDED, share, interval, f"{counted(total, found.unit)} without an exception: too few")
     return Judgement(UNDECIDED, share, interval, "the interval includes one half")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from lossatlas.claims.measurement import counted
 from lossatlas.claims.spec import FAILS, HOLDS, HOLDS_BUT, NOT_JUDGED, UNDECIDED
 from lossatlas.draw.style import FAINT, HUES, INK, RC, Drawn, axes_at, new_figure
 from lossatlas.errors import LossatlasError
@@ -161,7 +162,7 @@ def _counted_out(one: Mapping[str, str]) -> bool:
 def _in_numbers(one: Mapping[str, str]) -> str:
     """Return two lines: what was measured on how many units; when it holds, and the paper's value."""
     value, low, high = (_number(one[name]) for name in ("ours", "low", "high"))
-    units = f"{one['n']} {one['unit']}"
+    units = counted(int(one["n"] or 0), one["unit"])
     if re.search(r" in (every|most|any)$", one["threshold"]) and not np.isnan(value):
         first = f"true of {round(value * int(one['n']))} of {units}"
     else:
