@@ -73,10 +73,9 @@ def _columns(gram: Gram, quantity: str) -> list[tuple[Array, Array]]:
 
 
 def start_loss(spec: StartLoss, inputs: Inputs) -> Measurement:
-    """Training loss over test loss at the start, ratio of the means over paths."""
-    gram = _gram(spec, inputs)
-    train, test = _pairs(gram, "train_loss")[0], _pairs(gram, "test_loss")[0]
-    return _ratio(train, test, f"training loss {_spelt(train)}, test loss {_spelt(test)}")
+    """Training loss at the start, which a path keeps, mean over paths."""
+    losses = _pairs(_gram(spec, inputs), "train_loss")[0]
+    return _mean(losses, f"smallest {losses.min():.3g}, largest {losses.max():.3g}")
 
 
 def angle_left(spec: AngleLeft, inputs: Inputs) -> Measurement:
@@ -183,10 +182,13 @@ def means_apart(spec: MeansApart, inputs: Inputs) -> Measurement:
 
     def distances(left_out: int | None) -> dict[tuple[str, str], float]:
         paths, networks = (
-            whole if left_out is None else np.delete(whole, np.arange(left_out, len(whole), count))
-            for whole in (replicas, decayed)
+            side if left_out is None else np.delete(side, np.arange(left_out, len(side), count))
+            for side in (replicas, decayed)
         )
-        return {**_in_axes(gram, raw, paths, networks, spec.axes), **_in_whole(gram, raw, paths, networks)}
+        whole = _in_whole(gram, raw, paths, networks)
+        if left_out is not None and spec.space == "whole":
+            return whole
+        return {**_in_axes(gram, raw, paths, networks, spec.axes), **whole}
 
     found = distances(None)
     wanted = (spec.space, spec.relative_to)

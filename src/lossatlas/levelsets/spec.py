@@ -461,7 +461,7 @@ class OfTraversals(Measure):
 
 
 class StartLoss(OfTraversals):
-    """Training loss over test loss at the start of the traversals, ratio of the means."""
+    """Training loss at the start of the traversals, which they keep, mean over paths."""
 
     measure: ClassVar[str] = "start_loss"
     run: ClassVar[str] = "lossatlas.levelsets.measures:start_loss"
