@@ -157,6 +157,26 @@ def of_clusters(
     return None if found is None else Interval(back(found.low), back(found.high), found.method)
 
 
+def around(
+    value: float,
+    others: Sequence[float] | Array,
+    forward: Callable[[float], float] = float,
+    back: Callable[[float], float] = float,
+) -> Interval | None:
+    """Return the jackknife's interval about a value itself, from its values without each unit in turn.
+
+    For numbers that depend on how many units there are, such as distances between means: taking the jackknife's bias
+    off, as :func:`of_clusters` does, would give those of infinitely many units. ``forward`` and ``back`` as there.
+    """
+    left = np.array([forward(float(one)) for one in others])
+    if len(left) < LEAST_UNITS or not np.isfinite(left).all():
+        return None
+    n = len(left)
+    error = float(np.sqrt((n - 1) / n * ((left - left.mean()) ** 2).sum()))
+    found = _t(forward(value), error, n - 1, "jackknife over units, t, about the value", level=CLUSTER_LEVEL)
+    return None if found is None else Interval(back(found.low), back(found.high), found.method)
+
+
 def _enough(*samples: Array) -> bool:
     return all(len(sample) >= LEAST_UNITS and bool(np.isfinite(sample).all()) for sample in samples)
 

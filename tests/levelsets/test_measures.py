@@ -11,7 +11,7 @@ from scipy import stats
 from lossatlas.claims.spec import Holds
 from lossatlas.claims.verdict import judge
 from lossatlas.clouds.files import Gram
-from lossatlas.levelsets.numbers import around
+from lossatlas.statistics import around
 
 DIMENSION = 40
 

@@ -12,7 +12,7 @@ from lossatlas.barriers.separation import areas, subset
 from lossatlas.barriers.spec import CentroidsApart, HigherBarriers, KernelSeparation, PlaneHeights, ShellOrder
 from lossatlas.claims.measurement import Measurement, nothing
 from lossatlas.specs.registry import Inputs
-from lossatlas.statistics import LEAST_ORDERED, Interval, of_clusters, of_share, of_superiority, superiority
+from lossatlas.statistics import LEAST_ORDERED, around, of_share, of_superiority, superiority
 
 CLEAR = 0.9
 """Separation that counts as clear. Not higher: the interval of 48 vectors a set, the paper's, begins at 0.93 even
@@ -144,7 +144,7 @@ def centroids_apart(spec: CentroidsApart, inputs: Inputs) -> Measurement:
         for replica in replicas:
             left = shells(subset(gram, np.flatnonzero(table["replica"] != replica)), spec.sets, spec.centres)
             others.append(left.centroid / _scales(left)[spec.relative_to])
-        interval = _around(value, others)
+        interval = around(value, others, log, exp)
     said = f"half the distance {found.centroid:.3g}; {detail}"
     return Measurement(value, interval, len(replicas), said, "initialisations")
 
@@ -155,15 +155,3 @@ def _scales(found: Shells) -> dict[str, float]:
         "spread": min(float(values.std(ddof=1)) for values in found.distances) / 2,
         "chance": found.by_chance,
     }
-
-
-def _around(value: float, others: Sequence[float]) -> Interval | None:
-    """Return the jackknife's interval about a value itself, on a logarithmic scale, from those without each unit.
-
-    Taking the jackknife's bias off, as :func:`lossatlas.statistics.of_clusters` does, would give the distance between
-    the means of infinitely many vectors.
-    """
-    left = np.log(np.asarray(others, dtype=np.float64))
-    pseudo = log(value) - (len(left) - 1) * (left - left.mean())
-    found = of_clusters(pseudo.tolist(), lambda some: float(np.mean(some)), back=exp)
-    return None if found is None else Interval(found.low, found.high, "jackknife over units, t, about the value")

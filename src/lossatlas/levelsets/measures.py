@@ -16,7 +16,7 @@ from lossatlas.arrays import Array
 from lossatlas.claims.measurement import Measurement, nothing
 from lossatlas.clouds.files import Gram
 from lossatlas.clouds.principal import principal_axes
-from lossatlas.levelsets.numbers import around, best, ends, metric, sweeps
+from lossatlas.levelsets.numbers import best, ends, metric, sweeps
 from lossatlas.levelsets.spec import (
     AngleLeft,
     AverageLoss,
@@ -31,7 +31,7 @@ from lossatlas.levelsets.spec import (
     StartLoss,
 )
 from lossatlas.specs.registry import Inputs
-from lossatlas.statistics import Interval, of_clusters, of_difference, of_mean, of_ratio
+from lossatlas.statistics import Interval, around, of_clusters, of_difference, of_mean, of_ratio
 
 UNIT, SIDE = "paths", "networks a side"
 

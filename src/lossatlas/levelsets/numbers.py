@@ -1,11 +1,7 @@
 """What a table of traversals and sweeps says: ends of the paths, the best value of a sweep's parameter, an interval."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
-
-from lossatlas.statistics import Interval, of_clusters
 
 
 def ends(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -51,18 +47,3 @@ def best(table: pd.DataFrame, choose: str, parameter: str = "weight_decay") -> f
         return None
     accuracy = means[f"{choose}_accuracy"].fillna(0.0)
     return float(means.assign(order=-accuracy).sort_values(["order", f"{choose}_loss"]).index[0])
-
-
-def around(value: float, others: Sequence[float]) -> Interval | None:
-    """Return the jackknife's interval about a value itself, from those without each unit in turn.
-
-    For numbers that depend on how many units there are, such as distances between means: taking the jackknife's bias
-    off, as :func:`lossatlas.statistics.of_clusters` does, would give those of infinitely many units.
-    """
-    left = np.asarray(others, dtype=np.float64)
-    found = of_clusters((value - (len(left) - 1) * (left - left.mean())).tolist() if len(left) else [], _mean)
-    return None if found is None else Interval(found.low, found.high, "jackknife over units, t, about the value")
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values))
