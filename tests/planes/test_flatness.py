@@ -120,16 +120,30 @@ def test_rank_of_sharpness(rng):
 
 
 def test_networks_trained_alike_are_kept_together(rng):
-    """Twelve networks of four recipes: what their sharpness is by chance is shared by the three of a recipe."""
-    errors = np.repeat([0.1, 0.2, 0.3, 0.4], 3) + rng.uniform(0, 0.01, 12)
-    sharp = np.repeat([1.0, 3.0, 2.0, 4.0], 3) + rng.uniform(0, 0.01, 12)
+    """Eighteen networks of six recipes: what their sharpness is by chance is shared by the three of a recipe."""
+    errors = np.repeat([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 3) + rng.uniform(0, 0.01, 18)
+    sharp = np.repeat([1.0, 3.0, 2.0, 4.0, 6.0, 5.0], 3) + rng.uniform(0, 0.01, 18)
     grids = networks([{"filter": v} for v in sharp], errors)
-    found = measured("sharpness_rank", "lines", [grids[i : i + 3] for i in range(0, 12, 3)])
-    assert (found.n, found.unit) == (4, "recipes")
+    found = measured("sharpness_rank", "lines", [grids[i : i + 3] for i in range(0, 18, 3)])
+    assert (found.n, found.unit) == (6, "recipes")
     assert found.value == pytest.approx(spearmanr(sharp, errors).statistic)
     alone = measured("sharpness_rank", "lines", [[grid] for grid in grids])
-    assert (alone.n, alone.value) == (12, pytest.approx(found.value))
+    assert (alone.n, alone.value) == (18, pytest.approx(found.value))
     assert found.interval.low < alone.interval.low
+    few = measured("sharpness_rank", "lines", [grids[i : i + 3] for i in range(0, 12, 3)])
+    assert (few.n, few.interval) == (4, None), "four recipes are in perfect order by chance too often"
+
+
+def test_ranks_of_unrelated_sharpness_exclude_zero_in_at_most_5_percent(rng):
+    """Some 3% at each end, of which 1,500 draws leave two to chance (four standard errors)."""
+    missed = np.zeros(2)
+    for _ in range(1500):
+        errors, sharp = (np.repeat(rng.normal(size=5), 2) + 0.2 * rng.normal(size=10) for _ in range(2))
+        grids = networks([{"filter": v} for v in np.exp(sharp)], errors)
+        found = measured("sharpness_rank", "lines", [grids[i : i + 2] for i in range(0, 10, 2)])
+        if found.interval is not None:
+            missed += (found.interval.low > 0, found.interval.high < 0)
+    assert (missed / 1500 < 0.05).all(), missed
 
 
 def test_ratio_of_sharpness_is_over_networks(rng):

@@ -31,6 +31,9 @@ from lossatlas.planes.spec import (
 from lossatlas.specs.registry import Inputs
 from lossatlas.statistics import of_clusters, of_difference, of_mean, of_ratio, rank_correlation, spearman
 
+LEAST_RECIPES = 5
+"""Recipes that a rank correlation's interval needs: of 24 orders of four one is perfect, too many for p < .025."""
+
 Sides = dict[str, list[Grid]]
 """Grids by the input they are given to."""
 
@@ -140,9 +143,10 @@ def sharpness_rank(spec: SharpnessRank, inputs: Inputs) -> Measurement:
         ranks = [spearman(rows[:, i], rows[:, 0]) for i in range(1, rows.shape[1])]
         return ranks[0] - max(ranks[1:], default=0.0)
 
-    interval = of_clusters(recipes, gap)
-    if not spec.against:
-        interval = of_clusters(recipes, gap, _fisher, lambda z: float(np.tanh(z)))
+    interval = None
+    if len(recipes) >= LEAST_RECIPES:
+        scales = () if spec.against else (_fisher, _back)
+        interval = of_clusters(recipes, gap, *scales)
     found = ", ".join(f"{how} {spearman(every[:, 1 + i], every[:, 0]):.3f}" for i, how in enumerate(names))
     detail = f"Spearman's correlations of {len(every)} networks with the test error: {found}"
     return Measurement(gap(recipes), interval, len(recipes), detail, "recipes")
@@ -150,6 +154,10 @@ def sharpness_rank(spec: SharpnessRank, inputs: Inputs) -> Measurement:
 
 def _fisher(rank: float) -> float:
     return float(np.arctanh(np.clip(rank, -1 + 1e-9, 1 - 1e-9)))
+
+
+def _back(z: float) -> float:
+    return float(np.tanh(z))
 
 
 def sharpness_ratio(spec: SharpnessRatio, inputs: Inputs) -> Measurement:
