@@ -18,7 +18,7 @@ from harness import ALL, ROOT, copy, counts, overrides, plan, planned, snakemake
 from PIL import Image
 
 from lossatlas.files.hdf5 import open_hdf5, read_table
-from lossatlas.files.record import read_provenance
+from lossatlas.files.record import content_of, read_provenance
 from lossatlas.specs.registry import resolve
 from lossatlas.specs.yaml import read_yaml
 from lossatlas.study import subjects
@@ -242,6 +242,17 @@ def bits(path):
     with open_hdf5(path, ("points", "gram")) as file:
         arrays = {name: file[name][...] for name in file if isinstance(file[name], h5py.Dataset)}
     return arrays, read_table(path)
+
+
+def test_more_threads_change_no_bit_of_portable_numerics(built, tmp_path):
+    """Libraries that are loaded before the job looks have taken Snakemake's number of threads already."""
+    folder = copy(built, tmp_path)
+    files = gram_files(built)
+    shutil.rmtree(folder / "results/grams")
+    done = snakemake(folder, *files, options=("--cores", "2", "--set-threads", "gram=2"))
+    assert done.returncode == 0, done.stdout
+    first, second = ([content_of(place / path) for path in files] for place in (built, folder))
+    assert first == second
 
 
 def test_killed_at_random_moments_and_rerun_gives_the_same_bits(built, tmp_path, rng):

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from lossatlas import numerics
 from lossatlas.errors import LossatlasError
 from lossatlas.files.disk import denied
@@ -124,6 +126,7 @@ def _in_force(wanted: str, threads: int) -> int:
     if wanted != "portable":
         return threads
     os.environ.update({name: value for name, value in numerics.PORTABLE.items() if name.endswith("_THREADS")})
+    threadpool_limits(1)  # of libraries that were loaded before this line, with the number Snakemake had set
     lacking = numerics.missing()
     if lacking:
         raise LossatlasError(
