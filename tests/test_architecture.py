@@ -28,7 +28,7 @@ FLOORS = (
     ("study",),
     ("audit", "gallery"),
     ("workflow",),
-    ("provenance", "fsck", "compare"),
+    ("provenance", "fsck", "compare", "publish"),
 )
 """Each imports only what stands before it; of one floor none imports another (the ground: any)."""
 

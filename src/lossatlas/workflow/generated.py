@@ -1,4 +1,7 @@
-"""Files that follow from the declarations: JSON Schemas for editors, docs/reference.md, docs/atlas.md.
+"""Files that follow from others: JSON Schemas, docs/reference.md, docs/atlas.md, and numbers in the documentation.
+
+The first follow from the declarations; the pages of docs/results, and what markers put into README.md and the pages of
+docs/ (lossatlas.gallery.pages), from the published results.
 
 python -m lossatlas.workflow.generated            write them
 python -m lossatlas.workflow.generated --check    exit 1 when one is not what the code says
@@ -9,18 +12,33 @@ import json
 import sys
 from pathlib import Path
 
+from lossatlas.errors import LossatlasError
+from lossatlas.gallery import pages, published
 from lossatlas.study.atlas import atlas
 from lossatlas.study.reference import reference
 from lossatlas.study.schema import schemas
 
 
 def files(root: Path) -> dict[str, str]:
-    """Return path -> text of every generated file."""
+    """Return path -> text of every generated file, and of every page whose numbers are not those of the results.
+
+    Raises:
+        LossatlasError: a published file has been changed, or a marker asks for what is not there; one line each.
+    """
     found = {
         f"config/schema/{name}": json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
         for name, schema in schemas().items()
     }
-    return {**found, "docs/reference.md": reference(), "docs/atlas.md": atlas(root)}
+    filled = pages.fill(root)
+    if filled.wrong:
+        raise LossatlasError("\n".join(filled.wrong))
+    return {
+        **found,
+        "docs/reference.md": reference(),
+        "docs/atlas.md": atlas(root),
+        **published.pages(root),
+        **filled.texts,
+    }
 
 
 def main() -> int:
@@ -28,8 +46,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="do not write; exit 1 when a file is out of date")
     check = parser.parse_args().check
+    root = Path.cwd()
+    try:
+        found = files(root)
+    except LossatlasError as error:
+        print("\n".join(f"lossatlas: error: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        return 1
     stale = []
-    for name, text in files(Path.cwd()).items():
+    for name, text in found.items():
         path = Path(name)
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
@@ -38,7 +62,9 @@ def main() -> int:
         else:
             path.write_text(text, encoding="utf-8")
     if stale:
-        print(f"{', '.join(stale)}: not what the code says; run `make docs`", file=sys.stderr)
+        for line in pages.fill(root).stale:
+            print(line, file=sys.stderr)
+        print(f"{', '.join(stale)}: not what the code and the results say; run `make docs`", file=sys.stderr)
     return int(bool(stale))
 
 
