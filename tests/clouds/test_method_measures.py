@@ -61,7 +61,7 @@ def test_scores_are_loaded_with_what_settings_are_chosen_on(tmp_path):
     entry["parameters"] = {"settings": "selected"}
     row = evaluate([entry], {"scores": {"tree": [path, path]}}).iloc[0]
     assert (row["verdict"], row["ours"]) == ("not judged", pytest.approx(0.1))
-    assert row["reason"] == "1 clouds: too few for an interval"
+    assert row["reason"] == "1 cloud: too few for an interval"
     entry["inputs"] = {"scores": [{"scores": "tree"}, {"scores": "tree"}]}
     row = evaluate([entry], {"scores": {"tree": [path, path]}}).iloc[0]
     assert row["n"] == 2
