@@ -4,6 +4,7 @@
 
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -116,12 +117,16 @@ WRONG = {
     "value some/claims.csv G6 ours .0f .1f": "at most one format",
     "value some/claims.csv G6 ours *x": "at most one format",
     "value some/tables/sweep.csv 0.1 loss": "2 rows are 0.1",
+    "value some/tables/sweep.csv beta=0.1 mean(los)": "no column 'los'; did you mean 'loss'?",
+    "value some/tables/sweep.csv beta=0.1 mean(words)": "mean(words): could not convert",
+    "value some/tables/sweep.csv beta=0.1 sd(loss)": "sd(loss) of beta=0.1 is empty",
+    "table some/tables/sweep.csv what mean(loss)": "no column 'what'",
     "value some/tables/sweep.csv beta=0.1&what=2 loss": "no column 'what'",
     "value some/tables/other.csv 1 loss": "docs/results/some/tables/other.csv: no such file; there are sweep.csv",
     "value nothing/claims.csv G6 ours": "docs/results/nothing/claims.csv: no such file; publish the study",
     "value some/claims G6 ours": "name a .csv",
     "table some/tables/sweep.csv what": "no column 'what'",
-    "table some/tables/sweep.csv beta=7": "no row with beta=7",
+    "table some/tables/sweep.csv beta=7": "no row with beta '7'",
     "table": "takes FILE",
     "statements some G8": "no statement 'G8'; there are G6, G7",
     "statements nothing": "docs/results/nothing/claims.csv: no such file",
@@ -153,6 +158,31 @@ def test_a_table_with_columns_formats_headings_and_rows(results):
     assert "| &lt;c> |" in inserted("table some/tables/sweep.csv words", results, "")
     assert "| G6\\_share |" not in inserted("table some/claims.csv id interval:.1f", results, "")
     assert "| [−4298.2, −3962.0] |" in inserted("table some/claims.csv id interval:.1f", results, "")
+
+
+def test_numbers_of_several_rows(results, rng):
+    values = rng.normal(5, 2, 12)
+    table = pd.DataFrame({"beta": [0, 1] * 6, "replica": range(12), "loss": values}).astype(str)
+    write(
+        results / "some/tables/many.csv", pd.concat([table, pd.DataFrame([{"beta": "1", "replica": "12", "loss": ""}])])
+    )
+    ones = values[1::2]
+    wanted = {
+        "mean": ones.mean(),
+        "sd": ones.std(ddof=1),
+        "median": np.median(ones),
+        "min": ones.min(),
+        "max": ones.max(),
+    }
+    for what, value in wanted.items():
+        assert float(inserted(f"value some/tables/many.csv beta=1 {what}(loss) .6f", results)) == pytest.approx(
+            value, abs=1e-6
+        )
+    assert inserted("value some/tables/many.csv beta=1 count(loss)", results) == "6", "an empty cell is no number"
+    text = inserted("table some/tables/many.csv beta mean(loss):.3f:mean count(loss)", results, "")
+    rows = [f"| {beta} | {values[beta::2].mean():.3f} | 6 |" for beta in (0, 1)]
+    assert text == "\n\n" + "\n".join(["| beta | mean | count(loss) |", "| ---: | ---: | ---: |", *rows]) + "\n\n"
+    assert "| 12 |" in inserted("table some/tables/many.csv count(loss)", results, "")
 
 
 def test_statements_with_verdicts_and_numbers(results):

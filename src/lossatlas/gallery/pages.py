@@ -10,7 +10,8 @@ A marker is a comment in front of the text and one behind it; the text between t
 
 FILE and FOLDER lie below ``docs/results``. ROW is a value of column ``id``, or else of the first one, or conditions
 such as ``beta=0.1&cutoff=1.0``. FORMAT is Python's (``.0f``, ``,.0f``, ``.1e``, ``.0%``). Words with blanks stand in
-quotes.
+quotes. A COLUMN such as ``mean(loss)`` is that of all rows named, in a table of all that agree in its other columns:
+mean, sd (of a sample), median, min, max or count of the numbers there are.
 """
 
 import re
@@ -37,6 +38,9 @@ SCAN = re.compile(
 
 OPENS_LINE = re.compile(r"[\s>]*(?:(?:[-*+]|\d+[.)])\s+)?(?:\[[ x]\]\s+)?")
 """What may stand in front of a comment that GitHub takes for the beginning of a block of HTML."""
+
+
+OVER_ROWS = re.compile(r"(mean|sd|median|min|max|count)\((.+)\)")
 
 
 @dataclass(frozen=True)
@@ -195,9 +199,12 @@ def _value(words: Sequence[str], results: Path) -> str:
     form = [word for word in rest if not word.startswith("*")]
     if len(factor) + len(form) < len(rest) or len(factor) > 1 or len(form) > 1:
         raise LossatlasError(f"{' '.join(rest)}: at most one format and one factor such as *100")
-    rows = _read(name, results)
-    row = _row(rows, key, name)
-    shown = _cell(row, column, form[0] if form else "", factor[0] if factor else 1.0, name)
+    rows = _named(_read(name, results), key, name)
+    if len(rows) > 1 and not OVER_ROWS.fullmatch(column):
+        raise LossatlasError(
+            f"{name}: {len(rows)} rows are {key}; say which by COLUMN=TEXT&COLUMN=TEXT, or mean({column})"
+        )
+    shown = _cell(rows, column, form[0] if form else "", factor[0] if factor else 1.0, name)
     if not shown:
         raise LossatlasError(f"{name}: {column} of {key} is empty")
     return shown
@@ -209,22 +216,23 @@ def _read(name: str, results: Path) -> pd.DataFrame:
     return published.table(results / name)
 
 
-def _row(rows: pd.DataFrame, key: str, name: str) -> pd.Series:
-    """Return the one row that a key or some conditions name."""
+def _named(rows: pd.DataFrame, key: str, name: str) -> pd.DataFrame:
+    """Return the rows that a key or some conditions name; at least one."""
     column = "id" if "id" in rows else rows.columns[0]
     parts = [part.partition("=") for part in key.split("&")]
     conditions = [(where, text) for where, _, text in parts] if all(mark for _, mark, _ in parts) else [(column, key)]
     for where, text in conditions:
-        _known(rows.columns, where, name)
-        same = [_same(value, text) for value in rows[where]]
-        if not any(same):
-            raise LossatlasError(
-                f"{name}: no row with {where} {text!r}; {nearest(text, list(dict.fromkeys(rows[where])))}"
-            )
-        rows = rows[same]
-    if len(rows) > 1:
-        raise LossatlasError(f"{name}: {len(rows)} rows are {key}; say which by COLUMN=TEXT&COLUMN=TEXT")
-    return rows.iloc[0]
+        rows = _where(rows, where, text, name)
+    return rows
+
+
+def _where(rows: pd.DataFrame, column: str, text: str, name: str) -> pd.DataFrame:
+    _known(rows.columns, column, name)
+    found = rows[[_same(value, text) for value in rows[column]]]
+    if found.empty:
+        near = nearest(text, list(dict.fromkeys(rows[column])))
+        raise LossatlasError(f"{name}: no row with {column} {text!r}; {near}")
+    return found
 
 
 def _same(value: str, text: str) -> bool:
@@ -239,15 +247,28 @@ def _known(columns: pd.Index, column: str, name: str) -> None:
         raise LossatlasError(f"{name}: no column {column!r}; {nearest(column, list(map(str, columns)))}")
 
 
-def _cell(row: pd.Series, column: str, form: str, factor: float, name: str) -> str:
-    """Return a cell as it is printed; "" where it is empty."""
+def _cell(rows: pd.DataFrame, column: str, form: str, factor: float, name: str) -> str:
+    """Return a cell of a row, or a number of several, as it is printed; "" where it is empty."""
+    row = rows.iloc[0]
+    over = OVER_ROWS.fullmatch(column)
     try:
-        if column == "interval" and {"low", "high"} <= set(row.index):
+        if over:
+            _known(rows.columns, over[2], name)
+            return published.number(_over(over[1], [float(text) for text in rows[over[2]] if text]), form, factor)
+        if column == "interval" and {"low", "high"} <= set(rows):
             return published.interval(row["low"], row["high"], form, factor)
-        _known(row.index, column, name)
+        _known(rows.columns, column, name)
         return published.number(row[column], form, factor) if row[column] else ""
     except ValueError as error:
         raise LossatlasError(f"{name}: {column}: {error}") from None
+
+
+def _over(what: str, values: Sequence[float]) -> str:
+    """Return a number of several as text, whole digits; "nan", an empty cell, where there are too few."""
+    if what == "count":
+        return str(len(values))
+    numbers = pd.Series(values, dtype=float)
+    return repr(float(getattr(numbers, "std" if what == "sd" else what)()))
 
 
 def _table(words: Sequence[str], results: Path) -> str:
@@ -257,17 +278,25 @@ def _table(words: Sequence[str], results: Path) -> str:
     rows = _read(name, results)
     conditions = [word for word in rest if "=" in word.partition(":")[0]]
     for where, _, text in (word.partition("=") for word in conditions):
-        _known(rows.columns, where, name)
-        rows = rows[[_same(value, text) for value in rows[where]]]
-    if rows.empty:
-        raise LossatlasError(f"{name}: no row with {' and '.join(conditions)}")
+        rows = _where(rows, where, text, name)
     asked = [word.split(":", 2) for word in rest if word not in conditions] or [[str(column)] for column in rows]
+    groups = _groups(rows, [parts[0] for parts in asked], name)
     heads, columns = [], []
     for column, form, head in ([*parts, "", ""][:3] for parts in asked):
-        shown = [_cell(row, column, form, 1.0, name) for _, row in rows.iterrows()]
+        shown = [_cell(group, column, form, 1.0, name) for group in groups]
         heads.append((head or column.replace("_", " "), all(NUMERIC.fullmatch(text) for text in shown)))
         columns.append(shown)
     return published.markdown(heads, zip(*columns, strict=True))
+
+
+def _groups(rows: pd.DataFrame, columns: Sequence[str], name: str) -> list[pd.DataFrame]:
+    """Return the rows one by one, or where a column is of several, those that agree in the other columns."""
+    plain = [column for column in columns if not OVER_ROWS.fullmatch(column)]
+    if len(plain) == len(columns):
+        return [rows.iloc[[i]] for i in range(len(rows))]
+    for column in plain:
+        _known(rows.columns, column, name)
+    return [group for _, group in rows.groupby(plain, sort=False)] if plain else [rows]
 
 
 NUMERIC = re.compile(r"[\[\]\d\u2212+,.e\u221e% ]*")
