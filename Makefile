@@ -69,7 +69,7 @@ lock:
 	@{ echo '# Every package of the environment, exactly; `make lock` writes this file, `make setup` installs it.'; \
 	  $(BIN)/python -m pip --disable-pip-version-check freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+cpu$$//'; } > requirements.lock
 
-# make docs      write docs/reference.md, docs/atlas.md and the JSON Schemas from the code
+# make docs      write docs/reference.md, docs/atlas.md and the JSON Schemas; insert published numbers into the pages
 docs: setup
 	$(BIN)/python -m lossatlas.workflow.generated
 

@@ -232,7 +232,7 @@ def test_studies_of_an_earlier_run_stay_as_they_were(tmp_path, manifest):
     assert "2026-05-06 with" not in text
     assert "preset laptop, commit fffffff" in text, "where its own figures came from"
     assert "preset quick, commit 1a2b3c4" in text
-    assert "1 holds 1 fails" in text, "the scorecard of the others"
+    assert "1 holds, but 1 not judged" in text, "the scorecard of the others"
     build(tmp_path / "all", manifest)
     assert shown(tmp_path / "all") == ["trajectories", "bare", "own"]
     build(tmp_path / "all", own(manifest, "third", "Third"))
