@@ -157,7 +157,7 @@ def test_a_pulled_study_trains_nothing(project, tmp_path, request, kind):
     dvc(elsewhere, "pull", "tiny")
     pulled = heavy(elsewhere)
     assert pulled == {path: digest for path, digest in heavy(project).items() if path in pulled}
-    assert {Path(path).parts[1] for path in pulled} == {"runs", "grams", "embeddings"}
+    assert {Path(path).parts[1] for path in pulled} == {"data", "runs", "grams", "embeddings"}
     assert fsck(elsewhere)[-1].split(":")[1].split(", ")[1] == "0 bad"
     assert counts(planned(elsewhere, ["results/figures/all"])).keys() == DRAWN
     assert "didn't change, skipping" in dvc(elsewhere, "repro")
@@ -170,7 +170,7 @@ def test_a_changed_number_plans_exactly_its_run(project, tmp_path):
     dvc(elsewhere, "pull")
     edit(elsewhere, lambda study: study["runs"]["memorization"].update(recipe={"lr": 0.04}))
     jobs = planned(elsewhere, ["results/figures/all"])
-    assert {rule: n for rule, n in counts(jobs).items() if rule not in DRAWN} == {"data": 1, "train": 1}
+    assert {rule: n for rule, n in counts(jobs).items() if rule not in DRAWN} == {"train": 1}
     (trained,) = [job.id for job in jobs if job.rule == "train"]
     assert not (project / "results/runs" / trained).exists()
     check = [sys.executable, "-m", "lossatlas.workflow.dvc_stages"]

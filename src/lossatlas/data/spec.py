@@ -211,7 +211,7 @@ class DataJob(Spec):
     checksum: str
 
 
-DATA = Step("data", "data", "data.h5", "lossatlas.data.jobs:prepare", DataJob, stored=False, exact=True)
+DATA = Step("data", "data", "data.h5", "lossatlas.data.jobs:prepare", DataJob, exact=True)
 
 
 def prepared(study: Study, data: DataSet, where: str) -> Artefact:
