@@ -5,9 +5,9 @@
 
 A study is one stage, named as it is, so that ``dvc pull <study>`` brings its trained runs, Gram matrices, embeddings
 and scores (all that its figures need), the prepared data and its scorecard, a DVC metric. What several studies need is
-in the stage ``shared``. Where there is a folder ``docs/results``, the studies are those whose results stand in it. Paths carry spec
-hashes, so a changed number changes this file; data are no dependencies of a stage, since those hashes count their
-checksums.
+in the stage ``shared``. Where there is a folder ``docs/results``, the studies are those whose results stand in it.
+Paths carry spec hashes, so a changed number changes this file; data are no dependencies of a stage, since those
+hashes count their checksums.
 """
 
 import argparse
