@@ -105,4 +105,4 @@ def test_overrides_given_as_text_are_typed(tmp_path):
     }  # fmt: skip
     claim = {"id": "x", "sentence": "y", "measure": "max_train_loss", "inputs": {"runs": {"runs": "good"}}}
     loaded = load({**raw, "overrides": {"tiny": {"claims": [{**claim, "holds": {"op": ">", "value": "0.5"}}]}}}, ROOT)
-    assert loaded.studies["tiny"].claims[0].claim.holds.hashed() == {"op": ">", "value": 0.5}
+    assert loaded.studies["tiny"].claims[0].claim.holds.hashed() == {"op": ">", "value": 0.5, "of": "value"}

@@ -93,7 +93,8 @@ def target(provenance: Mapping) -> str:
             return f"results/claims/{study}.csv"
         role = subjects.products()[provenance["spec"]["kind"]].role
         return f"results/{role}s/{study}/{name}.csv"
-    names = {"scorecard": "results/claims.csv", "index": "results/index.csv", "gallery": "results/figures/all"}
+    names = {"scorecard": "results/claims.csv", "statements": "results/scorecard.csv", "index": "results/index.csv"}
+    names["gallery"] = "results/figures/all"
     if provenance.get("kind") in names:
         return names[provenance["kind"]]
     raise LossatlasError("its provenance names neither an artefact nor a product of a study; nothing can make it again")
