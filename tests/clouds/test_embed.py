@@ -7,8 +7,11 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import brentq
 from scipy.spatial import procrustes
-from scipy.stats import ks_2samp
+from scipy.spatial.distance import cdist
+from scipy.special import softmax
+from scipy.stats import entropy, ks_2samp
 from sklearn.decomposition import PCA, KernelPCA
 
 from lossatlas.clouds import embeddings
@@ -25,7 +28,10 @@ def rows() -> np.ndarray:
     """Four random walks of 15 steps from one point of R^300, away from the origin."""
     seed = secrets.randbits(32)
     print(f"fresh seed: {seed}")
-    rng = np.random.default_rng(seed)
+    return _four_walks(np.random.default_rng(seed))
+
+
+def _four_walks(rng: np.random.Generator) -> np.ndarray:
     walks = [np.cumsum(rng.standard_normal((15, 300)), axis=0) for _ in range(4)]
     return np.concatenate(walks) + 3 * rng.standard_normal(300)
 
@@ -77,13 +83,38 @@ def test_phate_is_that_of_the_raw_rows(rows, gram):
     assert embed(gram, "phate", seed=5, t=7).notes["t"] == 7
 
 
-def test_tsne_is_as_good_as_that_of_the_raw_rows(rows, gram):
-    """The descent magnifies last digits, so only its objective can be compared."""
+def test_tsne_is_as_good_as_that_of_the_raw_rows(rng):
+    """The descent magnifies last digits, so only its objective can be compared.
+
+    Either descent is now and then caught in a minimum twice as high: the median of five clouds is compared.
+    """
     from sklearn.manifold import TSNE
 
-    model = TSNE(perplexity=9, init="pca", method="exact", random_state=0).fit(rows)
-    ours = embed(gram, "tsne", seed=5, perplexity=9, angle=0)
-    assert ours.notes["kl_divergence"] == pytest.approx(model.kl_divergence_, rel=0.15)
+    ratios = []
+    for rows in (_four_walks(rng) for _ in range(5)):
+        theirs = TSNE(perplexity=9, init="pca", method="exact", random_state=0).fit(rows).kl_divergence_
+        ours = embed(Gram.from_rows(rows), "tsne", seed=5, perplexity=9, angle=0)
+        assert ours.notes["kl_divergence"] == pytest.approx(_kl_divergence(rows, ours.coordinates, 9), rel=1e-3)
+        ratios.append(ours.notes["kl_divergence"] / theirs)
+    assert np.median(ratios) == pytest.approx(1, abs=0.1), ratios
+
+
+def _kl_divergence(rows: np.ndarray, coordinates: np.ndarray, perplexity: float) -> float:
+    """Return t-SNE's objective (van der Maaten and Hinton 2008, equations 1 to 5), each bandwidth found by scipy."""
+    count = len(rows)
+    others = ~np.eye(count, dtype=bool)
+
+    def neighbours(squares: np.ndarray, log_precision: float) -> np.ndarray:
+        return softmax(-np.exp(log_precision) * (squares - squares.min()))
+
+    conditional = np.zeros((count, count))
+    for index, squares in enumerate(cdist(rows, rows, "sqeuclidean")):
+        kept = squares[others[index]]
+        found = brentq(lambda b, kept=kept: entropy(neighbours(kept, b)) - np.log(perplexity), -30, 10, xtol=1e-12)
+        conditional[index, others[index]] = neighbours(kept, found)
+    joint = (conditional + conditional.T) / (2 * count)
+    kernel = others / (1 + cdist(coordinates, coordinates, "sqeuclidean"))
+    return float(entropy(joint[others], (kernel / kernel.sum())[others]))
 
 
 @pytest.mark.parametrize(
