@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from lossatlas.workflow.watch import begin
 from lossatlas.workflow.wiring import load_plan
 
 ROOT = Path(workflow.basedir)
@@ -25,6 +26,10 @@ rule all:
     """The gallery of every study configured: figures, tables, scorecard."""
     input:
         "results/figures/all/.built",
+
+
+onstart:
+    begin(workflow, PLAN)
 
 
 include: "workflow/rules/data.smk"

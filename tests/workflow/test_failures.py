@@ -137,7 +137,8 @@ def test_diverging_training_names_run_and_remedy(built, tmp_path):
     (line,) = error_lines(text)
     assert "wrn-10-1-digits: the training loss became" in line
     assert "lower recipe.lr or set recipe.clip" in line
-    assert "results/runs/wrn-10-1-digits-" in text  # Snakemake names the job's output and log
+    assert text.splitlines()[-2] == line
+    assert text.splitlines()[-1].startswith("  log: results/logs/train/wrn-10-1-digits-")
     assert "Traceback" not in text
 
 
