@@ -17,6 +17,24 @@ rule train:
         "../scripts/step.py"
 
 
+rule history:
+    """Take what was recorded of a training, without its weights."""
+    input:
+        run=PLAN.inputs_of("histories", "run"),
+    output:
+        history="results/histories/{id}/history.h5",
+    log:
+        "results/logs/history/{id}.log",
+    resources:
+        **PLAN.resources("histories"),
+    params:
+        artefact=lambda w: PLAN.artefact("histories", w.id),
+    message:
+        "history {wildcards.id}"
+    script:
+        "../scripts/step.py"
+
+
 rule sweep:
     """Train many small networks in one job: replicas of a run, and a grid over one key of its recipe."""
     input:

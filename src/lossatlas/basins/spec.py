@@ -21,6 +21,7 @@ from lossatlas.train.spec import (
     parts,
     probe_work,
     run_spec,
+    runs,
     sized,
     sweep,
 )
@@ -134,7 +135,7 @@ def _of_runs(study: Study, probe: Minima, names: Sequence[str], where: str) -> l
 
 def _of_run(study: Study, probe: Minima, name: str, where: str) -> Sources:
     """Return the replicas of a run and their ends."""
-    runs, numbers = study.get("runs", name, f"{where}.runs"), run_spec(study, name, f"{where}.runs").replicas
+    made, numbers = runs(study, name, f"{where}.runs"), run_spec(study, name, f"{where}.runs").replicas
     members = [
         {
             "source": i,
@@ -145,12 +146,12 @@ def _of_run(study: Study, probe: Minima, name: str, where: str) -> Sources:
             "parameter": "beta",
             "seeds": run.spec["seeds"],
         }
-        for i, (run, replica) in enumerate(zip(runs, numbers, strict=True))
+        for i, (run, replica) in enumerate(zip(made, numbers, strict=True))
         if _wanted(replica, probe.replicas)
     ]
     if not members:
         raise study.error(f"{where}.replicas", f"run {name!r} has none of the replicas {probe.replicas}")
-    return runs, members
+    return made, members
 
 
 def _wanted(value: Any, among: Sequence[Any] | None) -> bool:

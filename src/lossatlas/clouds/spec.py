@@ -30,6 +30,7 @@ from lossatlas.train.spec import (
     run,
     run_spec,
     run_work,
+    runs,
     seeds,
     sized,
     sweep,
@@ -199,7 +200,7 @@ class Ends(Spec):
 
 def _ends(study: Study, name: str, entry: Ends) -> list[Artefact]:
     where = f"clouds.{name}.ends"
-    parts = [made for other in entry.runs for made in study.get("runs", other, f"{where}.runs")]
+    parts = [made for other in entry.runs for made in runs(study, other, f"{where}.runs")]
     parts += [made for other in entry.sweeps for made in sweep(study, other, f"{where}.sweeps")]
     return [CLOUDS.make(f"ends-{parts[0].label}", {"rows": "all"}, points=parts)]
 

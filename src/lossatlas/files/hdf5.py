@@ -195,7 +195,7 @@ def open_hdf5(path: Path, kind: str | Sequence[str]) -> Iterator[h5py.File]:
 
 
 def read_table(
-    path: Path, kind: str | Sequence[str] = ("points", "gram", "embedding"), group: str = "table"
+    path: Path, kind: str | Sequence[str] = ("points", "history", "gram", "embedding"), group: str = "table"
 ) -> pd.DataFrame:
     """Read ``/table`` of an artefact file, or another group of columns (``history``)."""
     with open_hdf5(path, kind) as file:

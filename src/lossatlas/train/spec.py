@@ -459,8 +459,34 @@ def _first(study: Study, name: str | tuple[str, int], where: str) -> tuple[Artef
 
 
 RUN = Entry("runs", "", Run, _replicas)
-ALL_REPLICAS = View("runs", of("runs", Run), "lossatlas.train.numbers:last_epoch")
-ONE_REPLICA = View("run", _first, "lossatlas.train.numbers:last_epoch")
+
+
+def runs(study: Study, name: str, where: str) -> Sequence[Artefact]:
+    """Return every replica of a run."""
+    return study.made("runs", name, Run, where)
+
+
+class HistoryJob(Spec):
+    """What names the history of a training: nothing but the training."""
+
+
+HISTORIES = Step("histories", "history", "history.h5", "lossatlas.train.jobs.history:history", HistoryJob, ("run",))
+
+
+def _history(made: Artefact) -> Artefact:
+    return HISTORIES.make(made.label, {}, run=made)
+
+
+def _histories(study: Study, name: str, where: str) -> list[Artefact]:
+    return [_history(made) for made in runs(study, name, where)]
+
+
+def _first_history(study: Study, name: str | tuple[str, int], where: str) -> tuple[Artefact]:
+    return (_history(*_first(study, name, where)),)
+
+
+ALL_REPLICAS = View("runs", _histories, "lossatlas.train.numbers:last_epoch")
+ONE_REPLICA = View("run", _first_history, "lossatlas.train.numbers:last_epoch")
 
 # ---------------------------------------------------------------------------------------------------------------------
 # sweeps

@@ -34,8 +34,17 @@ MATRIX_BYTES = 4e7
 GRAM_SHARE = 3.0
 """A Gram matrix's time over that of its arithmetic and reading alone."""
 
-TYPICAL = {"data": 5.0, "gather": 0.2, "embed": 2.5, "scores": 8.0, "separate": 2.0, "figure": 2.5, "animate": 7.0,
-           "gallery": 15.0}  # fmt: skip
+TYPICAL = {
+    "data": 5.0,
+    "gather": 0.2,
+    "history": 0.1,
+    "embed": 2.5,
+    "scores": 8.0,
+    "separate": 2.0,
+    "figure": 2.5,
+    "animate": 7.0,
+    "gallery": 15.0,
+}
 """Seconds of rules without networks, start not included; any other takes one."""
 
 

@@ -23,8 +23,12 @@ from lossatlas.specs.yaml import read_yaml
 from lossatlas.study import subjects
 from lossatlas.study.config import load
 from lossatlas.study.plan import Plan, StudyPlan
+from lossatlas.workflow import resources
 
 PUBLISHED = Path("docs/results")
+SMALL = 500_000
+"""Bytes of weights that a stored training has at most."""
+FLOAT_BYTES = 4
 HEADER = "# Written by `python -m lossatlas.workflow.dvc_stages`; `make dvc` runs it.\n"
 SHARED = "shared"
 
@@ -57,9 +61,13 @@ def _cached(study: StudyPlan) -> list[str]:
 def _is_part(made: Artefact) -> bool:
     """Whether an artefact is kept only if a figure reads it itself.
 
-    A training with all its epochs is large, and what figures show of it is in Gram matrices; a tile is in its grid.
+    Weights are large, and what figures show of a training is in its history and in Gram matrices; a tile is in its
+    grid. Small networks are kept all the same, so that probes can be tried on them.
     """
-    return made.kind == "tiles" or (made.kind == "runs" and made.spec["record"]["epochs"] == "all")
+    if made.kind != "runs":
+        return made.kind == "tiles"
+    work = resources.work(made)
+    return work.parameters * work.rows * FLOAT_BYTES > SMALL
 
 
 def stages(plan: Plan, entries: Mapping[str, str]) -> dict:
