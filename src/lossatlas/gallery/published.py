@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from lossatlas.claims.measurement import counted
 from lossatlas.claims.spec import STATEMENT_VERDICTS, VERDICTS
 from lossatlas.errors import LossatlasError
 from lossatlas.files import checksum
@@ -157,7 +158,7 @@ def statements(folder: Path, ids: Sequence[str] = ()) -> str:
     for one in told.loc[list(ids) or list(told.index)].to_dict("records"):
         main = claims.loc[one["main"].split()[0]]
         ours = f"{number(main['ours'])} {interval(main['low'], main['high'])}".strip()
-        units = f"{main['n']} {main['unit']}".strip() if main["n"] != "0" else ""
+        units = counted(int(main["n"] or 0), main["unit"]) if main["n"] != "0" else ""
         reason = one["reason"] or (main["reason"] if one["verdict"] == main["verdict"] else "")
         verdict = f"{one['verdict']}: {reason}" if reason else one["verdict"]
         rows.append([one["id"], one["sentence"], verdict, ours, units, main["threshold"], main["paper"]])
