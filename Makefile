@@ -73,8 +73,9 @@ lock:
 docs: setup
 	$(BIN)/python -m lossatlas.workflow.generated
 
-# make dvc       write dvc.yaml from the laptop preset of the published studies, and put what it names into the bundled store
+# make dvc       write dvc.yaml from the laptop preset of the published studies; the bundled store has what it names, no more
 dvc: setup
 	$(BIN)/python -m lossatlas.workflow.dvc_stages
 	$(BIN)/dvc repro
 	$(BIN)/dvc push
+	$(BIN)/dvc gc --workspace --cloud --remote bundled --force

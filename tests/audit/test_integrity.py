@@ -164,7 +164,7 @@ def test_a_replaced_input_is_found_in_what_was_made_from_it_of_every_kind(built,
             assert findings[one].reason == f"its input {name} has other content than the one it was made from"
         kinds |= {one.relative_to(folder / "results").parts[0] for one in followers}
         path.write_bytes(whole)
-    assert kinds == {"runs", "retrains", "clouds", "grams", "embeddings", "figures", "tables", "claims"}
+    assert kinds == {"runs", "histories", "retrains", "clouds", "grams", "embeddings", "figures", "tables", "claims"}
 
 
 def test_a_run_of_the_same_name_is_not_the_one_others_were_made_from(tmp_path):

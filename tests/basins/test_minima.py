@@ -26,6 +26,7 @@ from lossatlas.landscape.directions import gaussian_rows, normalise_rows
 from lossatlas.seeds import derive
 from lossatlas.specs.study import only
 from lossatlas.specs.yaml import merge, read_yaml
+from lossatlas.train.spec import runs
 from lossatlas.workflow.resources import work
 
 NAME = "tiny_generalization"
@@ -176,7 +177,7 @@ def test_mines_start_from_the_iterates(made):
     folder, found = made
     gram = Gram.load(folder / only(found.get("gram", "field", "")).path)
     measured = field(gram)
-    path = only(found.get("run", "path", ""))
+    path = runs(found, "path", "")[0]
     points = np.stack([read_point(folder / path.path, row)[0] for row in range(5)]).astype(float)
     assert list(read_table(folder / path.path)["epoch"]) == [0.0, 5.0, 10.0, 15.0, 20.0]
     steps = np.linalg.norm(np.diff(points, axis=0), axis=1)

@@ -330,7 +330,7 @@ def test_claims_of_several_machines_are_marked_where_they_differ(tmp_path, manif
 def test_what_was_made_just_now_stands_at_the_top(tmp_path, manifest):
     made = [
         {"what": "fig2 at quick", "how": "from nothing", "seconds": 61.2, "png": str(tmp_path / "made/fig1.png")},
-        {"what": "a training", "how": "again", "seconds": 3, "agrees": "bits"},
+        {"what": "a training", "how": "again", "seconds": 3, "agrees": "every bit is the same"},
     ]
     (tmp_path / "made_here.json").write_text(json.dumps({"made": made}))
     manifest["made_here"] = str(tmp_path / "made_here.json")
@@ -340,7 +340,7 @@ def test_what_was_made_just_now_stands_at_the_top(tmp_path, manifest):
     said = " ".join(" ".join(Page(text).text).split())
     assert text.index("Made on this machine just now") < text.index('id="scorecard"')
     assert "fig2 at quick : from nothing, 61 s." in said
-    assert "Agrees with the bundled one: bits." in said
+    assert "Compared with the bundled one, every bit is the same." in said
     assert (tmp_path / "all/made_here/0.png").read_bytes() == (tmp_path / "made/fig1.png").read_bytes()
     assert (tmp_path / "all/scorecard.pdf").is_file()
     manifest["made_here"] = str(tmp_path / "absent.json")

@@ -11,6 +11,7 @@ from lossatlas.specs.artefact import canonical, digest
 from lossatlas.specs.yaml import merge
 from lossatlas.study.config import load
 from lossatlas.study.plan import Plan
+from lossatlas.train.spec import runs
 
 
 def plan(overrides: dict | None = None, **changes: object) -> Plan:
@@ -83,15 +84,16 @@ def test_names_a_study_gives_do_not_enter_the_hash():
 
 
 def test_replicas_share_nothing_but_data():
-    runs = plan().studies["tiny"].get("runs", "good", "")
-    assert len({run.hash for run in runs}) == 2
-    assert runs[0].spec["seeds"] != runs[1].spec["seeds"]
-    assert runs[0].inputs["data"][0].hash == runs[1].inputs["data"][0].hash
+    first, second = runs(plan().studies["tiny"], "good", "")
+    assert first.hash != second.hash
+    assert first.spec["seeds"] != second.spec["seeds"]
+    assert first.inputs["data"][0].hash == second.inputs["data"][0].hash
 
 
 def test_recipes_of_one_replica_start_from_the_same_weights():
     study = plan().studies["tiny"]
-    assert one(study, "run", "good").spec["seeds"]["init"] == one(study, "run", "memorization").spec["seeds"]["init"]
+    good, memorization = (runs(study, name, "")[0] for name in ("good", "memorization"))
+    assert good.spec["seeds"]["init"] == memorization.spec["seeds"]["init"]
 
 
 def test_grain_spreads_the_jumps_over_jobs():

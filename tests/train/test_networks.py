@@ -13,6 +13,7 @@ from lossatlas.files.hdf5 import read_table
 from lossatlas.landscape.layout import Layout
 from lossatlas.models import build
 from lossatlas.train.networks import member, metrics, point, trained
+from lossatlas.train.spec import runs
 
 torch.set_num_threads(1)
 
@@ -20,7 +21,7 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Train the tiny run, a network with batch norm; return its spec as a probe has it, and its files."""
-    (run,) = study("tiny").get("run", ("good", 0), "")
+    run = runs(study("tiny"), "good", "")[0]
     folder = tmp_path_factory.mktemp("made")
     spec = {**run.spec, "criterion": "cross_entropy", "precision": "float32", "batch": 100}
     return spec, make(run.inputs["data"][0], folder), make(run, folder)

@@ -17,7 +17,7 @@ from lossatlas.models.spec import network, resolve
 from lossatlas.specs.base import read
 from lossatlas.train.examples import build_model, make_examples
 from lossatlas.train.loop import Training
-from lossatlas.train.spec import Recipe
+from lossatlas.train.spec import Recipe, runs
 
 torch.set_num_threads(1)
 SIZES = {"fcp": 42_200, "lenet": 61_706, "autoencoder": 52_224, "lstm": 15_456}
@@ -100,7 +100,7 @@ def test_steps_that_do_not_divide_the_pixels():
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     """Prepare scikit-learn's digits."""
-    (run,) = study("tiny").get("run", ("good", 0), "")
+    run = runs(study("tiny"), "good", "")[0]
     return make(*run.inputs["data"], tmp_path_factory.mktemp("digits"))
 
 

@@ -14,7 +14,7 @@ from lossatlas.train.jobs.train import train
 from lossatlas.train.loop import Examples, Training
 from lossatlas.train.networks import trained
 from lossatlas.train.precision import device_for, put_in_force
-from lossatlas.train.spec import Recipe, RecipeChange
+from lossatlas.train.spec import Recipe, RecipeChange, runs
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 BACKENDS = torch.backends
@@ -136,7 +136,7 @@ def test_every_training_of_the_studies_is_float32(preset):
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_a_probe_is_ieee_whatever_ran_before_it(precision, tmp_path):
-    (run,) = study("tiny").get("run", ("good", 0), "")
+    run = runs(study("tiny"), "good", "")[0]
     data, points = make(run.inputs["data"][0], tmp_path), make(run, tmp_path)
     spec = {**run.spec, "criterion": "cross_entropy", "precision": precision, "batch": 100, "examples": 20}
     loosen()
@@ -146,7 +146,7 @@ def test_a_probe_is_ieee_whatever_ran_before_it(precision, tmp_path):
 
 
 def test_a_training_is_ieee_whatever_ran_before_it(tmp_path):
-    (run,) = study("tiny").get("run", ("good", 0), "")
+    run = runs(study("tiny"), "good", "")[0]
     data = make(run.inputs["data"][0], tmp_path)
     loosen()
     train(job({**run.spec, "recipe": {**run.spec["recipe"], "epochs": 1}}, tmp_path / "a.h5", data=data))

@@ -21,7 +21,7 @@ from lossatlas.train.jobs.sweep import sweep
 from lossatlas.train.jobs.train import train
 from lossatlas.train.loop import FINGERPRINT, Examples, Training, evaluate, per_example_loss
 from lossatlas.train.networks import metrics
-from lossatlas.train.spec import OPTIMIZERS, Recipe
+from lossatlas.train.spec import OPTIMIZERS, Recipe, runs
 from lossatlas.train.stacked import StackedLandscape
 from lossatlas.trajectories.jobs import retrain
 
@@ -121,7 +121,7 @@ def made(tmp_path_factory):
     """Return specs and input files of the tiny study: a run, a retraining, sweeps."""
     folder = tmp_path_factory.mktemp("made")
     found = study("tiny")
-    (run,) = found.get("run", ("good", 0), "")
+    run = runs(found, "good", "")[0]
     part = found.get("cloud", "good", "")[0].inputs["points"][0]
     inputs = {"data": make(run.inputs["data"][0], folder), "run": make(run, folder)}
     return {"inputs": inputs, "run": run.spec, "retrain": part.spec}

@@ -19,7 +19,7 @@ from lossatlas.specs.base import read
 from lossatlas.train.examples import build_model, make_examples
 from lossatlas.train.jobs.train import train
 from lossatlas.train.loop import Training
-from lossatlas.train.spec import Recipe, learning_rate
+from lossatlas.train.spec import Recipe, learning_rate, runs
 from lossatlas.trajectories.jobs import retrain
 
 torch.set_num_threads(1)
@@ -30,7 +30,7 @@ def made(tmp_path_factory):
     """Prepare digits and train the tiny run once; return its specs and files."""
     folder = tmp_path_factory.mktemp("made")
     found = study("tiny")
-    run, path = (found.get("run", (name, 0), "")[0] for name in ("good", "path"))
+    run, path = (runs(found, name, "")[0] for name in ("good", "path"))
     prepare(job(run.inputs["data"][0].spec, folder / "data.h5"))
     train(job(run.spec, folder / "run.h5", data=folder / "data.h5"))
     part = found.get("cloud", "good", "")[0].inputs["points"][0]

@@ -157,7 +157,7 @@ def test_a_pulled_study_trains_nothing(project, tmp_path, request, kind):
     dvc(elsewhere, "pull", "tiny")
     pulled = heavy(elsewhere)
     assert pulled == {path: digest for path, digest in heavy(project).items() if path in pulled}
-    assert {Path(path).parts[1] for path in pulled} == {"data", "runs", "grams", "embeddings"}
+    assert {Path(path).parts[1] for path in pulled} == {"data", "runs", "histories", "grams", "embeddings"}
     assert fsck(elsewhere)[-1].split(":")[1].split(", ")[1] == "0 bad"
     assert counts(planned(elsewhere, ["results/figures/all"])).keys() == DRAWN
     assert "didn't change, skipping" in dvc(elsewhere, "repro")
@@ -170,7 +170,7 @@ def test_a_changed_number_plans_exactly_its_run(project, tmp_path):
     dvc(elsewhere, "pull")
     edit(elsewhere, lambda study: study["runs"]["memorization"].update(recipe={"lr": 0.04}))
     jobs = planned(elsewhere, ["results/figures/all"])
-    assert {rule: n for rule, n in counts(jobs).items() if rule not in DRAWN} == {"train": 1}
+    assert {rule: n for rule, n in counts(jobs).items() if rule not in DRAWN} == {"train": 1, "history": 1}
     (trained,) = [job.id for job in jobs if job.rule == "train"]
     assert not (project / "results/runs" / trained).exists()
     check = [sys.executable, "-m", "lossatlas.workflow.dvc_stages"]
@@ -178,6 +178,22 @@ def test_a_changed_number_plans_exactly_its_run(project, tmp_path):
     run(elsewhere, *check)
     assert trained in (elsewhere / "dvc.yaml").read_text()
     assert "tiny:" in dvc(elsewhere, "status")
+
+
+def test_a_stage_that_is_no_more_leaves_the_lock_file(project, tmp_path):
+    elsewhere = clone(project, tmp_path / "elsewhere")
+    lock = elsewhere / "dvc.lock"
+    text = lock.read_text()
+    stages = yaml.safe_load(text)["stages"]
+    lock.write_text(
+        text + yaml.safe_dump({"gone": stages["tiny"]}).replace("\n", "\n  ").replace("gone", "  gone").rstrip(" ")
+    )
+    assert set(yaml.safe_load(lock.read_text())["stages"]) == {*stages, "gone"}
+    check = [sys.executable, "-m", "lossatlas.workflow.dvc_stages"]
+    assert "dvc.lock is not what the configuration says" in run(elsewhere, *check, "--check", fails=True)
+    run(elsewhere, *check)
+    assert yaml.safe_load(lock.read_text())["stages"] == stages
+    run(elsewhere, *check, "--check")
 
 
 def test_a_corrupted_object_is_refused_by_name(project, tmp_path, rng):

@@ -30,7 +30,7 @@ FIGURES = ("fig1", "fig2", "norms")
 MEMORIZATION = {"figure": 1, "index": 1, "gallery": 1, "retrain": 1, "gather": 1, "gram": 1, "embed": 1}
 """What follows from another retraining around one minimum: its own chain, and the figure that shows it."""
 
-HEAVY = {"data", "train", "retrain", "gather", "gram", "embed"}
+HEAVY = {"data", "train", "history", "retrain", "gather", "gram", "embed"}
 
 
 def heavy(folder):
@@ -131,7 +131,7 @@ def test_another_retraining_of_one_cloud_reruns_that_cloud_only(built):
 
 def test_another_learning_rate_of_one_run_reruns_that_run_and_what_follows(built):
     jobs = plan(built, ALL, config=[overrides(runs={"memorization": {"recipe": {"lr": 0.04}}})])
-    assert counts(jobs) == {**MEMORIZATION, "train": 1, "table": 1}
+    assert counts(jobs) == {**MEMORIZATION, "train": 1, "history": 1, "table": 1}
     assert {job.id for job in jobs if job.rule in HEAVY}.isdisjoint(ids(built))
 
 
@@ -160,7 +160,7 @@ def test_there_and_back_again_makes_nothing_heavy_twice(built, tmp_path):
 
 
 def test_pulled_artefacts_are_never_computed_again(built, tmp_path):
-    for kind in ("grams", "runs"):  # the runs are newer than the Gram matrices made from them
+    for kind in ("grams", "histories"):  # without what they were made from
         shutil.copytree(built / "results" / kind, tmp_path / "results" / kind, copy_function=shutil.copy)
     jobs = counts(plan(tmp_path, ALL))
     assert jobs == {
@@ -179,7 +179,7 @@ def test_pulled_artefacts_are_never_computed_again(built, tmp_path):
     for target in targets:
         assert (tmp_path / target).read_bytes() == (built / target).read_bytes()
     assert sorted(path.name for path in (tmp_path / "results").iterdir() if path.is_dir()) == [
-        "claims", "figures", "grams", "logs", "runs", "tables"
+        "claims", "figures", "grams", "histories", "logs", "tables"
     ]  # fmt: skip
 
 
@@ -201,10 +201,20 @@ def test_a_cloud_without_its_sources_gets_them_back(built, tmp_path):
     folder = copy(built, tmp_path)
     shutil.rmtree(folder / "results" / "grams")
     shutil.rmtree(folder / "results" / "runs")
-    jobs = counts(plan(folder, "results/tables/tiny/accuracies.csv", *gram_files(built)))
-    assert jobs["train"] == len(list((built / "results/runs").iterdir()))
+    jobs = counts(plan(folder, *gram_files(built)))
+    (tmp_path / "nothing").mkdir()
+    assert jobs["train"] == counts(plan(tmp_path / "nothing", *gram_files(built)))["train"] > 0
     assert jobs["gram"] == len(gram_files(built))
     assert "gather" not in jobs
+
+
+def test_a_history_stands_for_its_training(built, tmp_path):
+    folder = copy(built, tmp_path)
+    shutil.rmtree(folder / "results" / "runs")
+    (folder / "results/tables/tiny/accuracies.csv").unlink()
+    assert counts(plan(folder, "results/tables/tiny/accuracies.csv")) == {"table": 1}
+    shutil.rmtree(folder / "results" / "histories")
+    assert counts(plan(folder, "results/tables/tiny/accuracies.csv")) == {"train": 3, "history": 3, "table": 1}
 
 
 def gram_files(built):

@@ -5,7 +5,8 @@
 
 A study is one stage, named as it is, so that ``dvc pull <study>`` brings its trained runs, Gram matrices, embeddings
 and scores (all that its figures need), the prepared data and its scorecard, a DVC metric. What several studies need is
-in the stage ``shared``. Where there is a folder ``docs/results``, the studies are those whose results stand in it.
+in the stage ``shared``. Where there is a folder ``docs/results``, the studies are those whose results stand in it;
+the stages of others leave dvc.lock, too.
 Paths carry spec hashes, so a changed number changes this file; data are no dependencies of a stage, since those
 hashes count their checksums.
 """
@@ -105,6 +106,20 @@ def stages(plan: Plan, entries: Mapping[str, str]) -> dict:
     return {"stages": found}
 
 
+def forgotten(root: Path, written: Mapping) -> dict | None:
+    """Return dvc.lock without the stages that dvc.yaml no longer has, which DVC itself keeps; None where it has none.
+
+    Args:
+        root: folder of both.
+        written: the content of dvc.yaml.
+    """
+    lock = root / "dvc.lock"
+    found = read_yaml(lock) if lock.exists() else {}
+    known = found.get("stages", {})
+    kept = {name: stage for name, stage in known.items() if name in written["stages"]}
+    return None if len(kept) == len(known) else {**found, "stages": kept}
+
+
 def main() -> int:
     """Write or check dvc.yaml in the working directory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -115,14 +130,18 @@ def main() -> int:
     if (root / PUBLISHED).is_dir():
         raw["studies"] = [entry for entry in raw["studies"] if (root / PUBLISHED / Path(entry).stem).is_dir()]
     entries = {Path(entry).stem: str(entry) for entry in raw["studies"]}
-    text = HEADER + yaml.safe_dump(stages(Plan(load(raw, root)), entries), sort_keys=False, width=120)
-    file = root / "dvc.yaml"
+    written = stages(Plan(load(raw, root)), entries)
+    text = HEADER + yaml.safe_dump(written, sort_keys=False, width=120)
+    file, lock = root / "dvc.yaml", forgotten(root, written)
     if check:
-        if not file.exists() or file.read_text(encoding="utf-8") != text:
-            print("dvc.yaml is not what the configuration says; run `make dvc`", file=sys.stderr)
-            return 1
-        return 0
+        old = "dvc.lock" if lock is not None else ""
+        old = old if file.exists() and file.read_text(encoding="utf-8") == text else "dvc.yaml"
+        if old:
+            print(f"{old} is not what the configuration says; run `make dvc`", file=sys.stderr)
+        return 1 if old else 0
     file.write_text(text, encoding="utf-8")
+    if lock is not None:
+        (root / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False), encoding="utf-8")
     return 0
 
 

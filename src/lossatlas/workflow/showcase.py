@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lossatlas.audit import recompute
+from lossatlas.audit.nearness import BITS, CONCLUSIONS, DIFFERENT, ROUNDING
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import atomic
 from lossatlas.files.record import read_provenance
@@ -29,6 +30,14 @@ FIGURE = "results/figures/trajectories/fig2.png"
 TRAININGS = ("runs", "sweeps")
 LEAST_SECONDS = 3.0
 """A training shorter than this is no evidence of much; the shortest of the others is made again."""
+
+WORDS = {
+    BITS: "every bit is the same",
+    ROUNDING: "all is the same but for rounding",
+    CONCLUSIONS: "numbers differ by more than rounding, conclusions do not",
+    DIFFERENT: "it is different",
+}
+"""What a level of agreement means."""
 
 
 def chain(root: Path, cores: int) -> dict[str, Any]:
@@ -84,7 +93,7 @@ def training(root: Path, cores: int) -> dict[str, Any] | None:
         "what": str(path.parent),
         "how": "a training of the bundled store, made again from its data",
         "seconds": round(time.monotonic() - begun, 1),
-        "agrees": agreement.level if agreement.reached else f"{agreement.level}, less than is expected of this machine",
+        "agrees": WORDS[agreement.level] + ("" if agreement.reached else ", less than this machine should give"),
     }
 
 
@@ -103,7 +112,7 @@ def main() -> int:
     with atomic(MADE_HERE) as part:
         part.write_text(json.dumps({"made": shown}, indent=1) + "\n", encoding="utf-8")
     for one in shown:
-        agrees = f"; agrees with the bundled one: {one['agrees']}" if one.get("agrees") else ""
+        agrees = f"; compared with the bundled one, {one['agrees']}" if one.get("agrees") else ""
         print(f"== made here: {one['what']}, {one['seconds']:.0f} s{agrees}")
     return 0
 
