@@ -96,6 +96,16 @@ def test_recipes_of_one_replica_start_from_the_same_weights():
     assert good.spec["seeds"]["init"] == memorization.spec["seeds"]["init"]
 
 
+def test_an_ancestry_has_everything_once_and_in_order():
+    made = one(plan().studies["tiny"], "gram", "good")
+    parts = made.ancestry()
+    assert len({part.path for part in parts}) == len(parts)
+    assert parts[-1] is made
+    place = {part.path: i for i, part in enumerate(parts)}
+    for part in parts:
+        assert all(place[other.path] < place[part.path] for inputs in part.inputs.values() for other in inputs)
+
+
 def test_grain_spreads_the_jumps_over_jobs():
     parts = one(plan().studies["tiny"], "cloud", "good").inputs["points"]
     jumps = [tuple(jump) for part in parts for jump in part.spec["jumps"]]

@@ -225,9 +225,10 @@ def run(command, folder, **settings):
     return subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **settings)
 
 
-def snakemake(folder, *targets, **settings):
+def snakemake(folder, *targets, env=None, **settings):
     """Run Snakemake in a folder; return the finished process with stdout and stderr in one text."""
-    return run([sys.executable, "-m", "snakemake", *arguments(*targets, **settings)], folder)
+    command = [sys.executable, "-m", "snakemake", *arguments(*targets, **settings)]
+    return run(command, folder, env=env or environment())
 
 
 def start(command, folder, log=None, env=None):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from lossatlas.models.spec import network
 from lossatlas.study import subjects
 from lossatlas.train.spec import sized
 from lossatlas.workflow import gpu_hours, resources
+from lossatlas.workflow.wiring import Wiring
 
 
 def random_model(rng):
@@ -168,6 +170,20 @@ def test_requests_grow_with_each_attempt_and_with_the_work(plan):
     assert asked >= resources.SAFETY * resources.gpu_seconds(made) + 60 * resources.START_MINUTES
     retrained = plan.of_kind("retrains")[0]  # 50 epochs of the same network, against 200
     assert 1 / 5 < resources.gpu_seconds(retrained) / resources.gpu_seconds(made) < 1 / 2
+
+
+def test_a_request_is_worked_out_once(plan, monkeypatch):
+    """Snakemake asks for the resources of every ready job whenever it schedules one."""
+    asked = []
+    monkeypatch.setattr(resources, "size", lambda *given: asked.append(given) or len(asked))
+    wiring = Wiring(plan, ROOT)
+    jobs = [SimpleNamespace(id=made.id) for made in plan.of_kind("runs")]
+    runtime = wiring.resources("runs")["runtime"]
+    first = [runtime(job, attempt=attempt) for job in jobs for attempt in (1, 2)]
+    assert len(set(first)) == len(asked) == 2 * len(jobs)
+    assert [runtime(job, attempt=attempt) for job in jobs for attempt in (1, 2)] == first
+    array = wiring.resources("retrains")["runtime"]
+    assert len({array(SimpleNamespace(id=made.id)) for made in plan.of_kind("retrains")}) == 1
 
 
 @pytest.mark.parametrize("study", ["trajectories", "levelsets", "optimizers", "generalization", "surfaces"])

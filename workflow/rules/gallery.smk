@@ -6,7 +6,7 @@ rule index:
     log:
         "results/logs/index.log",
     params:
-        index=PLAN.index(),
+        index=lambda _: PLAN.index(),
     message:
         "index"
     script:
@@ -33,7 +33,7 @@ rule gallery:
     resources:
         **PLAN.resources("gallery"),
     params:
-        manifest=PLAN.manifest(),
+        manifest=lambda _: PLAN.manifest(),
     message:
         "gallery results/figures/all/index.html"
     script:

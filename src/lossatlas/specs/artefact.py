@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -98,9 +98,9 @@ class Artefact:
         """Return the name of its folder, label-hash."""
         return f"{self.label}-{self.hash}"
 
-    @property
+    @cached_property
     def path(self) -> str:
-        """Return the path of its file relative to the working directory."""
+        """The path of its file relative to the working directory."""
         return str(Path("results") / self.kind / self.id / self.file)
 
     def paths(self, role: str) -> list[str]:
@@ -124,9 +124,11 @@ class Artefact:
             "inputs": self.input_hashes(),
         }
 
-    def ancestry(self) -> Iterator["Artefact"]:
-        """Yield everything it is made from, deepest first, then itself."""
-        for inputs in self.inputs.values():
-            for made in inputs:
-                yield from made.ancestry()
-        yield self
+    def ancestry(self) -> tuple["Artefact", ...]:
+        """Return everything it is made from, each once and after all that it is made from, then itself."""
+        return self._ancestry
+
+    @cached_property
+    def _ancestry(self) -> tuple["Artefact", ...]:
+        direct = (made for inputs in self.inputs.values() for made in inputs)
+        return (*{part.path: part for made in direct for part in made.ancestry()}.values(), self)

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -131,17 +132,24 @@ class Wiring:
         return Described(f"{study}/{name}", content)
 
     def resources(self, kind: str) -> dict[str, Callable[..., Any]]:
-        """Return a rule's resource functions, sized from the spec of the job at hand, or of all of an array's jobs."""
+        """Return a rule's resource functions, sized from the spec of the job at hand, or of all of an array's jobs.
+
+        Snakemake asks again for every job whenever it schedules one: each answer is worked out once.
+        """
 
         def sized(name: str) -> Callable[..., Any]:
-            def value(wildcards: Any, attempt: int = 1) -> Any:
-                jobs = [self.artefact(kind, wildcards.id)] if hasattr(wildcards, "id") else []
+            @cache
+            def answer(id: str, attempt: int) -> Any:
+                jobs = [self.artefact(kind, id)] if id else []
                 if self._array(kind):
                     jobs = self.plan.of_kind(kind)
                 try:
                     return resources.size(kind, name, jobs, attempt)
                 except LossatlasError as error:
                     raise WorkflowError(str(error)) from None
+
+            def value(wildcards: Any, attempt: int = 1) -> Any:
+                return answer("" if self._array(kind) else getattr(wildcards, "id", ""), attempt)
 
             return value
 
