@@ -33,6 +33,9 @@ PORTABLE: dict[str, str] = {
 }
 """Environment under which the bits of a result do not depend on the make of the CPU."""
 
+CUBLAS = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+"""What cuBLAS reads when CUDA starts: each stream has a workspace, so that sums are in the same order again."""
+
 
 def apply(environment: MutableMapping[str, str] | None = None) -> None:
     """Set :data:`PORTABLE` in an environment (this process's by default), before numerical libraries are loaded."""

@@ -225,6 +225,29 @@ def test_recurrent_networks_have_hessian_vector_products():
     assert relative(landscape.hvp(theta, v), difference) < 1e-6
 
 
+@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU, nn.RNN, nn.Linear])
+def test_recurrent_layers_are_differentiated_without_cudnn(layer):
+    """On a GPU cuDNN refuses their backward in eval mode, and the second backward in any."""
+
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = layer(4, 3)
+
+        def forward(self, x):
+            allowed.append(torch.backends.cudnn.enabled)
+            found = self.layer(x)
+            return (found if isinstance(found, torch.Tensor) else found[0])[:, -1]
+
+    allowed = []
+    landscape = NetworkLandscape(Last(), *images(0, shape=(6, 4)), dtype=torch.float64)
+    theta = landscape.theta()
+    for evaluate in (landscape.loss, landscape.grad, landscape.outputs, lambda at: landscape.hvp(at, at)):
+        evaluate(theta)
+        assert torch.backends.cudnn.enabled
+    assert set(allowed) == {layer is nn.Linear}
+
+
 @settings(max_examples=5, deadline=None)
 @given(SEEDS)
 def test_results_do_not_depend_on_chunks(seed):

@@ -13,7 +13,7 @@ from lossatlas.study.plan import Plan
 from lossatlas.train.jobs.train import train
 from lossatlas.train.loop import Examples, Training
 from lossatlas.train.networks import trained
-from lossatlas.train.precision import device_for, put_in_force
+from lossatlas.train.precision import GIVEN, device_for, put_in_force
 from lossatlas.train.spec import Recipe, RecipeChange, runs
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -28,6 +28,8 @@ def _ieee_afterwards():
     yield
     BACKENDS.fp32_precision = before
     put_in_force("float32", CPU)
+    torch.use_deterministic_algorithms(False)
+    BACKENDS.cudnn.deterministic = BACKENDS.cudnn.benchmark = False
 
 
 @pytest.fixture
@@ -79,6 +81,30 @@ def test_tf32_is_refused_where_there_is_none(ampere, monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     with pytest.raises(LossatlasError, match="since Ampere"):
         put_in_force("tf32", GPU)
+
+
+def test_a_gpu_is_told_to_compute_the_same_bits_again(ampere):
+    put_in_force("float32", CPU)
+    assert not torch.are_deterministic_algorithms_enabled()
+    BACKENDS.cudnn.benchmark = True
+    put_in_force("float32", GPU)
+    assert torch.are_deterministic_algorithms_enabled()
+    assert torch.is_deterministic_algorithms_warn_only_enabled()
+    assert (BACKENDS.cudnn.deterministic, BACKENDS.cudnn.benchmark) == (True, False)
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_a_gpu_that_slurm_gave_must_be_there(monkeypatch, name):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for other in GIVEN:
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert device_for("float32") == CPU
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(LossatlasError, match=r"SLURM gave this job a GPU, and torch .* finds none .* CUDA_VISIBLE_DEV"):
+        device_for("float32")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert device_for("float32") == CPU
 
 
 @pytest.mark.parametrize("what", [Recipe, RecipeChange])

@@ -16,6 +16,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.files import checksum
 from lossatlas.files.disk import denied, sync_folder
 from lossatlas.files.provenance import dumps
+from lossatlas.files.sources import reach
 
 _BROKEN = "EIO EROFS EUCLEAN EBADMSG ENXIO ENODEV ESTALE ETIMEDOUT ENOTCONN EREMOTEIO EHOSTDOWN"
 BROKEN = frozenset(getattr(errno, name) for name in _BROKEN.split() if hasattr(errno, name))
@@ -191,6 +192,7 @@ def open_hdf5(path: Path, kind: str | Sequence[str]) -> Iterator[h5py.File]:
         kinds = [kind] if isinstance(kind, str) else list(kind)
         if found not in kinds:
             raise LossatlasError(f"{path}: holds {found!r}, expected {' or '.join(kinds)}; {_remedy(path)}")
+        reach(path, file)
         yield file
 
 

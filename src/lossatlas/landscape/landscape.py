@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from math import ceil
 from typing import TypeGuard
 
@@ -242,6 +243,7 @@ class NetworkLandscape(Landscape):
         self.x, self.y = self._data(x), self._data(y)
         self._statistics = self.x if statistics is None else self._data(statistics)
         self._model = copy.deepcopy(model).to(self.device, self.dtype).eval()
+        self._recurrent = any(isinstance(layer, nn.RNNBase) for layer in self._model.modules())
         if batch_norm == "batch":
             _use_batch_statistics(self._model)
         else:
@@ -286,7 +288,7 @@ class NetworkLandscape(Landscape):
         point = self._point(theta)
         tensors = {**self._parameters(point), **self._buffers_at(point)}
         with torch.no_grad():
-            return torch.cat([functional_call(self._model, tensors, (x,)) for x, _ in self._chunks()])
+            return torch.cat([self._evaluate(tensors, x) for x, _ in self._chunks()])
 
     def loss(self, theta: Tensor) -> Tensor:
         """Return the mean loss at theta (D,), a float64 scalar."""
@@ -333,9 +335,14 @@ class NetworkLandscape(Landscape):
                 product += _flat(_gradients(slope, leaves))
         return (product / len(self.x)).to(self.dtype)
 
+    def _evaluate(self, tensors: dict[str, Tensor], x: Tensor) -> Tensor:
+        """Return the network's outputs for a chunk, with these parameters and buffers."""
+        with _without_cudnn() if self._recurrent else nullcontext():
+            return functional_call(self._model, tensors, (x,))
+
     def _sum(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
         """Return the sum of the losses of a chunk, float64."""
-        outputs = functional_call(self._model, {**parameters, **buffers}, (x,))
+        outputs = self._evaluate({**parameters, **buffers}, x)
         losses = self.criterion(outputs, y)
         if tuple(losses.shape) != (len(x),):
             raise LossatlasError(
@@ -398,7 +405,7 @@ class NetworkLandscape(Landscape):
         x = next(_split(self.x, self.batch_size))
         tensors = {**self.layout.unflatten(self._theta), **self._buffers}
         with torch.no_grad():
-            a, b = (functional_call(self._model, tensors, (x,)) for _ in range(2))
+            a, b = (self._evaluate(tensors, x) for _ in range(2))
         if not isinstance(a, Tensor) or a.ndim == 0 or len(a) != len(x):
             got = f"shape {tuple(a.shape)}" if isinstance(a, Tensor) else type(a).__name__
             raise LossatlasError(
@@ -536,6 +543,17 @@ def _flat(tensors: tuple[Tensor, ...]) -> Tensor:
 def _tracks(module: nn.Module) -> TypeGuard[nn.modules.batchnorm._NormBase]:
     """Return whether a layer normalises by running statistics in eval mode."""
     return isinstance(module, nn.modules.batchnorm._NormBase) and module.running_mean is not None
+
+
+@contextmanager
+def _without_cudnn() -> Iterator[None]:
+    """Evaluate recurrent layers by torch's own kernels: cuDNN's have no backward in eval mode, and no second one."""
+    enabled = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.enabled = enabled
 
 
 def _use_batch_statistics(model: nn.Module) -> None:

@@ -15,6 +15,9 @@ from lossatlas.errors import LossatlasError
 TF32_SINCE = (8, 0)
 """Compute capability from which on NVIDIA's GPUs have TF32 (Ampere)."""
 
+GIVEN = ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE")
+"""Variables of which SLURM sets one or more in a job that it gave a GPU."""
+
 _BACKENDS: Any = torch.backends
 """Of attributes that mypy does not know."""
 
@@ -23,15 +26,26 @@ def device_for(precision: str) -> torch.device:
     """Return the device of a job, the first GPU or the CPU where there is none, with a precision in force.
 
     Raises:
-        LossatlasError: the device has no such arithmetic: float32 in its place would not be what was asked for.
+        LossatlasError: the device has no such arithmetic: float32 in its place would not be what was asked for; or
+            SLURM gave the job a GPU that torch cannot use: it would go on for days on the CPU.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found = torch.cuda.is_available()
+    if not found and os.environ.get("CUDA_VISIBLE_DEVICES") != "" and any(os.environ.get(name) for name in GIVEN):
+        raise LossatlasError(
+            f"SLURM gave this job a GPU, and torch {torch.__version__} finds none that it can use: run `nvidia-smi` "
+            "there (a driver older than torch's CUDA?), or set CUDA_VISIBLE_DEVICES= to compute on the CPU"
+        )
+    device = torch.device("cuda" if found else "cpu")
     put_in_force(precision, device)
     return device
 
 
 def put_in_force(precision: str, device: torch.device) -> None:
     """Tell torch how exactly products of float32 numbers are computed from here on; the last call holds.
+
+    On a GPU also that the same computation has the same bits again: deterministic algorithms where there are any
+    (torch warns of the others), and cuDNN's chosen by rule instead of by time. cuBLAS needs
+    ``lossatlas.numerics.CUBLAS`` in the environment as well, which every job sets before torch is there.
 
     Args:
         precision: ``float32``, ``tf32``, ``bfloat16`` or ``float64``.
@@ -53,6 +67,9 @@ def put_in_force(precision: str, device: torch.device) -> None:
         place.fp32_precision = "tf32" if loose else "ieee"
     for place in (backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn):
         place.fp32_precision = "ieee"
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        backends.cudnn.deterministic, backends.cudnn.benchmark = True, False
 
 
 def autocast_type(precision: str) -> torch.dtype | None:

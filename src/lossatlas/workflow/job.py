@@ -123,6 +123,8 @@ def _in_force(wanted: str, threads: int) -> int:
     Raises:
         LossatlasError: what caps the kernels was not set when this process started.
     """
+    for name, value in numerics.CUBLAS.items():
+        os.environ.setdefault(name, value)
     if wanted != "portable":
         return threads
     os.environ.update({name: value for name, value in numerics.PORTABLE.items() if name.endswith("_THREADS")})

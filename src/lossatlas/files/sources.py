@@ -1,0 +1,49 @@
+"""The files that a gathered cloud refers to: all there, and all open at once where its weights are read.
+
+HDF5 opens a source of a virtual dataset when a row of it is read and keeps it open. Where it cannot, it gives the fill
+value (NaN) without a word.
+"""
+
+import json
+import resource
+from pathlib import Path
+
+import h5py
+
+from lossatlas.errors import LossatlasError
+from lossatlas.files.checksum import SOURCES
+
+OTHERS = 128
+"""Files that a process has open beside the sources of its clouds."""
+
+
+def reach(path: Path, file: h5py.File) -> None:
+    """Make sure that every source of an open cloud can be read; nothing to do for any other file.
+
+    Raises:
+        LossatlasError: a source is missing, or there are more than this process may open.
+    """
+    if SOURCES not in file.attrs:
+        return
+    sources = {entry["file"] for entry in json.loads(file.attrs[SOURCES])}
+    for source in sorted(sources):
+        if not (path.parent / source).is_file():
+            raise LossatlasError(
+                f"{path}: its source {path.parent / source} is missing; run the snakemake target that makes it, or "
+                "`dvc pull`"
+            )
+    _allow(path, len(sources))
+
+
+def _allow(path: Path, count: int) -> None:
+    """Raise the number of files that this process may have open, as far as the system lets it."""
+    wanted = count + OTHERS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise LossatlasError(
+            f"{path}: reading it takes {wanted} open files, and this process may have {hard}: raise the limit "
+            "(`ulimit -Hn`, or `nofile` in /etc/security/limits.conf), or write larger `grain` for its jumps"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
