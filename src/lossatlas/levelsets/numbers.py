@@ -11,12 +11,22 @@ def ends(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return table.loc[steps.idxmin()], table.loc[steps.idxmax()]
 
 
-def sweeps(table: pd.DataFrame, parameter: str, held_out: bool = False) -> pd.DataFrame:
-    """Return the rows of sweeps over a parameter (``none``: of plain replicas), held-out members or the others."""
+def sweeps(table: pd.DataFrame, parameter: str, held_out: bool = False, continued: bool = False) -> pd.DataFrame:
+    """Return the rows of sweeps over a parameter (``none``: of plain replicas).
+
+    Args:
+        table: of a cloud, or of the history of its sweeps.
+        parameter: key of the recipe that was swept.
+        held_out: held-out members, or the others.
+        continued: those that started where phase 1 ended, or those that started from initialisations.
+    """
     if "parameter" not in table:
         return table.iloc[:0]
-    chosen = (table["source"] == "sweep") & (table["parameter"] == parameter) & (table["held_out"] == int(held_out))
-    return table[chosen]
+    chosen = (table["parameter"] == parameter) & (table["held_out"] == int(held_out))
+    if "source" in table:
+        chosen &= table["source"] == "sweep"
+    went_on = table["continued"] == 1 if "continued" in table else np.zeros(len(table), bool)
+    return table[chosen & (went_on == continued)]
 
 
 def metric(table: pd.DataFrame) -> str:

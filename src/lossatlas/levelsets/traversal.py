@@ -21,6 +21,9 @@ from lossatlas.levelsets.spec import Settings
 MOST_REJECTED = 60
 """Step lengths tried at one point; each is a tenth of the one before."""
 
+CLIMB, MOST_CLIMBED = 1e-4, 200
+"""First step uphill to a higher level, in multiples of |theta|, and most of them."""
+
 
 @dataclass
 class State:
@@ -30,6 +33,7 @@ class State:
         theta, gradient: the point and the gradient of the loss there, (D,) float64.
         loss: the loss there.
         steps, corrections, rejected: predictor steps, corrector steps, steps taken back, so far.
+        length: of the path so far, the sum of the distances between its points.
         gradients: evaluations of the loss's gradient so far, the one at the start included.
         predictor, corrector: step lengths.
         worst: largest |L - L0| at the end of a step since it was last reported.
@@ -44,6 +48,7 @@ class State:
     steps: int = 0
     corrections: int = 0
     rejected: int = 0
+    length: float = 0.0
     gradients: int = 1
     worst: float = 0.0
     memory: dict[str, Any] = field(default_factory=dict)
@@ -130,12 +135,34 @@ class Traversal(ABC):
 
     def _move_onto_level(self) -> None:
         s = self.state
-        moved = self._newton(s.theta, s.loss, s.gradient, None)
+        below = self.level - s.loss > self.tolerance
+        moved = self._newton(*(self._climbed() if below else (s.theta, s.loss, s.gradient)), None)
         if moved is None:
             raise LossatlasError(
                 f"level set: no point of level {self.level:g} found from a start of loss {s.loss:g}; start nearer to it"
             )
         s.theta, s.loss, s.gradient = moved
+
+    def _climbed(self) -> tuple[Tensor, float, Tensor]:
+        """Return a point near the level, with its loss and gradient, from a start below it: uphill, then bisected.
+
+        Near a minimum a Newton step to a higher level is as long as the gradient is small, and ends anywhere.
+        """
+        s = self.state
+        here, length = (s.theta, s.loss, s.gradient), CLIMB * float(s.theta.norm())
+        for _ in range(MOST_CLIMBED):
+            size = float(here[2].norm())
+            if size == 0.0:
+                break
+            theta = torch.add(here[0], here[2], alpha=length / size)
+            there = (theta, *self._evaluate(theta))
+            if abs(there[1] - self.level) <= 0.01 * abs(self.level):
+                return there
+            if there[1] < self.level:
+                here, length = there, 2 * length
+            else:  # also where the loss is no number
+                length /= 2
+        return here
 
     @abstractmethod
     def advance(self) -> None:
@@ -143,7 +170,7 @@ class Traversal(ABC):
 
     @property
     def finished(self) -> str | None:
-        """Why the traversal ends here (``steps``, ``gradients``, ``angle``, ``stationary``), or None."""
+        """Why the traversal ends here (``steps``, ``gradients``, ``length``, ``angle``, ``stationary``), or None."""
         settings, s = self.settings, self.state
         if self.stopped is not None:
             return self.stopped
@@ -151,6 +178,8 @@ class Traversal(ABC):
             return "steps"
         if settings.gradients is not None and s.gradients >= settings.gradients:
             return "gradients"
+        if settings.length is not None and s.length >= settings.length:
+            return "length"
         if settings.angle is not None and self.angle() >= settings.angle:
             return "angle"
         return None
@@ -177,6 +206,8 @@ class Traversal(ABC):
             "tolerance": self.tolerance,
             "gradients": s.gradients,
             "corrections": s.corrections,
+            "rejected": s.rejected,
+            "length": s.length,
             "step_length": s.predictor,
             "implied_decay": implied,
             "lagrange_residual": residual,
@@ -212,6 +243,7 @@ class Traversal(ABC):
     def _arrive(self, theta: Tensor, loss: float, gradient: Tensor) -> None:
         """Make a point that lies on the level set the present one."""
         s = self.state
+        s.length += float((theta - s.theta).norm())
         s.theta, s.loss, s.gradient = theta, loss, gradient
         s.steps += 1
         s.worst = max(s.worst, abs(loss - self.level))
