@@ -36,6 +36,8 @@ class Predictor(Traversal):
             s.predictor = min(settings.grow * s.predictor, settings.step)
         if settings.length is not None:
             s.predictor = min(s.predictor, LONGEST * settings.length)
+        if settings.longest is not None:
+            s.predictor = min(s.predictor, settings.longest)
         s.memory["predictor"] = unit
         correct = self._newton if settings.corrector == "newton" else self._printed
         for _ in range(MOST_REJECTED):

@@ -134,6 +134,12 @@ class Settings(Spec):
         quiet=True,
         gt=0,
     )
+    longest: float | None = key(
+        "Longest step, in units of theta; the loss half-way is then measured, too (column between). null = any.",
+        None,
+        quiet=True,
+        gt=0,
+    )
 
 
 class OnPaths(Spec):

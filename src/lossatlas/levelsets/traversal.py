@@ -36,6 +36,7 @@ class State:
         length: of the path so far, the sum of the distances between its points.
         gradients: evaluations of the loss's gradient so far, the one at the start included.
         predictor, corrector: step lengths.
+        between: largest |L - L0| half-way between two points so far, where steps have a longest length; else 0.
         worst: largest |L - L0| at the end of a step since it was last reported.
         memory: tensors and numbers of the step rule (directions of the last step).
     """
@@ -49,6 +50,7 @@ class State:
     corrections: int = 0
     rejected: int = 0
     length: float = 0.0
+    between: float = 0.0
     gradients: int = 1
     worst: float = 0.0
     memory: dict[str, Any] = field(default_factory=dict)
@@ -208,6 +210,7 @@ class Traversal(ABC):
             "corrections": s.corrections,
             "rejected": s.rejected,
             "length": s.length,
+            "between": s.between if self.settings.longest is not None else math.nan,
             "step_length": s.predictor,
             "implied_decay": implied,
             "lagrange_residual": residual,
@@ -244,6 +247,8 @@ class Traversal(ABC):
         """Make a point that lies on the level set the present one."""
         s = self.state
         s.length += float((theta - s.theta).norm())
+        if self.settings.longest is not None:
+            s.between = max(s.between, abs(float(self.landscape.loss((theta + s.theta) / 2)) - self.level))
         s.theta, s.loss, s.gradient = theta, loss, gradient
         s.steps += 1
         s.worst = max(s.worst, abs(loss - self.level))
