@@ -468,6 +468,7 @@ class SurfacePanel(Spec):
 
     surface: Annotated[str, Refers("surface")] = key("Name of a surface probe of the study.")
     title: str = key("Title above the panel.", "")
+    replicas: Replicas | None = key("Whose paths are drawn; null = all.", None, min_length=1)
     show: Literal["path", "start"] = key("The whole paths, or their first points.", "path")
     objective: Range | None = key("Coefficients of a linear function shown as dashed contours; null = none.", None)
 
@@ -479,6 +480,9 @@ class SurfaceFigure(Figure):
     draw: ClassVar[str] = "lossatlas.levelsets.figures.surface:compose"
     panels: list[SurfacePanel] = key("One surface each.", min_length=1)
     log: bool = key("Logarithmic colours.", True)
+    scale: Range | None = key(
+        "Losses at the ends of the colours, for figures to compare; null = the planes' own.", None
+    )
     columns: Columns
 
 
@@ -508,8 +512,34 @@ class Paths3d(Chosen, Figure):
     panels: list[TraversalPanel] = key("One cloud of traversals each.", min_length=1)
 
 
+class Along(Chosen, Figure):
+    """Angle, norm, deviation of the loss over its tolerance, and change of test performance along traversals."""
+
+    kind: Literal["along"] = "along"
+    draw: ClassVar[str] = "lossatlas.levelsets.figures.along:compose"
+    cloud: Traversals = key(_CLOUD)
+
+
+class Walks(Figure):
+    """A quantity along traversals and others of the same replicas beside them, against the length of the path."""
+
+    kind: Literal["walks"] = "walks"
+    draw: ClassVar[str] = "lossatlas.levelsets.figures.along:walks"
+    panels: list[TraversalPanel] = key("One cloud of traversals each.", min_length=1)
+    labels: dict[str, str] = key(
+        "What is drawn and its name: `levelset` for the cloud's own traversals, and what it calls others.", min_length=1
+    )
+    quantity: Literal["test_loss", "distance"] = key(
+        "Change of the test loss, or the distance from the target of walks towards one.", "test_loss"
+    )
+    sidebar: float = key("Width of the legend in inches.", 1.9, gt=0)
+
+
 class Budget(Chosen, Figure):
-    """Test performance against the number of examples whose gradient was taken: traversals and weight decay."""
+    """Test performance against the number of examples whose gradient was taken: traversals and weight decay.
+
+    Weight decay from initialisations with its last value drawn on, and that which goes on from the paths' starts.
+    """
 
     kind: Literal["budget"] = "budget"
     draw: ClassVar[str] = "lossatlas.levelsets.figures.budget:compose"
@@ -575,6 +605,84 @@ class AngleLeft(OfTraversals):
     run: ClassVar[str] = "lossatlas.levelsets.measures:angle_left"
 
 
+class StepsMended(OfTraversals):
+    """Corrector steps, or steps taken back, per predictor step of a traversal, mean over paths."""
+
+    measure: ClassVar[str] = "steps_mended"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:steps_mended"
+    quantity: Literal["corrections", "rejected"] = key("What is counted.", "corrections")
+
+
+class SamePath(OfTraversals):
+    """How far another traversal of the same replicas is from the cloud's own, in the fall of a column at equal length.
+
+    The largest difference of the column over the fall of the cloud's own path by the end of the shorter one.
+    """
+
+    measure: ClassVar[str] = "same_path"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:same_path"
+    other: str = key("Name that the cloud gives the other traversal.")
+    quantity: Literal["norm2", "test_loss", "angle"] = key("The column.", "norm2")
+
+
+class ControlGap(OfTraversals):
+    """A column on the paths less that on a control at the same replica, loss and length; the unit is the pair.
+
+    The length is that of the shorter one of each pair.
+    """
+
+    measure: ClassVar[str] = "control_gap"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:control_gap"
+    control: str = key("Name that the cloud gives the control.")
+    quantity: Literal["test_loss", "test_accuracy", "norm2"] = key("The column.", "test_loss")
+
+
+class RivalGap(OfTraversals):
+    """How much better paths do on the test set than weight decay from their starts after as many gradients, in pairs.
+
+    The lambda is the one that is best on the test set, which flatters weight decay.
+    """
+
+    measure: ClassVar[str] = "rival_gap"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:rival_gap"
+    optimizer: Literal["sgd", "adam"] = key("Of weight decay.", "adam")
+    source: str = key("The cloud's own traversals, or what it calls others.", "levelset")
+
+
+class LeastMargin(Chosen, OfTraversals):
+    """How far traversals fall below weight decay at worst, for any number of gradients, in standard deviations.
+
+    The smallest over the recorded points of mean performance less that of weight decay after as many gradients, over
+    the larger standard deviation of the two; weight decay stays where it ends.
+    """
+
+    measure: ClassVar[str] = "least_margin"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:least_margin"
+
+
+class DistanceLeft(OfTraversals):
+    """Share of the distance from another point that is left where walks towards it end; the unit is the pair of ends.
+
+    Or the largest relative deviation of the loss half-way between two points of a walk.
+    """
+
+    measure: ClassVar[str] = "distance_left"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:distance_left"
+    source: str = key("The cloud's own traversals, or what it calls others.", "levelset")
+    quantity: Literal["distance", "between"] = key("Distance left, or the deviation between points.", "distance")
+
+
+class PlaneLoss(Measure):
+    """Loss of planes at the projections of their paths' points over the paths' own: mean, or of one plane over another.
+
+    The unit is the path.
+    """
+
+    measure: ClassVar[str] = "plane_loss"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:plane_loss"
+    surface: Annotated[tuple[Reference, ...], Accepts("surface")] = key("One plane, or two to compare.", max_length=2)
+
+
 class EarlyFall(OfTraversals):
     """Share of a column's fall along a traversal that is done after a share of its steps."""
 
@@ -591,6 +699,7 @@ class PathChange(OfTraversals):
     run: ClassVar[str] = "lossatlas.levelsets.measures:path_change"
     quantity: Literal["norm2", "test_loss", "test_accuracy"] = key("The column.", "test_loss")
     contrast: Literal["difference", "ratio"] = key("End less start, or end over start.", "difference")
+    source: str = key("The cloud's own traversals, or what it calls others.", "levelset")
 
 
 class ShareBelow(OfTraversals):
