@@ -24,6 +24,9 @@ MOST_REJECTED = 60
 CLIMB, MOST_CLIMBED = 1e-4, 200
 """First step uphill to a higher level, in multiples of |theta|, and most of them."""
 
+MOST_MOVED = 20_000
+"""Steps in which a start may be moved onto a level far from its own (Polyak's steps of gradient descent)."""
+
 
 @dataclass
 class State:
@@ -138,7 +141,7 @@ class Traversal(ABC):
     def _move_onto_level(self) -> None:
         s = self.state
         below = self.level - s.loss > self.tolerance
-        moved = self._newton(*(self._climbed() if below else (s.theta, s.loss, s.gradient)), None)
+        moved = self._newton(*(self._climbed() if below else (s.theta, s.loss, s.gradient)), None, MOST_MOVED)
         if moved is None:
             raise LossatlasError(
                 f"level set: no point of level {self.level:g} found from a start of loss {s.loss:g}; start nearer to it"
@@ -225,13 +228,14 @@ class Traversal(ABC):
         return float(loss), gradient.to(torch.float64)
 
     def _newton(
-        self, theta: Tensor, loss: float, gradient: Tensor, unit: Tensor | None
+        self, theta: Tensor, loss: float, gradient: Tensor, unit: Tensor | None, most: int | None = None
     ) -> tuple[Tensor, float, Tensor] | None:
         """Bring a point back to the level by steps (L - L0) / (c . grad L) along c, or return None where that fails.
 
-        c is grad L without its component along ``unit``. A loss that is linear along c is met in one step.
+        c is grad L without its component along ``unit``. A loss that is linear along c is met in one step. ``most``
+        steps; by default those of the settings.
         """
-        for _ in range(self.settings.corrections):
+        for _ in range(most or self.settings.corrections):
             if abs(loss - self.level) <= self.tolerance:
                 return theta, loss, gradient
             across = gradient if unit is None else without(gradient, unit)

@@ -16,6 +16,7 @@ from lossatlas.levelsets.spec import Along, Walks
 from lossatlas.specs.registry import Inputs
 
 OURS, THEIRS = "#0072B2", "#D55E00"
+GAP = (0.62, 0.46, 0.4)
 COLUMNS = ["panel", "label", "x", "mean", "std", "paths"]
 
 
@@ -45,14 +46,15 @@ def compose(spec: Along, inputs: Inputs) -> Drawn:
     sidebar.line("traversals", color=OURS, linewidth=1.5)
     sidebar.line("each path", color=OURS, linewidth=0.4)
     sidebar.line("band: ± 1 std. dev.", color=OURS, linewidth=6, alpha=0.2)
-    for name in dict.fromkeys(panel.name for panel in panels if panel.name):
-        sidebar.line(name, color=THEIRS if "decay" in name else style.FAINT, linewidth=1.0, linestyle=DASHES[1])
+    sidebar.line("180 degrees; tolerance", color=style.FAINT, linewidth=1.0, linestyle=DASHES[1])
+    for name in (panel.name for panel in panels if panel.name):
+        sidebar.line(name, color=THEIRS, linewidth=1.0, linestyle=DASHES[1])
     last = ends(table)[1]
     sidebar.heading("Steps")
     for column, said in (("corrections", "corrector steps"), ("rejected", "taken back")):
         sidebar.text(f"{100 * float((last[column] / last['steps']).mean()):.2g} {said} in 100")
     sidebar.text(f"{len(paths)} paths, {int(steps[-1]):,} steps")
-    figure, all_axes = layout(len(panels), 3, (2.3, 1.75), sidebar, ())
+    figure, all_axes = layout(len(panels), 3, (2.3, 1.75), sidebar, (), GAP)
     numbers = []
     for i, (axes, panel) in enumerate(zip(all_axes, panels, strict=True)):
         numbers.append(_draw(axes, steps, panel))
@@ -68,9 +70,9 @@ def _panels(table: pd.DataFrame, paths: list[pd.DataFrame], count: int, choose: 
 
     kept = column("worst_deviation") / column("tolerance")
     panels = [
-        _Panel("angle of ∇L and ∇|θ|² (degrees)", column("angle"), 180.0, "180°: no smaller norm left"),
+        _Panel("angle of ∇L and ∇|θ|² (degrees)", column("angle"), 180.0),
         _Panel("squared norm |θ|²", column("norm2")),
-        _Panel("largest |L - L0| / tolerance", kept, 1.0, "tolerance"),
+        _Panel("largest |L - L0| / tolerance", kept, 1.0),
     ]
     value = best(table, choose)
     rows = sweeps(table, "weight_decay")
@@ -82,7 +84,7 @@ def _panels(table: pd.DataFrame, paths: list[pd.DataFrame], count: int, choose: 
         if value is not None and name == metric(table):
             decay = float(rows.loc[rows["value"] == value, name].mean() - values[:, 0].mean())
         label = "" if decay is None else f"weight decay, λ = {value:g}"
-        panels.append(_Panel(said, values - values[:, :1], 0.0 if decay is None else decay, label))
+        panels.append(_Panel(said, values - values[:, :1], decay, label))
     return panels
 
 
@@ -92,7 +94,7 @@ def _draw(axes: Axes, steps: np.ndarray, panel: _Panel) -> pd.DataFrame:
     axes.fill_between(steps, mean - std, mean + std, color=OURS, alpha=0.18, linewidth=0)
     axes.plot(steps, mean, color=OURS, linewidth=1.5)
     if panel.reference is not None:
-        color = THEIRS if "decay" in panel.name else style.FAINT
+        color = THEIRS if panel.name else style.FAINT
         axes.axhline(panel.reference, color=color, linewidth=1.0, linestyle=DASHES[1])
     if "less at start" in panel.title:
         axes.axhline(0.0, color=style.FAINT, linewidth=0.5)
@@ -118,7 +120,7 @@ def walks(spec: Walks, inputs: Inputs) -> Drawn:
         color, dash = looks[source]
         sidebar.line(label, color=color, linewidth=1.5, linestyle=dash)
     sidebar.line("band: standard error", color=style.FAINT, linewidth=6, alpha=0.2)
-    figure, all_axes = layout(len(spec.panels), 3, (2.3, 2.0), sidebar, ())
+    figure, all_axes = layout(len(spec.panels), 3, (2.3, 2.0), sidebar, (), GAP)
     numbers = []
     for i, (axes, panel) in enumerate(zip(all_axes, spec.panels, strict=True)):
         table = inputs.one("gram", panel.cloud).table

@@ -70,7 +70,7 @@ def _draw(axes: Axes, panel: SurfacePanel, found: Surface, norm: Normalize) -> N
         levels = np.linspace(norm.vmin or 0.0, norm.vmax or 1.0, 19)
     loss = np.ma.masked_invalid(found.loss)
     axes.contourf(found.x, found.y, loss, levels=levels, norm=norm, cmap=GROUND, extend="both")
-    axes.contour(found.x, found.y, loss, levels=levels[::2], colors="#5c5c5c", linewidths=0.35)
+    axes.contour(found.x, found.y, loss, levels=levels[2::2], colors="#5c5c5c", linewidths=0.35)
     paths = [path.sort_values("steps") for _, path in found.table.groupby("replica", sort=True)]
     if panel.replicas is not None:
         paths = [path for path in paths if int(path["replica"].iloc[0]) in panel.replicas]
