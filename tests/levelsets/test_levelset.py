@@ -252,7 +252,7 @@ def test_multiplier_is_the_weight_decay_of_a_stationary_point(rng):
     A = (A + A.T) / 2
     theta = torch.from_numpy(np.linalg.solve(A + 2 * decay * np.eye(6), -b))
     landscape = quadratic(torch.from_numpy(A), torch.from_numpy(b))
-    implied, residual = multipliers(theta, landscape.grad(theta))
+    implied, residual = multipliers(2 * theta, landscape.grad(theta))
     assert implied == pytest.approx(decay, rel=1e-10)
     assert residual < 1e-10
 

@@ -266,6 +266,16 @@ def test_average_is_the_loss_at_the_mean_of_the_end_points(made):
         assert row.end_train_loss == pytest.approx(points["train_loss"][ends[row.replica]], rel=1e-5)
 
 
+def test_the_solved_circle_is_a_stationary_point_of_its_own_interest(made):
+    folder, plan = made
+    table = read_table(folder / cloud(plan, "circle").path)
+    last = table.groupby("replica").last()
+    near = last["angle"] > 179
+    assert near.any()
+    # |g + u| of unit vectors at an angle a is 2 cos(a / 2).
+    np.testing.assert_allclose(last["lagrange_residual"], 2 * np.cos(np.radians(last["angle"]) / 2), atol=1e-6)
+
+
 def test_controls_are_as_long_as_the_paths_of_their_replicas(made):
     folder, plan = made
     table = read_table(folder / cloud(plan, "iris").path)

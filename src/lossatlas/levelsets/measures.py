@@ -180,7 +180,9 @@ def distance_left(spec: DistanceLeft, inputs: Inputs) -> Measurement:
 
 
 def _spelt(values: Array) -> str:
-    deviation = f" +- {values.std(ddof=1):.3g}" if len(values) > 1 else ""
+    spread = float(values.std(ddof=1)) if len(values) > 1 else nan
+    spread = 0.0 if spread < 1e-12 * abs(values.mean()) else spread  # of equal numbers: rounding
+    deviation = f" +- {spread:.3g}" if len(values) > 1 else ""
     return f"{values.mean():.4g}{deviation} (n {len(values)})"
 
 

@@ -84,20 +84,24 @@ def without(vector: Tensor, unit: Tensor) -> Tensor:
     return torch.sub(vector, unit, alpha=float(vector @ unit))
 
 
-def multipliers(theta: Tensor, gradient: Tensor) -> tuple[float, float]:
-    """Return the weight decay a point stands for, and how far it is from a stationary point of it.
+def multipliers(toward: Tensor, gradient: Tensor) -> tuple[float, float]:
+    """Return the multiplier a point stands for, and how far it is from a stationary point of L + lambda R.
 
-    Where the squared norm is least on a level set, grad L + 2 lambda theta = 0 with lambda = |grad L| / (2 |theta|), as
-    at a minimum of L + lambda |theta|^2.
+    Where R is least on a level set, grad L + lambda grad R = 0 with lambda = |grad L| / |grad R|; of the squared norm
+    that is the weight decay whose minimum the point is.
+
+    Args:
+        toward: grad R (D,).
+        gradient: grad L (D,).
 
     Returns:
-        lambda, and |grad L + 2 lambda theta| / |grad L|, which is zero there and at most 2.
+        lambda, and |grad L + lambda grad R| / |grad L|, which is zero there and at most 2.
     """
-    norm, slope = float(theta.norm()), float(gradient.norm())
-    if norm == 0.0 or slope == 0.0:
+    pull, slope = float(toward.norm()), float(gradient.norm())
+    if pull == 0.0 or slope == 0.0:
         return math.nan, math.nan
-    implied = slope / (2 * norm)
-    return implied, float((gradient + 2 * implied * theta).norm()) / slope
+    implied = slope / pull
+    return implied, float((gradient + implied * toward).norm()) / slope
 
 
 class Traversal(ABC):
@@ -200,7 +204,7 @@ class Traversal(ABC):
     def observe(self) -> dict[str, float]:
         """Return what a row of the table says of the present point, and start ``worst`` anew."""
         s = self.state
-        implied, residual = multipliers(s.theta, s.gradient)
+        implied, residual = multipliers(self.interest.gradient(s.theta, s.steps), s.gradient)
         row = {
             "steps": s.steps,
             "angle": self.angle(),
