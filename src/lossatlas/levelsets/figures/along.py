@@ -52,7 +52,7 @@ def compose(spec: Along, inputs: Inputs) -> Drawn:
     last = ends(table)[1]
     sidebar.heading("Steps")
     for column, said in (("corrections", "corrector steps"), ("rejected", "taken back")):
-        sidebar.text(f"{100 * float((last[column] / last['steps']).mean()):.2g} {said} in 100")
+        sidebar.text(f"{100 * float((last[column] / last['steps']).mean()):.3g} {said} in 100")
     sidebar.text(f"{len(paths)} paths, {int(steps[-1]):,} steps")
     figure, all_axes = layout(len(panels), 3, (2.3, 1.75), sidebar, (), GAP)
     numbers = []
