@@ -272,7 +272,7 @@ def test_the_residual_on_the_circle_is_that_of_its_own_interest(made):
     table = read_table(folder / cloud(plan, "circle").path)
     expected = 2 * np.cos(np.radians(table["angle"]) / 2)
     np.testing.assert_allclose(table["lagrange_residual"], expected, atol=1e-6)
-    assert np.ptp(expected) > 0.1
+    assert np.ptp(expected) > 1e-3  # so it is no constant
 
 
 def test_controls_are_as_long_as_the_paths_of_their_replicas(made):
