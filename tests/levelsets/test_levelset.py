@@ -1,5 +1,6 @@
 """Level-set traversals: closed-form optima, the level kept at every step, exact counts, both correctors alike."""
 
+import itertools
 import math
 
 import numpy as np
@@ -251,7 +252,7 @@ def test_multiplier_is_the_weight_decay_of_a_stationary_point(rng):
     A = (A + A.T) / 2
     theta = torch.from_numpy(np.linalg.solve(A + 2 * decay * np.eye(6), -b))
     landscape = quadratic(torch.from_numpy(A), torch.from_numpy(b))
-    implied, residual = multipliers(theta, landscape.grad(theta))
+    implied, residual = multipliers(2 * theta, landscape.grad(theta))
     assert implied == pytest.approx(decay, rel=1e-10)
     assert residual < 1e-10
 
@@ -270,3 +271,83 @@ def test_impossible_starts_are_one_clear_error():
         traversal(circle(), Linear(ONES), torch.ones(2), Settings(), level=-1.0)
     with pytest.raises(LossatlasError, match="a walk has none"):
         traversal(circle(), Walk(0), torch.ones(2), Settings(traversal="conjugate"))
+
+
+def test_a_path_of_given_length_has_it_and_goes_where_it_should(fresh_seed):
+    """Towards a larger norm and along a direction: as long as asked for, in a hundred steps or more, at the level."""
+    model, x, y = tiny_task(torch.float64, fresh_seed)
+    landscape = NetworkLandscape(model, x, y)
+    start = landscape.theta()
+    for interest in (SquaredNorm(sign=-1.0), random_direction(len(start), fresh_seed), Walk(fresh_seed)):
+        steps = []
+        path = walked(
+            landscape,
+            interest,
+            start,
+            None,
+            lambda path, kept=steps: kept.append(path.state.theta.clone()),
+            length=0.5,
+            steps=10**5,
+            step=1.0,
+        )
+        assert path.finished == "length"
+        moved = [float((b - a).norm()) for a, b in zip([start, *steps], steps, strict=False)]
+        assert sum(moved) == pytest.approx(path.state.length, rel=1e-9)
+        assert 0.5 <= path.state.length < 0.52
+        assert len(steps) >= 100
+        assert path.state.worst <= path.tolerance
+        if isinstance(interest, SquaredNorm):
+            assert path.state.theta.norm() > start.norm()
+
+
+def test_a_walk_returns_to_its_first_step_length_after_one_taken_back(fresh_seed):
+    """A first step far too long is taken back and tried shorter; the next ones grow again."""
+    model, x, y = tiny_task(torch.float64, fresh_seed)
+    landscape = NetworkLandscape(model, x, y)
+    lengths = []
+    path = walked(
+        landscape,
+        Walk(fresh_seed),
+        landscape.theta(),
+        None,
+        lambda path: lengths.append(path.state.predictor),
+        steps=60,
+        step=1e3,
+        corrections=5,
+    )
+    assert path.state.rejected > 0
+    assert path.observe()["rejected"] == path.state.rejected
+    assert any(after > before for before, after in itertools.pairwise(lengths))
+
+
+def test_a_start_below_the_level_climbs_onto_it_nearby(fresh_seed):
+    """A Newton step from near a minimum would land anywhere; uphill the level is met about where it first is."""
+    model, x, y = tiny_task(torch.float64, fresh_seed)
+    landscape = NetworkLandscape(model, x, y)
+    start = landscape.theta()
+    level = 20 * float(landscape.loss(start))
+    path = walked(landscape, SquaredNorm(), start, level, steps=1)
+    assert abs(path.state.loss - level) <= path.tolerance
+    assert float((path.state.theta - start).norm()) < 0.3 * float(start.norm())
+
+
+@pytest.mark.parametrize("kind", ["predictor", "conjugate"])
+def test_no_step_is_longer_than_the_longest_and_the_loss_between_points_is_measured(kind, fresh_seed):
+    model, x, y = tiny_task(torch.float64, fresh_seed)
+    landscape = NetworkLandscape(model, x, y)
+    points = [landscape.theta()]
+    path = walked(
+        landscape,
+        SquaredNorm(),
+        points[0],
+        None,
+        lambda path: points.append(path.state.theta.clone()),
+        traversal=kind,
+        longest=0.02,
+        steps=80,
+    )
+    pairs = list(itertools.pairwise(points))
+    assert max(float((b - a).norm()) for a, b in pairs) < 0.03  # the correction comes on top
+    worst = max(abs(float(landscape.loss((a + b) / 2)) - path.level) for a, b in pairs)
+    assert path.observe()["between"] == pytest.approx(worst, abs=1e-12)
+    assert worst > 0

@@ -204,3 +204,53 @@ def test_means_are_compared_where_the_claim_asks(rng):
     theta = np.concatenate([theta.reshape(-1, DIMENSION), decayed])[kept]
     smaller = gram_of(theta, cloud.table.iloc[kept].reset_index(drop=True).to_dict("list"))
     assert measure("means_apart", {"cloud": smaller}, **keys).interval is None  # two networks
+
+
+def beside(rng, lengths, losses, source="control"):
+    """Return a cloud of paths and of controls, their test loss linear in their length, (kinds, replicas) each."""
+    rows = []
+    for kind, name in enumerate(("levelset", source)):
+        for replica, (length, slope) in enumerate(zip(lengths[kind], losses[kind], strict=True)):
+            for share in (0.0, 0.5, 1.0):
+                at = share * length
+                rows.append({"source": name, "replica": replica, "steps": 10 * share, "length": at})
+                rows[-1] |= {"test_loss": 1.0 + slope * at, "norm2": 9.0 - slope * at, "rejected": 2 * share}
+    return gram_of(rng.standard_normal((len(rows), DIMENSION)), pd.DataFrame(rows).to_dict("list"))
+
+
+def test_a_control_is_compared_at_the_length_that_both_have(rng):
+    lengths, slopes = rng.uniform(1, 3, (2, 5)), rng.uniform(-1, 1, (2, 5))
+    found = measure("control_gap", {"cloud": beside(rng, lengths, slopes)}, control="control")
+    expected = (slopes[0] - slopes[1]) * lengths.min(0)
+    np.testing.assert_allclose(found.each, expected)
+    assert (found.n, found.unit) == (5, "pairs")
+    assert found.interval.low < expected.mean() < found.interval.high
+    assert measure("control_gap", {"cloud": beside(rng, lengths, slopes)}, control="none").value is None
+    assert measure("steps_mended", {"cloud": beside(rng, lengths, slopes)}, quantity="rejected").value == 0.2
+    changed = measure("path_change", {"cloud": beside(rng, lengths, slopes)}, source="control")
+    np.testing.assert_allclose(changed.each, slopes[1] * lengths[1])
+
+
+def test_the_same_path_is_told_from_another_one(rng):
+    lengths, slopes = rng.uniform(1, 3, (2, 4)), np.tile(rng.uniform(0.5, 1, 4), (2, 1))
+    assert measure("same_path", {"cloud": beside(rng, lengths, slopes)}, other="control").value < 1e-12
+    slopes[1] *= 1.5
+    lengths[1] = lengths[0]
+    found = measure("same_path", {"cloud": beside(rng, lengths, slopes)}, other="control")
+    assert found.value == pytest.approx(0.5)
+
+
+def test_the_distance_that_is_left_is_that_of_roots(rng):
+    left = rng.uniform(0.001, 0.9, 6)
+    cloud = paths(
+        rng,
+        6,
+        2,
+        objective=np.stack([np.full(6, 16.0), 16 * left**2], 1),
+        train_loss=np.full((6, 2), 0.1),
+        length=np.ones((6, 2)),
+        between=np.stack([np.zeros(6), 0.01 * left], 1),
+    )
+    np.testing.assert_allclose(measure("distance_left", {"cloud": cloud}).each, left)
+    between = measure("distance_left", {"cloud": cloud}, quantity="between")
+    np.testing.assert_allclose(between.each, 0.1 * left)

@@ -223,7 +223,9 @@ def test_named_functions_are_those_of_the_catalogue():
 
 def members_of(plan, name):
     """Return the replicas of a cloud's traversals."""
-    return [m for p in cloud(plan, name).inputs["points"] if p.kind == "levelsets" for m in p.spec["members"]]
+    made = cloud(plan, name)
+    own = len(made.inputs["points"]) - sum(part["files"] for part in made.spec.get("others", []))
+    return [m for p in made.inputs["points"][:own] if p.kind == "levelsets" for m in p.spec["members"]]
 
 
 def test_surface_of_a_cloud_is_the_loss_in_its_principal_plane(made):
@@ -264,6 +266,64 @@ def test_average_is_the_loss_at_the_mean_of_the_end_points(made):
         assert row.end_train_loss == pytest.approx(points["train_loss"][ends[row.replica]], rel=1e-5)
 
 
+def test_the_residual_on_the_circle_is_that_of_its_own_interest(made):
+    """Of unit vectors at an angle a, |g + u| is 2 cos(a / 2): zero where they are anti-parallel, 2 where parallel."""
+    folder, plan = made
+    table = read_table(folder / cloud(plan, "circle").path)
+    expected = 2 * np.cos(np.radians(table["angle"]) / 2)
+    np.testing.assert_allclose(table["lagrange_residual"], expected, atol=1e-6)
+    assert np.ptp(expected) > 1e-3  # so it is no constant
+
+
+def test_controls_are_as_long_as_the_paths_of_their_replicas(made):
+    folder, plan = made
+    table = read_table(folder / cloud(plan, "iris").path)
+    last = table[table["source"] != "sweep"].groupby(["source", "replica"]).last()
+    for source in ("larger", "straight"):
+        for replica in (0, 1, 2):
+            length, wanted = last.loc[(source, replica), "length"], last.loc[("levelset", replica), "length"]
+            assert wanted <= length < 1.02 * wanted
+            assert last.loc[(source, replica), "stopped"] == "length"
+        first = table[table["source"] == source].groupby("replica").first()
+        starts = table[table["source"] == "levelset"].groupby("replica").first()
+        np.testing.assert_array_equal(first["test_loss"], starts["test_loss"])
+    assert (table[table["source"] == "larger"].groupby("replica")["norm2"].agg(lambda n: n.iloc[-1] > n.iloc[0])).all()
+
+
+def test_walks_at_a_fixed_loss_reach_the_other_end_and_a_matched_one_is_nearer(made):
+    folder, plan = made
+    _theta, table = contents(folder / cloud(plan, "towards").path)
+    assert (np.abs(table["train_loss"] - 0.3) <= table["tolerance"]).all()
+    first = table.groupby(["source", "replica"])["objective"].first()
+    for replica in (0, 2):
+        assert first["matched", replica] < first["levelset", replica]
+    last = table.groupby(["source", "replica"])["objective"].last()
+    assert (last < first).all()
+    # Where the walk ends is where the other replica, moved onto the level, begins: half of the pairs are each other's.
+    starts = read_table(folder / only(plan.get("sweep", "pair", "")).path)
+    assert list(starts["replica"]) == [0, 1, 2, 3]
+
+
+def test_an_aligned_cloud_holds_the_same_functions(made):
+    folder, plan = made
+    theta, table = contents(folder / cloud(plan, "iris").path)
+    moved, same_table = contents(folder / cloud(plan, "aligned").path)
+    pd.testing.assert_frame_equal(table, same_table)
+    part = next(p for p in cloud(plan, "iris").inputs["points"] if p.kind == "levelsets")
+    network = member(part.spec, members_of(plan, "iris")[0]["seeds"], folder / part.inputs["data"][0].path)
+    for row in (0, len(theta) // 2, len(theta) - 1):
+        losses = [float(network.train.loss(torch.from_numpy(points[row]))) for points in (theta, moved)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    rows = table[table["source"] == "levelset"].groupby("replica")["steps"].idxmax().to_numpy()
+    reference = theta[rows[0]]
+    np.testing.assert_array_equal(moved[rows[0]], reference)
+    apart = [np.linalg.norm(points[rows[1:]] - reference, axis=1) for points in (theta, moved)]
+    assert (apart[1] < apart[0]).all()
+    steps = [np.linalg.norm(np.diff(points[table["replica"].eq(1) & (table["source"] == "levelset")], axis=0), axis=1)
+             for points in (theta, moved)]  # fmt: skip
+    np.testing.assert_allclose(steps[0], steps[1], rtol=1e-5)  # a path stays one
+
+
 def test_figures_table_and_claims_of_the_tiny_study(made, tmp_path):
     folder, plan = made
     for name, product in plan.figures.items():
@@ -277,7 +337,7 @@ def test_figures_table_and_claims_of_the_tiny_study(made, tmp_path):
     table = read_table(folder / cloud(plan, "iris").path)
     ends = table[(table["source"] == "levelset") & (table["steps"] == 200)]
     assert row["traversal"] == pytest.approx(ends["test_accuracy"].mean())
-    decayed = table[(table["parameter"] == "weight_decay") & (table["held_out"] == 0)]
+    decayed = table[(table["parameter"] == "weight_decay") & (table["held_out"] == 0) & (table["continued"] != 1)]
     assert row["decay_test"] == pytest.approx(decayed.groupby("value")["test_accuracy"].mean().max())
     found = evaluate(plan.claims.spec["claims"], inputs_of(plan.claims, folder), "tiny", "quick").set_index("id")
     assert np.isfinite(found["ours"].astype(float)).all(), found[["ours", "detail"]]
@@ -299,7 +359,7 @@ def theta_mean(folder, plan, table, which):
     if which == "ends":
         rows = (table["source"] == "levelset") & (table["steps"] == 200)
     else:
-        rows = (table["parameter"] == "weight_decay") & (table["held_out"] == 0)
+        rows = (table["parameter"] == "weight_decay") & (table["held_out"] == 0) & (table["continued"] != 1)
         rows &= table["value"] == best(table, "validation")
     return theta[np.flatnonzero(rows)].astype(np.float64).mean(0)
 
@@ -357,7 +417,7 @@ def test_a_changed_setting_changes_its_paths_and_what_follows_only():
 
 def test_rules_plan_every_job_of_a_level_set_study_once(tmp_path):
     jobs = counts(planned(tmp_path, ALL, study=file_of("tiny_levelsets")))
-    expected = {"data": 1, "sweep": 6, "levelset": 9, "surface": 2, "average": 1, "gather": 5, "gram": 4}
+    expected = {"data": 1, "sweep": 8, "levelset": 14, "surface": 2, "average": 2, "align": 1, "gather": 6, "gram": 5}
     assert {rule: jobs[rule] for rule in expected} == expected
 
 

@@ -295,3 +295,51 @@ def test_impossible_objectives_are_refused(recipe, message):
 
 def test_recipes_without_the_new_keys_resolve_as_before():
     assert not {"beta", "poison", "anneal"} & set(resolve({"lr": 0.1}))
+
+
+@pytest.fixture(scope="module")
+def iris(tmp_path_factory):
+    file = tmp_path_factory.mktemp("data") / "data.h5"
+    spec = read(DataSet, {"name": "iris"}).hashed()
+    prepare(job({**spec, "checksum": source_checksum("iris")}, file))
+    return file
+
+
+@pytest.mark.parametrize("optimizer, criterion", [("adam", "cross_entropy"), ("sgd", "mse"), ("adam", "mse")])
+def test_weight_decays_of_their_own_and_squared_errors_are_those_of_training_one_by_one(
+    optimizer, criterion, iris, tmp_path, master
+):
+    """Each member has its own decay; going on from a sweep's ends each begins where its replica ended."""
+    recipe = resolve({"optimizer": optimizer, "lr": 0.01, "batch": 32, "epochs": 12, "criterion": criterion})
+    labels = "given" if criterion == "cross_entropy" else "inputs"
+    base = {
+        "label": "test", "model": SMALL, "labels": labels, "resample": {"kind": "split"}, "scale": "standard",
+        "recipe": recipe, "factor": 2.0, "history": 2, "held_out": None,
+    }  # fmt: skip
+    seeds = [{**training_seeds(master, r), **drawing_seeds(master, r)} for r in (0, 1)]
+    first = [{"value": 0.0, "replica": r, "held_out": False, "seeds": seeds[r]} for r in (0, 1)]
+    start = {**base, "parameter": None, "factor": 1.0, "members": first}
+    sweep(job(start, tmp_path / "starts.h5", tmp_path / "first", data=iris))
+    members = [{**m, "value": value} for value in (1e-4, 0.05, 0.5) for m in first]
+    rival = {**base, "parameter": "weight_decay", "members": members, "lockstep": True, "continued": True}
+    given = {"data": iris, "starts": tmp_path / "starts.h5"}
+    sweep(job(rival, tmp_path / "points.h5", tmp_path / "state", **given))
+    table = read_table(tmp_path / "points.h5")
+    assert (table["continued"] == 1).all()
+    norms = []
+    for i, member in enumerate(members):
+        draw = drawing({**base, "seeds": member["seeds"]})
+        examples, outputs = make_examples(iris, labels, 0, "float32", torch.device("cpu"), **draw)
+        model = build_model(SMALL, examples, outputs, member["seeds"]["init"])
+        layout = Layout.of(model)
+        layout.load_into(model, torch.from_numpy(read_point(tmp_path / "starts.h5", member["replica"])[0]))
+        decayed = {**recipe, "weight_decay": 2 * member["value"]}
+        training = Training(model, examples, decayed, member["seeds"]["training"], "x")
+        for epoch in range(recipe["epochs"]):
+            training.epoch(epoch)
+        theta = layout.flatten(model).numpy()
+        found = read_point(tmp_path / "points.h5", i)[0]
+        assert np.abs(found - theta).max() < 2e-4 * np.abs(theta).max()
+        assert table["train_loss"][i] == pytest.approx(training.metrics()["train_loss"], rel=1e-3)
+        norms.append(np.linalg.norm(found))
+    assert max(norms[4:]) < min(norms[:2])  # the decay does something

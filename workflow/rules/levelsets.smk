@@ -3,6 +3,7 @@ rule levelset:
     input:
         data=PLAN.inputs_of("levelsets", "data"),
         starts=PLAN.inputs_of("levelsets", "starts"),
+        reference=PLAN.inputs_of("levelsets", "reference"),
     output:
         points="results/levelsets/{id}/points.h5",
     log:
@@ -55,5 +56,24 @@ rule average:
         artefact=lambda w: PLAN.artefact("averages", w.id),
     message:
         "average {wildcards.id}"
+    script:
+        "../scripts/step.py"
+
+
+rule align:
+    """Match the hidden units of a cloud's networks to those of one of them."""
+    input:
+        cloud=PLAN.inputs_of("aligned", "cloud"),
+    output:
+        points="results/aligned/{id}/points.h5",
+    log:
+        "results/logs/align/{id}.log",
+    threads: 1
+    resources:
+        **PLAN.resources("aligned"),
+    params:
+        artefact=lambda w: PLAN.artefact("aligned", w.id),
+    message:
+        "aligned {wildcards.id}"
     script:
         "../scripts/step.py"

@@ -140,6 +140,7 @@ class CloudJob(Spec):
     names: list[list[str | int]] | None = key("Run and replica of each file.", None, quiet=True)
     best: dict[str, Any] | None = key("count, stop: the members of sweeps that are taken.", None, quiet=True)
     sets: list[dict[str, Any]] | None = key("cloud, files, spec of each part of a union.", None, quiet=True)
+    others: list[dict[str, Any]] | None = key("source, files of other traversals, the last in order.", None, quiet=True)
 
 
 CLOUDS = Step(
@@ -179,13 +180,29 @@ class Traversals(Spec):
 
     probe: str = key("Name of a level-set probe.")
     sweeps: list[str] = key("Names of sweeps.", [])
+    others: dict[str, str] = key(
+        "Further level-set probes on the same network, by the name that column `source` calls their points: controls.",
+        {},
+    )
+
+    @field_validator("others")
+    @classmethod
+    def _named_apart(cls, others: dict[str, str]) -> dict[str, str]:
+        if taken := {"levelset", "sweep"} & set(others):
+            raise mistake("", f"{min(taken)!r} is what column `source` calls the cloud's own points; take another name")
+        return others
 
 
 def _traversals(study: Study, name: str, entry: Traversals) -> list[Artefact]:
     where = f"clouds.{name}.traversals"
+    others = {source: study.get("levelset", probe, f"{where}.others") for source, probe in entry.others.items()}
     parts = [*study.get("levelset", entry.probe, f"{where}.probe")]
     parts += [made for other in entry.sweeps for made in sweep(study, other, f"{where}.sweeps")]
-    return [CLOUDS.make(f"traversals-{parts[0].label}", {"rows": "all"}, points=parts)]
+    spec: dict[str, Any] = {"rows": "all"}
+    if others:
+        spec["others"] = [{"source": source, "files": len(found)} for source, found in others.items()]
+    further = [made for found in others.values() for made in found]
+    return [CLOUDS.make(f"traversals-{parts[0].label}", spec, points=[*parts, *further])]
 
 
 TRAVERSALS = Entry("clouds", "traversals", Traversals, _traversals)

@@ -77,7 +77,7 @@ def scaled(statement: Mapping[str, str]) -> Row:
     if re.search(r" in (every|most)$", statement["threshold"]):
         numbers[3], bounds = np.nan, [0.5]
     sign = -1.0 if statement["threshold"].startswith("<") and len(numbers) and bounds != [0.5] else 1.0
-    if statement["threshold"].startswith("within"):
+    if statement["threshold"].startswith("within") and len(bounds) == 2:
         apart = [min(x - bounds[0], bounds[1] - x) for x in numbers]
     else:
         apart = [sign * (x - bounds[0]) for x in numbers]

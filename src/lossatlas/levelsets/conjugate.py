@@ -60,6 +60,8 @@ class Conjugate(Traversal):
         # The last step's decrease is expected again: the usual first trial of conjugate gradients.
         last = s.memory.get("decrease")
         length = s.predictor / float(direction.norm()) if last is None else 2 * last / -slope
+        if self.settings.longest is not None:
+            length = self.settings.longest / float(direction.norm())
         for _ in range(MOST_REJECTED):
             trial = self._search(direction, slope, mu, length)
             found = self._newton(trial.theta, trial.loss, trial.gradient, None) if trial else None
@@ -115,6 +117,8 @@ class Conjugate(Traversal):
             best = -slope / (2 * curvature) if curvature > 0 else math.inf
             if enough(trial):
                 if 0.67 * trial.length <= best <= 1.5 * trial.length:
+                    return trial
+                if self.settings.longest is not None and best > trial.length:
                     return trial
                 other = at(min(max(best, 0.1 * trial.length), 4 * trial.length))
                 return other if enough(other) and other.merit < trial.merit else trial

@@ -34,22 +34,28 @@ class Interest(ABC):
 
 
 class SquaredNorm(Interest):
-    """R = |theta - target|^2; without a target the squared norm, which Tahir & Katz minimise (section III)."""
+    """R = |theta - target|^2; without a target the squared norm, which Tahir & Katz minimise (section III).
 
-    def __init__(self, target: Tensor | None = None) -> None:
+    Args:
+        target: (D,); the origin by default.
+        sign: -1 makes R the negative of that, so that the traversal goes away from the target.
+    """
+
+    def __init__(self, target: Tensor | None = None, sign: float = 1.0) -> None:
         self.target = None if target is None else target.detach().to(torch.float64)
+        self.sign = sign
 
     def _offset(self, theta: Tensor) -> Tensor:
         return theta if self.target is None else theta - self.target
 
     def value(self, theta: Tensor) -> float:
-        """Return the squared distance from the target."""
+        """Return the squared distance from the target, with its sign."""
         offset = self._offset(theta)
-        return float(offset @ offset)
+        return self.sign * float(offset @ offset)
 
     def gradient(self, theta: Tensor, step: int) -> Tensor:
-        """Return 2 (theta - target)."""
-        return 2 * self._offset(theta)
+        """Return 2 (theta - target), with its sign."""
+        return 2 * self.sign * self._offset(theta)
 
 
 class Linear(Interest):

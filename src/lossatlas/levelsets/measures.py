@@ -11,24 +11,33 @@ from math import comb, exp, log, nan
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.interpolate import RegularGridInterpolator
 
 from lossatlas.arrays import Array
 from lossatlas.claims.measurement import Measurement, nothing
 from lossatlas.clouds.files import Gram
 from lossatlas.clouds.principal import principal_axes
-from lossatlas.levelsets.numbers import best, ends, metric, sweeps
+from lossatlas.levelsets.files import Surface, history
+from lossatlas.levelsets.numbers import PATHS, at, best, continued, ends, metric, sweeps, walked
 from lossatlas.levelsets.spec import (
     AngleLeft,
     AverageLoss,
+    ControlGap,
     DecayGap,
+    DistanceLeft,
     EarlyFall,
     EndsApart,
     ExplainedVariance,
+    LeastMargin,
     MeansApart,
     OfTraversals,
     PathChange,
+    PlaneLoss,
+    RivalGap,
+    SamePath,
     ShareBelow,
     StartLoss,
+    StepsMended,
 )
 from lossatlas.specs.registry import Inputs
 from lossatlas.statistics import Interval, around, of_clusters, of_difference, of_mean, of_ratio
@@ -44,9 +53,9 @@ def _gram(spec: OfTraversals, inputs: Inputs) -> Gram:
     return gram
 
 
-def _pairs(gram: Gram, quantity: str) -> tuple[Array, Array]:
+def _pairs(gram: Gram, quantity: str, source: str = PATHS) -> tuple[Array, Array]:
     """Return a column at the first and at the last point of every path."""
-    first, last = ends(gram.table)
+    first, last = ends(gram.table, source)
     return first[quantity].to_numpy(float), last[quantity].to_numpy(float)
 
 
@@ -63,9 +72,8 @@ def _ratio(first: Array, second: Array, detail: str) -> Measurement:
 
 def _columns(gram: Gram, quantity: str) -> list[tuple[Array, Array]]:
     """Return steps and a column along every path, by replica."""
-    table = gram.table[gram.table["source"] == "levelset"].sort_values(["replica", "steps"])
-    paths = [path for _, path in table.groupby("replica", sort=True)]
-    return [(path["steps"].to_numpy(float), path[quantity].to_numpy(float)) for path in paths]
+    found = walked(gram.table).values()
+    return [(path["steps"].to_numpy(float), path[quantity].to_numpy(float)) for path in found]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -96,7 +104,7 @@ def early_fall(spec: EarlyFall, inputs: Inputs) -> Measurement:
 
 def path_change(spec: PathChange, inputs: Inputs) -> Measurement:
     """A column at the end of a path against its start: mean difference, or ratio of the means."""
-    start, end = _pairs(_gram(spec, inputs), spec.quantity)
+    start, end = _pairs(_gram(spec, inputs), spec.quantity, spec.source)
     if not (np.isfinite(start).all() and np.isfinite(end).all()):
         return nothing(f"{spec.quantity} is not measured on this path")
     detail = f"{spec.quantity} {start.mean():.4g} to {end.mean():.4g}"
@@ -110,8 +118,71 @@ def share_below(spec: ShareBelow, inputs: Inputs) -> Measurement:
     return _mean(shares, f"{spec.quantity}, smallest share {shares.min():.2f}, largest {shares.max():.2f}")
 
 
+def steps_mended(spec: StepsMended, inputs: Inputs) -> Measurement:
+    """Corrector steps, or steps taken back, per predictor step of a path; mean over paths."""
+    last = ends(_gram(spec, inputs).table)[1]
+    shares = (last[spec.quantity] / last["steps"]).to_numpy(float)
+    steps, counted = int(last["steps"].sum()), int(last[spec.quantity].sum())
+    return _mean(shares, f"{counted} {spec.quantity} in {steps} predictor steps")
+
+
+def same_path(spec: SamePath, inputs: Inputs) -> Measurement:
+    """How far another traversal is from the cloud's own at equal length: largest difference over the fall by then."""
+    gram = _gram(spec, inputs)
+    apart = []
+    for ours, theirs in _matched(gram, spec.other):
+        lengths = theirs["length"].to_numpy(float)
+        lengths = lengths[lengths <= ours["length"].max()]
+        own = at(ours, spec.quantity, "length", lengths)
+        fall = abs(own[-1] - own[0])
+        other = theirs[spec.quantity].to_numpy(float)[: len(lengths)]
+        apart.append(float(np.abs(other - own).max() / fall) if fall > 0 else nan)
+    if not apart:
+        return nothing(f"no traversal {spec.other!r} of the same replicas")
+    return _mean(np.array(apart), f"{spec.quantity}, largest {max(apart):.3g} of its fall")
+
+
+def _matched(gram: Gram, other: str) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Return the cloud's own path and another one of every replica that has both."""
+    ours, theirs = walked(gram.table), walked(gram.table, other)
+    return [(ours[replica], theirs[replica]) for replica in ours if replica in theirs]
+
+
+def control_gap(spec: ControlGap, inputs: Inputs) -> Measurement:
+    """A column on the paths less that on a control of the same replica at equal loss and length, mean over pairs."""
+    ours: list[float] = []
+    theirs: list[float] = []
+    lengths = []
+    for path, control in _matched(_gram(spec, inputs), spec.control):
+        length = min(path["length"].max(), control["length"].max())
+        lengths.append(length)
+        for side, rows in ((ours, path), (theirs, control)):
+            side.append(float(at(rows, spec.quantity, "length", np.array([length]))[0]))
+    if not ours:
+        return nothing(f"no control {spec.control!r} of the same replicas")
+    gaps = np.array(ours) - np.array(theirs)
+    detail = (
+        f"{spec.quantity} {np.mean(ours):.4g} against {np.mean(theirs):.4g} after a length of {np.mean(lengths):.3g}"
+    )
+    return Measurement(float(gaps.mean()), of_mean(gaps), len(gaps), detail, "pairs", gaps.tolist())
+
+
+def distance_left(spec: DistanceLeft, inputs: Inputs) -> Measurement:
+    """Share of the distance from a target that is left at the end of a walk, or the worst loss between two points."""
+    first, last = ends(_gram(spec, inputs).table, spec.source)
+    before, after = (np.sqrt(rows["objective"].to_numpy(float)) for rows in (first, last))
+    level = first["train_loss"].mean()
+    if spec.quantity == "between":
+        worst = last["between"].to_numpy(float) / first["train_loss"].to_numpy(float)
+        return _mean(worst, f"at level {level:.3g}; largest {worst.max():.3g} of it")
+    detail = f"level {level:.3g}: distance {before.mean():.3g}, length {last['length'].mean():.3g}"
+    return _mean(after / before, f"{detail}; largest share left {(after / before).max():.2g}")
+
+
 def _spelt(values: Array) -> str:
-    deviation = f" +- {values.std(ddof=1):.3g}" if len(values) > 1 else ""
+    spread = float(values.std(ddof=1)) if len(values) > 1 else nan
+    spread = 0.0 if spread < 1e-12 * abs(values.mean()) else spread  # of equal numbers: rounding
+    deviation = f" +- {spread:.3g}" if len(values) > 1 else ""
     return f"{values.mean():.4g}{deviation} (n {len(values)})"
 
 
@@ -154,6 +225,69 @@ def _others(spec: DecayGap, table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     if value is None:
         return rows.iloc[:0], "weight decay"
     return rows[rows["value"] == value], f"weight decay {value:g}, chosen on {spec.choose}"
+
+
+def rival_gap(spec: RivalGap, inputs: Inputs) -> Measurement:
+    """How much better paths do than weight decay from the same start after as many gradients, mean over pairs.
+
+    As many: those of the one that took fewer, from the start of phase 2. A path's performance there is that of its last
+    recorded point by then; weight decay's is that of its last evaluation by then.
+    """
+    (path_file,) = inputs.paths("gram", *spec.cloud[0].name)
+    gram = _gram(spec, inputs)
+    quantity = metric(gram.table)
+    rows = continued(history(path_file), spec.optimizer, quantity)
+    ours, theirs, taken = [], [], []
+    for replica, path in walked(gram.table, spec.source).items():
+        rival = rows[rows["replica"] == replica].sort_values("example_gradients")
+        if rival.empty:
+            continue
+        budget = min(path["example_gradients"].max(), rival["example_gradients"].max())
+        taken.append(budget)
+        ours.append(float(path.loc[path["example_gradients"] <= budget, quantity].iloc[-1]))
+        theirs.append(float(rival.loc[rival["example_gradients"] <= budget, quantity].iloc[-1]))
+    if not ours:
+        return nothing(f"no weight decay by {spec.optimizer} from the starts of these paths")
+    sign = 1.0 if quantity == "test_accuracy" else -1.0
+    gaps = sign * (np.array(ours) - np.array(theirs))
+    detail = (
+        f"{quantity}: {_spelt(np.array(ours))} against {_spelt(np.array(theirs))}, lambda {rows['value'].iloc[0]:g}"
+    )
+    detail += f", {np.mean(taken):.3g} example-wise gradients"
+    return Measurement(float(gaps.mean()), of_mean(gaps), len(gaps), detail, "pairs", gaps.tolist())
+
+
+def least_margin(spec: LeastMargin, inputs: Inputs) -> Measurement:
+    """How far mean performance falls below that of weight decay at worst, over any number of gradients, in deviations.
+
+    The interval leaves out a path and a network at a time.
+    """
+    (path_file,) = inputs.paths("gram", *spec.cloud[0].name)
+    gram = _gram(spec, inputs)
+    quantity, value = metric(gram.table), best(gram.table, spec.choose)
+    if value is None:
+        return nothing("no weight decay in this cloud")
+    sign = 1.0 if quantity == "test_accuracy" else -1.0
+    seen = sweeps(history(path_file), "weight_decay")
+    seen = seen[seen["value"] == value]
+    ours = list(walked(gram.table).values())
+    theirs = [rows.sort_values("example_gradients") for _, rows in seen.groupby("replica", sort=True)]
+    count = min(len(ours), len(theirs))
+
+    def least(left_out: int | None) -> float:
+        a, b = ([one for i, one in enumerate(side) if i != left_out] for side in (ours, theirs))
+        shortest = min(len(path) for path in a)
+        performance = np.array([path[quantity].to_numpy(float)[:shortest] for path in a])
+        spent = np.array([(p["start_gradients"] + p["example_gradients"]).to_numpy(float)[:shortest] for p in a])
+        other = np.array([at(rows, quantity, "example_gradients", spent.mean(0)) for rows in b])
+        spread = np.maximum(performance.std(0, ddof=1), other.std(0, ddof=1))
+        return float((sign * (performance.mean(0) - other.mean(0)) / np.maximum(spread, 1e-12)).min())
+
+    if count < 3:
+        return nothing(f"{count} paths or networks", count)
+    found = least(None)
+    interval = around(found, [least(i) for i in range(count)])
+    return Measurement(found, interval, count, f"{quantity}; lambda {value:g}, chosen on {spec.choose}", SIDE)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -275,6 +409,29 @@ def average_loss(spec: AverageLoss, inputs: Inputs) -> Measurement:
     at_mean, at_end = table[f"mean_{part}_loss"].mean(), table[f"end_{part}_loss"].mean()
     detail = f"{part} loss {at_mean:.4g} at the average, {at_end:.4g} at the end points"
     return Measurement(exp(logs.mean()), interval, n, detail, "end points", ratios.tolist())
+
+
+def plane_loss(spec: PlaneLoss, inputs: Inputs) -> Measurement:
+    """Loss of a plane at the projections of its paths' points over the paths' own, geometric mean over the points.
+
+    Of two planes: the ratio of theirs, over the paths they share.
+    """
+    found = [_on_plane(surface) for surface in inputs.given(spec.surface)]
+    shared = sorted(set.intersection(*(set(one) for one in found)))
+    logs = np.array([[one[replica] for replica in shared] for one in found])
+    values = logs[0] - logs[1] if len(found) == 2 else logs[0]
+    inner = of_mean(values)
+    interval = None if inner is None else Interval(exp(inner.low), exp(inner.high), "t of the logarithm")
+    detail = " against ".join(f"{exp(row.mean()):.3g}" for row in logs) + " times the paths' own loss"
+    return Measurement(exp(values.mean()), interval, len(shared), detail, UNIT, np.exp(values).tolist())
+
+
+def _on_plane(surface: Surface) -> dict[int, float]:
+    """Return the mean logarithm of the plane's loss at each path's points over its own, by replica."""
+    on_grid = RegularGridInterpolator((surface.y, surface.x), np.log(surface.loss))
+    own = np.log(surface.table["train_loss"].to_numpy(float))
+    ratio, replicas = on_grid(surface.coordinates[:, ::-1]) - own, surface.table["replica"].to_numpy(int)
+    return {int(replica): float(ratio[replicas == replica].mean()) for replica in np.unique(replicas)}
 
 
 def explained_variance(spec: ExplainedVariance, inputs: Inputs) -> Measurement:

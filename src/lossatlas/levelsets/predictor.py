@@ -7,6 +7,9 @@ from torch import Tensor
 
 from lossatlas.levelsets.traversal import MOST_REJECTED, Traversal, degrees_between, without
 
+LONGEST = 0.01
+"""Longest predictor step where the path's length is given, as a share of it: all such paths have a hundred points."""
+
 
 class Predictor(Traversal):
     """The paper's path: unit steps of adapted length against the projected grad R, and a corrector across it.
@@ -29,6 +32,12 @@ class Predictor(Traversal):
         if self.interest.smooth and s.memory.get("predictor") is not None:
             turned = degrees_between(unit, s.memory["predictor"])
             s.predictor *= settings.grow if turned < settings.threshold else settings.shrink
+        elif not self.interest.smooth:  # its angles say nothing: it returns to the first length after one taken back
+            s.predictor = min(settings.grow * s.predictor, settings.step)
+        if settings.length is not None:
+            s.predictor = min(s.predictor, LONGEST * settings.length)
+        if settings.longest is not None:
+            s.predictor = min(s.predictor, settings.longest)
         s.memory["predictor"] = unit
         correct = self._newton if settings.corrector == "newton" else self._printed
         for _ in range(MOST_REJECTED):

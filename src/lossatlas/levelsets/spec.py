@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from pydantic import BeforeValidator, Discriminator, model_validator
 
 from lossatlas.claims.spec import Measure
+from lossatlas.clouds.spec import gram_work
 from lossatlas.draw.spec import Columns, Figure, Table
 from lossatlas.seeds import derive
 from lossatlas.specs.artefact import Artefact
@@ -30,6 +31,7 @@ class Norm2(Spec):
     """The squared norm of the weights."""
 
     kind: Literal["norm2"] = key("Which direction.", "norm2", source="Tahir & Katz 2021, section III")
+    up: bool = key("Make it larger in place of smaller: a control.", False, quiet=True)
 
 
 class Linear(Spec):
@@ -40,24 +42,37 @@ class Linear(Spec):
 
 
 class Random(Spec):
-    """One random direction for the whole path."""
+    """One random direction for the whole path, another for every replica."""
 
     kind: Literal["random"]
-    seed: int = key("Number of the direction; the study's master seed goes into the draw too.", 0)
+    seed: int = key("Number of the direction; the study's master seed and the replica go into the draw too.", 0)
 
 
 class Walk(Spec):
     """A new random direction at every step."""
 
     kind: Literal["walk"]
-    seed: int = key("Number of the walk; the study's master seed goes into the draws too.", 0)
+    seed: int = key("Number of the walk; the study's master seed and the replica go into the draws too.", 0)
 
 
 class Towards(Spec):
-    """The squared distance from the start of another replica."""
+    """The squared distance from the start of another replica; where a level is given, from that start moved onto it."""
 
     kind: Literal["towards"]
     replica: int = key("Whose start.", 0, ge=0)
+    shift: int | None = key(
+        "The start of the replica so many further on, in place of `replica`: another target for every path.",
+        None,
+        quiet=True,
+        ge=1,
+    )
+    aligned: bool = key(
+        "Match the target's hidden units to those of the path's own start first (model mlp).", False, quiet=True
+    )
+
+    def target(self, replica: int) -> int:
+        """Return the replica towards whose start the path of a replica goes."""
+        return self.replica if self.shift is None else replica + self.shift
 
 
 class Function(Code):
@@ -113,6 +128,18 @@ class Settings(Spec):
     gradients: int | None = key(
         "Stop after so many gradients of the loss, predictor and corrector steps together; null = never.", None, ge=1
     )
+    length: float | None = key(
+        "Stop after a path of so great a length, the sum of its steps, each at most a hundredth of it; null = never.",
+        None,
+        quiet=True,
+        gt=0,
+    )
+    longest: float | None = key(
+        "Longest step, in units of theta; the loss half-way is then measured, too (column between). null = any.",
+        None,
+        quiet=True,
+        gt=0,
+    )
 
 
 class OnPaths(Spec):
@@ -137,9 +164,16 @@ class LevelsetProbe(OnPaths, InChunks, Settings):
     interest: Interest = key("Where to go while the loss stays.", Norm2())
     points: int = key("Points recorded of a path, evenly spread over its steps.", 101, ge=2)
     grain: int = key("Paths per job.", 1, ge=1)
+    as_long_as: str | None = key(
+        "Name of a level-set probe: stop where a path is as long as that of the same replica there.", None
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> "LevelsetProbe":
+        if self.as_long_as is not None and (self.start is None or self.length is not None):
+            raise mistake("as_long_as", "needs `start`, and is given in place of `length`")
+        if self.traversal == "conjugate" and (self.length is not None or self.as_long_as is not None):
+            raise mistake("traversal", "conjugate chooses its steps to reach a minimum; a length is for predictor")
         if (self.start is None) == (self.function is None):
             raise mistake("", "give either start (a sweep) or function")
         if self.function is not None and self.level is None:
@@ -181,7 +215,8 @@ LEVELSETS = Step(
     "points.h5",
     "lossatlas.levelsets.jobs.levelset:levelset",
     LevelsetJob,
-    ("data", "starts"),
+    ("data", "starts", "reference"),
+    version=2,
     gpu=True,
     stored=False,
     work=levelset_work,
@@ -211,21 +246,85 @@ def _of_networks(study: Study, name: str, probe: LevelsetProbe, common: Mapping[
     starts = sweep(study, probe.start or "", f"{where}.start")
     network = network_spec(starts, probe.precision, probe.batch)
     replicas = probe.replicas or list(dict.fromkeys(m["replica"] for s in starts for m in s.spec["members"]))
+    longs = [] if probe.as_long_as is None else list(study.get("levelset", probe.as_long_as, f"{where}.as_long_as"))
     found = []
     for group in parts([{"replica": r, "seeds": seeds(study, r)} for r in replicas], probe.grain):
         wanted = {int(member["replica"]) for member in group}
-        wanted |= {probe.interest.replica} if isinstance(probe.interest, Towards) else set()
+        wanted |= {probe.interest.target(r) for r in wanted} if isinstance(probe.interest, Towards) else set()
         sources = [s for s in starts if wanted & {m["replica"] for m in s.spec["members"]}]
         missing = wanted - {m["replica"] for s in sources for m in s.spec["members"]}
         if missing:
             raise study.error(f"{where}.replicas", f"sweep {probe.start!r} has no replica {min(missing)}")
         spec = NetworkLevelset(**network, **common, members=group)
-        found.append(LEVELSETS.make(spec.label, spec, data=starts[0].inputs["data"], starts=sources))
+        inputs: dict[str, Any] = {"data": starts[0].inputs["data"], "starts": sources}
+        if longs:
+            inputs["reference"] = [p for p in longs if wanted & {m["replica"] for m in p.spec["members"]}]
+            unknown = {int(m["replica"]) for m in group} - {m["replica"] for p in longs for m in p.spec["members"]}
+            if unknown:
+                raise study.error(f"{where}.as_long_as", f"{probe.as_long_as!r} has no replica {min(unknown)}")
+        found.append(LEVELSETS.make(spec.label, spec, **inputs))
     return found
 
 
 LEVELSET = Entry("probes", "levelset", LevelsetProbe, _levelset)
 LEVELSET_VIEW = View("levelset", of("probes", LevelsetProbe))
+
+# ---------------------------------------------------------------------------------------------------------------------
+# networks that differ by the order of their hidden units only
+
+
+def is_odd(model: Mapping[str, Any]) -> bool:
+    """Return whether a model's hidden units may change their sign: those of tanh, of which f(-x) = -f(x)."""
+    return model.get("activation") == "tanh"
+
+
+class Aligned(Spec):
+    """A cloud of traversals, its networks matched to the first path's end by permuting hidden units (model mlp).
+
+    A path is moved as a whole, as its end is; every network of a sweep by itself.
+    """
+
+    cloud: str = key("Name of a cloud of traversals.")
+
+
+class AlignedJob(Spec):
+    """What names an aligned cloud. ``odd``: hidden units may change their sign, too."""
+
+    odd: bool
+
+
+def _rows_copied(made: Artefact) -> Work:
+    """Return the work of an aligned cloud: as that of a Gram matrix, its rows are read and written."""
+    return gram_work(made)
+
+
+ALIGNED = Step(
+    "aligned",
+    "align",
+    "points.h5",
+    "lossatlas.levelsets.jobs.align:align",
+    AlignedJob,
+    ("cloud",),
+    stored=False,
+    work=_rows_copied,
+)
+
+
+def _aligned(study: Study, name: str, entry: Aligned) -> list[Artefact]:
+    where = f"clouds.{name}.aligned.cloud"
+    cloud = only(study.get("cloud", entry.cloud, where))
+    path = _gathered(cloud).inputs["points"][0]
+    if path.kind != LEVELSETS.kind or path.spec.get("model", {}).get("name") != "mlp":
+        raise study.error(where, f"{entry.cloud!r} is not a cloud of traversals of a fully connected network (mlp)")
+    return [ALIGNED.make(path.label, AlignedJob(odd=is_odd(path.spec["model"])), cloud=cloud)]
+
+
+def _gathered(cloud: Artefact) -> Artefact:
+    """Return a cloud as it was gathered, before its networks were aligned."""
+    return cloud.inputs["cloud"][0] if cloud.kind == ALIGNED.kind else cloud
+
+
+ALIGNED_CLOUD = Entry("clouds", "aligned", Aligned, _aligned)
 
 # ---------------------------------------------------------------------------------------------------------------------
 # losses on the plane of a cloud's paths, and at the average of their end points
@@ -301,8 +400,10 @@ def _surface(study: Study, name: str, probe: SurfaceProbe) -> list[Artefact]:
 
 
 def _walked(cloud: Artefact) -> list[dict[str, Any]]:
-    """Return the members of a cloud's traversals, without those of the sweeps beside them."""
-    return [m for part in cloud.inputs["points"] if part.kind == LEVELSETS.kind for m in part.spec["members"]]
+    """Return the members of a cloud's traversals, without those of the sweeps and of other traversals beside them."""
+    points = cloud.inputs["points"]
+    own = points[: len(points) - sum(other["files"] for other in cloud.spec.get("others", []))]
+    return [m for part in own if part.kind == LEVELSETS.kind for m in part.spec["members"]]
 
 
 SURFACE = Entry("probes", "surface", SurfaceProbe, _surface)
@@ -342,11 +443,11 @@ AVERAGES = Step(
 def _average(study: Study, name: str, probe: AverageProbe) -> list[Artefact]:
     where = f"probes.{name}.average.cloud"
     cloud = only(study.get("cloud", probe.cloud, where))
-    path = cloud.inputs["points"][0]
+    path = _gathered(cloud).inputs["points"][0]
     if path.kind != LEVELSETS.kind or "function" in path.spec:
         raise study.error(where, f"{probe.cloud!r} is not a cloud of networks' traversals")
     network = network_spec(path.inputs["starts"], probe.precision, probe.batch)
-    spec = AverageJob(**network, replicas=probe.replicas, members=_walked(cloud))
+    spec = AverageJob(**network, replicas=probe.replicas, members=_walked(_gathered(cloud)))
     return [AVERAGES.make(path.label, spec, cloud=cloud, data=path.inputs["data"])]
 
 
@@ -367,6 +468,7 @@ class SurfacePanel(Spec):
 
     surface: Annotated[str, Refers("surface")] = key("Name of a surface probe of the study.")
     title: str = key("Title above the panel.", "")
+    replicas: Replicas | None = key("Whose paths are drawn; null = all.", None, min_length=1)
     show: Literal["path", "start"] = key("The whole paths, or their first points.", "path")
     objective: Range | None = key("Coefficients of a linear function shown as dashed contours; null = none.", None)
 
@@ -378,6 +480,9 @@ class SurfaceFigure(Figure):
     draw: ClassVar[str] = "lossatlas.levelsets.figures.surface:compose"
     panels: list[SurfacePanel] = key("One surface each.", min_length=1)
     log: bool = key("Logarithmic colours.", True)
+    scale: Range | None = key(
+        "Losses at the ends of the colours, for figures to compare; null = the planes' own.", None
+    )
     columns: Columns
 
 
@@ -407,8 +512,34 @@ class Paths3d(Chosen, Figure):
     panels: list[TraversalPanel] = key("One cloud of traversals each.", min_length=1)
 
 
+class Along(Chosen, Figure):
+    """Angle, norm, deviation of the loss over its tolerance, and change of test performance along traversals."""
+
+    kind: Literal["along"] = "along"
+    draw: ClassVar[str] = "lossatlas.levelsets.figures.along:compose"
+    cloud: Traversals = key(_CLOUD)
+
+
+class Walks(Figure):
+    """A quantity along traversals and others of the same replicas beside them, against the length of the path."""
+
+    kind: Literal["walks"] = "walks"
+    draw: ClassVar[str] = "lossatlas.levelsets.figures.along:walks"
+    panels: list[TraversalPanel] = key("One cloud of traversals each.", min_length=1)
+    labels: dict[str, str] = key(
+        "What is drawn and its name: `levelset` for the cloud's own traversals, and what it calls others.", min_length=1
+    )
+    quantity: Literal["test_loss", "distance"] = key(
+        "Change of the test loss, or the distance from the target of walks towards one.", "test_loss"
+    )
+    sidebar: float = key("Width of the legend in inches.", 1.9, gt=0)
+
+
 class Budget(Chosen, Figure):
-    """Test performance against the number of examples whose gradient was taken: traversals and weight decay."""
+    """Test performance against the number of examples whose gradient was taken: traversals and weight decay.
+
+    Weight decay from initialisations with its last value drawn on, and that which goes on from the paths' starts.
+    """
 
     kind: Literal["budget"] = "budget"
     draw: ClassVar[str] = "lossatlas.levelsets.figures.budget:compose"
@@ -474,6 +605,84 @@ class AngleLeft(OfTraversals):
     run: ClassVar[str] = "lossatlas.levelsets.measures:angle_left"
 
 
+class StepsMended(OfTraversals):
+    """Corrector steps, or steps taken back, per predictor step of a traversal, mean over paths."""
+
+    measure: ClassVar[str] = "steps_mended"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:steps_mended"
+    quantity: Literal["corrections", "rejected"] = key("What is counted.", "corrections")
+
+
+class SamePath(OfTraversals):
+    """How far another traversal of the same replicas is from the cloud's own, in the fall of a column at equal length.
+
+    The largest difference of the column over the fall of the cloud's own path by the end of the shorter one.
+    """
+
+    measure: ClassVar[str] = "same_path"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:same_path"
+    other: str = key("Name that the cloud gives the other traversal.")
+    quantity: Literal["norm2", "test_loss", "angle"] = key("The column.", "norm2")
+
+
+class ControlGap(OfTraversals):
+    """A column on the paths less that on a control at the same replica, loss and length; the unit is the pair.
+
+    The length is that of the shorter one of each pair.
+    """
+
+    measure: ClassVar[str] = "control_gap"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:control_gap"
+    control: str = key("Name that the cloud gives the control.")
+    quantity: Literal["test_loss", "test_accuracy", "norm2"] = key("The column.", "test_loss")
+
+
+class RivalGap(OfTraversals):
+    """How much better paths do on the test set than weight decay from their starts after as many gradients, in pairs.
+
+    The lambda is the one that is best on the test set, which flatters weight decay.
+    """
+
+    measure: ClassVar[str] = "rival_gap"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:rival_gap"
+    optimizer: Literal["sgd", "adam"] = key("Of weight decay.", "adam")
+    source: str = key("The cloud's own traversals, or what it calls others.", "levelset")
+
+
+class LeastMargin(Chosen, OfTraversals):
+    """How far traversals fall below weight decay at worst, for any number of gradients, in standard deviations.
+
+    The smallest over the recorded points of mean performance less that of weight decay after as many gradients, over
+    the larger standard deviation of the two; weight decay stays where it ends.
+    """
+
+    measure: ClassVar[str] = "least_margin"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:least_margin"
+
+
+class DistanceLeft(OfTraversals):
+    """Share of the distance from another point that is left where walks towards it end; the unit is the pair of ends.
+
+    Or the largest relative deviation of the loss half-way between two points of a walk.
+    """
+
+    measure: ClassVar[str] = "distance_left"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:distance_left"
+    source: str = key("The cloud's own traversals, or what it calls others.", "levelset")
+    quantity: Literal["distance", "between"] = key("Distance left, or the deviation between points.", "distance")
+
+
+class PlaneLoss(Measure):
+    """Loss of planes at the projections of their paths' points over the paths' own: mean, or of one plane over another.
+
+    The unit is the path.
+    """
+
+    measure: ClassVar[str] = "plane_loss"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:plane_loss"
+    surface: Annotated[tuple[Reference, ...], Accepts("surface")] = key("One plane, or two to compare.", max_length=2)
+
+
 class EarlyFall(OfTraversals):
     """Share of a column's fall along a traversal that is done after a share of its steps."""
 
@@ -490,6 +699,7 @@ class PathChange(OfTraversals):
     run: ClassVar[str] = "lossatlas.levelsets.measures:path_change"
     quantity: Literal["norm2", "test_loss", "test_accuracy"] = key("The column.", "test_loss")
     contrast: Literal["difference", "ratio"] = key("End less start, or end over start.", "difference")
+    source: str = key("The cloud's own traversals, or what it calls others.", "levelset")
 
 
 class ShareBelow(OfTraversals):

@@ -21,6 +21,12 @@ from lossatlas.levelsets.spec import Settings
 MOST_REJECTED = 60
 """Step lengths tried at one point; each is a tenth of the one before."""
 
+CLIMB, MOST_CLIMBED = 1e-4, 200
+"""First step uphill to a higher level, in multiples of |theta|, and most of them."""
+
+MOST_MOVED = 20_000
+"""Steps in which a start may be moved onto a level far from its own (Polyak's steps of gradient descent)."""
+
 
 @dataclass
 class State:
@@ -30,8 +36,10 @@ class State:
         theta, gradient: the point and the gradient of the loss there, (D,) float64.
         loss: the loss there.
         steps, corrections, rejected: predictor steps, corrector steps, steps taken back, so far.
+        length: of the path so far, the sum of the distances between its points.
         gradients: evaluations of the loss's gradient so far, the one at the start included.
         predictor, corrector: step lengths.
+        between: largest |L - L0| half-way between two points so far, where steps have a longest length; else 0.
         worst: largest |L - L0| at the end of a step since it was last reported.
         memory: tensors and numbers of the step rule (directions of the last step).
     """
@@ -44,6 +52,8 @@ class State:
     steps: int = 0
     corrections: int = 0
     rejected: int = 0
+    length: float = 0.0
+    between: float = 0.0
     gradients: int = 1
     worst: float = 0.0
     memory: dict[str, Any] = field(default_factory=dict)
@@ -74,20 +84,24 @@ def without(vector: Tensor, unit: Tensor) -> Tensor:
     return torch.sub(vector, unit, alpha=float(vector @ unit))
 
 
-def multipliers(theta: Tensor, gradient: Tensor) -> tuple[float, float]:
-    """Return the weight decay a point stands for, and how far it is from a stationary point of it.
+def multipliers(toward: Tensor, gradient: Tensor) -> tuple[float, float]:
+    """Return the multiplier a point stands for, and how far it is from a stationary point of L + lambda R.
 
-    Where the squared norm is least on a level set, grad L + 2 lambda theta = 0 with lambda = |grad L| / (2 |theta|), as
-    at a minimum of L + lambda |theta|^2.
+    Where R is least on a level set, grad L + lambda grad R = 0 with lambda = |grad L| / |grad R|; of the squared norm
+    that is the weight decay whose minimum the point is.
+
+    Args:
+        toward: grad R (D,).
+        gradient: grad L (D,).
 
     Returns:
-        lambda, and |grad L + 2 lambda theta| / |grad L|, which is zero there and at most 2.
+        lambda, and |grad L + lambda grad R| / |grad L|, which is zero there and at most 2.
     """
-    norm, slope = float(theta.norm()), float(gradient.norm())
-    if norm == 0.0 or slope == 0.0:
+    pull, slope = float(toward.norm()), float(gradient.norm())
+    if pull == 0.0 or slope == 0.0:
         return math.nan, math.nan
-    implied = slope / (2 * norm)
-    return implied, float((gradient + 2 * implied * theta).norm()) / slope
+    implied = slope / pull
+    return implied, float((gradient + implied * toward).norm()) / slope
 
 
 class Traversal(ABC):
@@ -130,12 +144,34 @@ class Traversal(ABC):
 
     def _move_onto_level(self) -> None:
         s = self.state
-        moved = self._newton(s.theta, s.loss, s.gradient, None)
+        below = self.level - s.loss > self.tolerance
+        moved = self._newton(*(self._climbed() if below else (s.theta, s.loss, s.gradient)), None, MOST_MOVED)
         if moved is None:
             raise LossatlasError(
                 f"level set: no point of level {self.level:g} found from a start of loss {s.loss:g}; start nearer to it"
             )
         s.theta, s.loss, s.gradient = moved
+
+    def _climbed(self) -> tuple[Tensor, float, Tensor]:
+        """Return a point near the level, with its loss and gradient, from a start below it: uphill, then bisected.
+
+        Near a minimum a Newton step to a higher level is as long as the gradient is small, and ends anywhere.
+        """
+        s = self.state
+        here, length = (s.theta, s.loss, s.gradient), CLIMB * float(s.theta.norm())
+        for _ in range(MOST_CLIMBED):
+            size = float(here[2].norm())
+            if size == 0.0:
+                break
+            theta = torch.add(here[0], here[2], alpha=length / size)
+            there = (theta, *self._evaluate(theta))
+            if abs(there[1] - self.level) <= 0.01 * abs(self.level):
+                return there
+            if there[1] < self.level:
+                here, length = there, 2 * length
+            else:  # also where the loss is no number
+                length /= 2
+        return here
 
     @abstractmethod
     def advance(self) -> None:
@@ -143,7 +179,7 @@ class Traversal(ABC):
 
     @property
     def finished(self) -> str | None:
-        """Why the traversal ends here (``steps``, ``gradients``, ``angle``, ``stationary``), or None."""
+        """Why the traversal ends here (``steps``, ``gradients``, ``length``, ``angle``, ``stationary``), or None."""
         settings, s = self.settings, self.state
         if self.stopped is not None:
             return self.stopped
@@ -151,6 +187,8 @@ class Traversal(ABC):
             return "steps"
         if settings.gradients is not None and s.gradients >= settings.gradients:
             return "gradients"
+        if settings.length is not None and s.length >= settings.length:
+            return "length"
         if settings.angle is not None and self.angle() >= settings.angle:
             return "angle"
         return None
@@ -166,7 +204,7 @@ class Traversal(ABC):
     def observe(self) -> dict[str, float]:
         """Return what a row of the table says of the present point, and start ``worst`` anew."""
         s = self.state
-        implied, residual = multipliers(s.theta, s.gradient)
+        implied, residual = multipliers(self.interest.gradient(s.theta, s.steps), s.gradient)
         row = {
             "steps": s.steps,
             "angle": self.angle(),
@@ -177,6 +215,9 @@ class Traversal(ABC):
             "tolerance": self.tolerance,
             "gradients": s.gradients,
             "corrections": s.corrections,
+            "rejected": s.rejected,
+            "length": s.length,
+            "between": s.between if self.settings.longest is not None else math.nan,
             "step_length": s.predictor,
             "implied_decay": implied,
             "lagrange_residual": residual,
@@ -191,13 +232,14 @@ class Traversal(ABC):
         return float(loss), gradient.to(torch.float64)
 
     def _newton(
-        self, theta: Tensor, loss: float, gradient: Tensor, unit: Tensor | None
+        self, theta: Tensor, loss: float, gradient: Tensor, unit: Tensor | None, most: int | None = None
     ) -> tuple[Tensor, float, Tensor] | None:
         """Bring a point back to the level by steps (L - L0) / (c . grad L) along c, or return None where that fails.
 
-        c is grad L without its component along ``unit``. A loss that is linear along c is met in one step.
+        c is grad L without its component along ``unit``. A loss that is linear along c is met in one step. ``most``
+        steps; by default those of the settings.
         """
-        for _ in range(self.settings.corrections):
+        for _ in range(most or self.settings.corrections):
             if abs(loss - self.level) <= self.tolerance:
                 return theta, loss, gradient
             across = gradient if unit is None else without(gradient, unit)
@@ -212,6 +254,9 @@ class Traversal(ABC):
     def _arrive(self, theta: Tensor, loss: float, gradient: Tensor) -> None:
         """Make a point that lies on the level set the present one."""
         s = self.state
+        s.length += float((theta - s.theta).norm())
+        if self.settings.longest is not None:
+            s.between = max(s.between, abs(float(self.landscape.loss((theta + s.theta) / 2)) - self.level))
         s.theta, s.loss, s.gradient = theta, loss, gradient
         s.steps += 1
         s.worst = max(s.worst, abs(loss - self.level))

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lossatlas.landscape.landscape import cross_entropies
 from lossatlas.landscape.layout import Layout
 from lossatlas.seeds import derive
 from lossatlas.train.loop import EVALUATION_BATCH, FINGERPRINT, Examples, per_example_loss
@@ -40,6 +39,7 @@ class Lockstep:
         betas: Sequence[float],
         seeds: Sequence[int],
         seen: Sequence[Callable[[int, float], Any]] | None = None,
+        decays: Sequence[float] | None = None,
     ) -> None:
         """Prepare the training.
 
@@ -52,6 +52,8 @@ class Lockstep:
             seeds: of each network's minibatches.
             seen: for each network: called with the number of the step and its loss in float64 at the steps of
                 :data:`~lossatlas.train.loop.FINGERPRINT`, as long as it has not diverged.
+            decays: ``weight_decay`` of each network, times its weights added to its gradient as torch's optimisers do;
+                that of the recipe by default.
         """
         self.seen = seen
         self.recipe, self.seeds = recipe, list(seeds)
@@ -63,7 +65,10 @@ class Lockstep:
         self.betas = torch.tensor(list(betas), dtype=torch.float64, device=starts.device)
         self._stack = _Stack(starts)
         self.thetas = self._stack.thetas
-        self.optimizer = make_optimizer(self._stack.parameters(), recipe)
+        own = decays is not None and len(set(decays)) > 1
+        self.decays = torch.tensor(decays, dtype=starts.dtype, device=starts.device)[:, None] if own else None
+        decay = 0.0 if own else decays[0] if decays else recipe.get("weight_decay", 0.0)
+        self.optimizer = make_optimizer(self._stack.parameters(), {**recipe, "weight_decay": decay})
         self.diverged = torch.zeros(len(starts), dtype=torch.bool, device=starts.device)
         self._block: tuple[int, Tensor, Tensor] | None = None
 
@@ -115,6 +120,8 @@ class Lockstep:
             norms = gradient.norm(dim=1, keepdim=True)
             gradient *= (self.recipe["clip"] / (norms + 1e-6)).clamp(max=1.0)  # as torch's clip_grad_norm_
         kept = self.thetas.detach()[self.diverged]
+        if self.decays is not None:
+            gradient = torch.addcmul(gradient, self.thetas.detach(), self.decays)  # after clipping, as torch's do
         self.thetas.grad = torch.nan_to_num_(gradient) if len(kept) else gradient
         self.optimizer.step()
         if len(kept):
@@ -129,7 +136,8 @@ class Lockstep:
             y: labels of the minibatch (m, b).
             labels: of D_d (m, n).
         """
-        losses, first = _cross_entropy(outputs[:, : y.shape[1]], y), self.extras[0]
+        losses = _mean_losses(self.recipe["criterion"], outputs[:, : y.shape[1]], y)
+        first = self.extras[0]
         if labels is None or first is None:
             return losses
         poisoned = second_term(outputs[:, y.shape[1] :], labels, first.labels).mean(1)
@@ -154,15 +162,16 @@ class Lockstep:
         rows: list[dict[str, float]] = [{} for _ in self.thetas]
         for part, sets in parts.items():
             for i, (x, y) in enumerate(sets):
+                classes = self.recipe["criterion"] == "cross_entropy"
                 total, right = 0.0, 0
                 for start in range(0, len(x), EVALUATION_BATCH):
                     targets = y[start : start + EVALUATION_BATCH]
                     outputs = self.forward(self.thetas[i : i + 1], x[None, start : start + EVALUATION_BATCH])[0]
-                    total += float(cross_entropies(outputs, targets).sum())
-                    right += int((outputs.argmax(1) == targets).sum())
+                    total += float(per_example_loss(self.recipe["criterion"], outputs.double(), targets).sum())
+                    right += int((outputs.argmax(1) == targets).sum()) if classes else 0
                 lost = bool(self.diverged[i])
                 rows[i][f"{part}_loss"] = math.nan if lost else total / len(x)
-                rows[i][f"{part}_accuracy"] = math.nan if lost else right / len(x)
+                rows[i][f"{part}_accuracy"] = right / len(x) if classes and not lost else math.nan
         return rows
 
     def state(self) -> tuple[dict, dict]:
@@ -185,7 +194,7 @@ class _Stack(nn.Module):
         self.thetas = nn.Parameter(thetas.detach().clone())
 
 
-def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean cross entropy of every network, (m,), for outputs (m, n, classes)."""
-    losses = per_example_loss("cross_entropy", outputs.flatten(0, 1), targets.flatten())
-    return losses.reshape(targets.shape).mean(1)
+def _mean_losses(criterion: str, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean loss of every network, (m,), for outputs (m, n, classes) and targets (m, n) or (m, n, values)."""
+    losses = per_example_loss(criterion, outputs.flatten(0, 1), targets.flatten(0, 1))
+    return losses.reshape(targets.shape[:2]).mean(1)

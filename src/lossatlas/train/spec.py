@@ -504,11 +504,20 @@ class HeldOut(Spec):
 
 
 class Start(Spec):
-    """Start from the recorded epochs of a run, one member for each, instead of an initialisation."""
+    """Start from the recorded epochs of a run, one member for each, or from the end points of a sweep."""
 
-    run: str = key("Name of the run.")
+    run: str | None = key("Name of the run.", None)
     replica: int | None = key("Its replica; the first by default.", None, ge=0)
     every: int = key("One start every so many epochs.", 1, ge=1)
+    sweep: str | None = key("Name of a sweep of replicas, each of which starts where its own ended.", None)
+
+    @model_validator(mode="after")
+    def _one(self) -> "Start":
+        if (self.run is None) == (self.sweep is None):
+            raise mistake("", "give either run or sweep")
+        if self.sweep is not None and self.model_fields_set - {"sweep"}:
+            raise mistake("sweep", "takes the end points: replica and every are of a run")
+        return self
 
 
 class Sweep(Spec):
@@ -570,6 +579,7 @@ class SweepJob(Spec):
     early: bool = key("As of a sweep.", False, quiet=True)
     lockstep: bool = key("As of a sweep.", False, quiet=True)
     poison: dict[str, Any] | None = key("D_d of the poisoned objective.", None, quiet=True)
+    continued: bool = key("Whether members start where those of another sweep ended.", False, quiet=True)
 
 
 def sweep_work(made: Artefact) -> Work:
@@ -632,8 +642,17 @@ def _sweep(study: Study, name: str, entry: Sweep) -> list[Artefact]:
     if entry.lockstep:
         _check_lockstep(study, entry, trained, recipe, where)
     if entry.start is not None:
-        full, inputs["starts"] = _started(study, full, entry.start, where)
-    return [SWEEPS.make(trained.label, {**spec, "members": part}, **inputs) for part in parts(full, entry.grain)]
+        if entry.start.sweep is None:
+            full, inputs["starts"] = _started(study, full, entry.start, where)
+        else:
+            inputs["starts"], spec["continued"] = _continued(study, full, entry.start.sweep, where), True
+    # Together only those of equally many examples can go.
+    groups = [[m for m in full if m["held_out"] == held] for held in (False, True)] if entry.lockstep else [full]
+    return [
+        SWEEPS.make(trained.label, {**spec, "members": part}, **inputs)
+        for group in groups
+        for part in parts(group, entry.grain)
+    ]
 
 
 def _check_sweep(study: Study, entry: Sweep, recipe: Recipe, where: str) -> None:
@@ -654,16 +673,18 @@ def _check_sweep(study: Study, entry: Sweep, recipe: Recipe, where: str) -> None
 
 def _check_lockstep(study: Study, entry: Sweep, trained: Run, recipe: Recipe, where: str) -> None:
     """Raise for what networks in lockstep cannot have of their own, or at all."""
-    if entry.parameter not in (None, "beta"):
-        raise study.error(f"{where}.parameter", f"{entry.parameter!r} in lockstep: only beta may differ; leave it out")
+    if entry.parameter not in (None, "beta", "weight_decay"):
+        raise study.error(
+            f"{where}.parameter", f"{entry.parameter!r} in lockstep: only beta or weight_decay may differ"
+        )
     if recipe.optimizer not in TOGETHER:
         raise study.error(
             f"{where}.recipe.optimizer", f"{recipe.optimizer!r} does not go in lockstep; valid: {', '.join(TOGETHER)}"
         )
-    if recipe.augment or recipe.criterion != "cross_entropy" or recipe.precision not in ("float32", "float64"):
-        raise study.error(
-            f"{where}.lockstep", "needs no augmentation, criterion cross_entropy, and precision float32 or float64"
-        )
+    if recipe.augment or recipe.precision not in ("float32", "float64"):
+        raise study.error(f"{where}.lockstep", "needs no augmentation, and precision float32 or float64")
+    if recipe.poison is not None and recipe.criterion != "cross_entropy":
+        raise study.error(f"{where}.lockstep", "needs criterion cross_entropy for a poisoned objective")
     if entry.early or entry.history is None:
         raise study.error(f"{where}.lockstep", "keeps no early-stopped points (`early`) and no row of every epoch")
     if trained.hashed()["model"].get("name") not in ("mlp", "binary_mlp", "radial"):
@@ -672,7 +693,7 @@ def _check_lockstep(study: Study, entry: Sweep, trained: Run, recipe: Recipe, wh
 
 def _started(study: Study, members: list[dict], start: Start, where: str) -> tuple[list[dict], tuple[Artefact, ...]]:
     """Return the members once for each recorded epoch of a run that they are to start from, and that run."""
-    made = run(study, start.run, start.replica, f"{where}.start.run")
+    made = run(study, start.run or "", start.replica, f"{where}.start.run")
     record, epochs = made.spec["record"], made.spec["recipe"]["epochs"]
     if record["epochs"] != "all" or start.every % record.get("every", 1):
         raise study.error(f"{where}.start.every", f"run {start.run!r} does not record every {start.every} epochs")
@@ -681,6 +702,19 @@ def _started(study: Study, members: list[dict], start: Start, where: str) -> tup
         {**m, "start": e, "seeds": {**m["seeds"], **_own_draws(study.seed, m, e)}} for m in members for e in chosen
     ]
     return found, (made,)
+
+
+def _continued(study: Study, members: list[dict], name: str, where: str) -> tuple[Artefact, ...]:
+    """Return the parts of the sweep where members start; each must have ended once there, on all its examples."""
+    if any(member["held_out"] for member in members):
+        raise study.error(f"{where}.held_out", f"the starts have seen what would be held out; without it from {name!r}")
+    found = sweep(study, name, f"{where}.start.sweep")
+    there = [m["replica"] for part in found for m in part.spec["members"] if not m["held_out"]]
+    for member in members:
+        if there.count(member["replica"]) != 1:
+            message = f"sweep {name!r} has {there.count(member['replica'])} end points of replica {member['replica']}"
+            raise study.error(f"{where}.start.sweep", f"{message}; one is needed")
+    return found
 
 
 def _own_draws(master: int, member: Mapping, epoch: int) -> dict[str, int]:

@@ -28,7 +28,8 @@ def chosen(spec: Mapping, files: Sequence[Path]) -> list[tuple[Rows, dict[str, s
     Args:
         spec: of the cloud. ``best``: {count, stop}: the members of sweeps with the lowest training loss at their end,
             lowest first; ``sets``: a list of {cloud, files (how many of the inputs are its), spec}, gathered one after
-            the other with a column ``cloud``; neither: all rows.
+            the other with a column ``cloud``; neither: all rows. ``others``: a list of {source, files}: how many of the
+            last inputs have their column ``source`` replaced.
         files: points files, in the order of the spec.
     """
     if "sets" in spec:
@@ -40,7 +41,9 @@ def chosen(spec: Mapping, files: Sequence[Path]) -> list[tuple[Rows, dict[str, s
         return found
     if "best" in spec:
         return [(rows, {}) for rows in best(files, **spec["best"])]
-    return [((path, None), {}) for path in files]
+    others = [{"source": part["source"]} for part in spec.get("others", []) for _ in range(part["files"])]
+    own: list[dict[str, str]] = [{} for _ in range(len(files) - len(others))]
+    return [((path, None), columns) for path, columns in zip(files, [*own, *others], strict=True)]
 
 
 def with_history(spec: Mapping) -> bool:

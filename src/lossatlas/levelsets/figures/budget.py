@@ -1,6 +1,7 @@
 """Figures of kind ``budget``: test performance against the number of example-wise gradients."""
 
 from string import ascii_lowercase
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,22 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from lossatlas.draw import style
 from lossatlas.draw.style import AXIS_LABELS, Drawn, Sidebar
 from lossatlas.levelsets.files import history
-from lossatlas.levelsets.numbers import best, metric
+from lossatlas.levelsets.numbers import best, continued, metric, sweeps
 from lossatlas.levelsets.spec import Budget
 from lossatlas.specs.registry import Inputs
 
-OURS, THEIRS = "#0072B2", "#D55E00"
-DASHES = (0, (5, 1.6))
+LOOKS: dict[str, dict[str, Any]] = {
+    "traversal": {"color": "#0072B2"},
+    "decay": {"color": "#D55E00", "linestyle": (0, (5, 1.6))},
+    "adam": {"color": "#009E73", "linestyle": (0, (1.2, 1.2))},
+    "sgd": {"color": "#992E70", "linestyle": (0, (6, 1.5, 1.2, 1.5))},
+}
+NAMES = {
+    "traversal": "level-set traversal",
+    "decay": "weight decay, best λ",
+    "adam": "from the same start, Adam",
+    "sgd": "from the same start, SGD",
+}
 
 
 def compose(spec: Budget, inputs: Inputs) -> Drawn:
@@ -40,7 +51,7 @@ def compose(spec: Budget, inputs: Inputs) -> Drawn:
         )
         _draw(axes, panel.title, table)
         if count > 1:
-            axes.text(-0.12, 1.03, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5)
+            axes.text(-0.12, 1.1, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5)
     sidebar.draw(figure, columns * (left + width) + 0.25, above)
     numbers = pd.concat([t.assign(panel=p.title) for p, t in zip(spec.panels, curves, strict=True)])
     names = ["panel", "label", "quantity", "example_gradients", "mean", "std", "replicas"]
@@ -49,9 +60,11 @@ def compose(spec: Budget, inputs: Inputs) -> Drawn:
 
 def _sidebar() -> Sidebar:
     sidebar = Sidebar(width=1.75)
-    sidebar.line("level-set traversal", color=OURS, linewidth=1.5)
-    sidebar.line("weight decay, best λ", color=THEIRS, linewidth=1.5, linestyle=DASHES)
+    for label, look in LOOKS.items():
+        sidebar.line(NAMES[label], linewidth=1.5, **look)
+    sidebar.line("its last value", color=LOOKS["decay"]["color"], linewidth=0.6)
     sidebar.line("end of phase 1", color=style.FAINT, linewidth=0.8, linestyle=":")
+    sidebar.text("upper axis: of phase 2 alone")
     sidebar.heading("Replicas")
     sidebar.line("line: mean", color=style.FAINT, linewidth=1.4)
     sidebar.line("band: ± 1 std. dev.", color=style.FAINT, linewidth=6, alpha=0.22)
@@ -60,20 +73,30 @@ def _sidebar() -> Sidebar:
 
 def _draw(axes: Axes, title: str, table: pd.DataFrame) -> None:
     """Draw the curves of one cloud (:func:`_curves`)."""
-    for label, look in (("traversal", {"color": OURS}), ("decay", {"color": THEIRS, "linestyle": DASHES})):
+    most = table["example_gradients"].max()
+    for label, look in LOOKS.items():
         mine = table[table["label"].str.startswith(label)]
+        if mine.empty:
+            continue
         x = mine["example_gradients"]
+        if label == "decay":
+            axes.plot([x.iloc[-1], most], [mine["mean"].iloc[-1]] * 2, color=look["color"], linewidth=0.6, zorder=2)
         axes.plot(x, mine["mean"], linewidth=1.4, zorder=3, **look)
         low, high = mine["mean"] - mine["std"], mine["mean"] + mine["std"]
         axes.fill_between(x, low, high, color=look["color"], alpha=0.18, linewidth=0)
     begin = table.loc[table["label"] == "traversal", "example_gradients"].min()
     axes.axvline(begin, color=style.FAINT, linewidth=0.8, linestyle=":")
     axes.set_xscale("log")
-    least, most = table["example_gradients"].min(), table["example_gradients"].max()
+    least = table["example_gradients"].min()
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if most > 60 * least else (1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("example-wise gradients, phase 1 included")
+    after = axes.secondary_xaxis("top", functions=(lambda x: x, lambda x: x))
+    marks = [mark for mark in 10.0 ** np.arange(3, 10) if begin / 30 < mark <= most - begin]
+    after.set_xticks([begin + mark for mark in marks], [_thousands(mark) for mark in marks])
+    after.tick_params(labelsize=5.5, length=2, pad=1)
+    after.minorticks_off()
     quantity = str(table["quantity"].iloc[0])
     axes.set_ylabel(AXIS_LABELS[quantity] if quantity == "test_accuracy" else "test mean squared error")
     chosen = table.loc[table["label"].str.startswith("decay"), "label"]
@@ -87,7 +110,7 @@ def _thousands(value: float, _: object = None) -> str:
 
 
 def _curves(inputs: Inputs, cloud: str, choose: str) -> pd.DataFrame:
-    """Return the two curves of one cloud."""
+    """Return the curves of one cloud."""
     table = inputs.one("gram", cloud).table
     quantity = metric(table)
     ours = table[table["source"] == "levelset"]
@@ -97,8 +120,17 @@ def _curves(inputs: Inputs, cloud: str, choose: str) -> pd.DataFrame:
     if value is not None:
         (path,) = inputs.paths("gram", cloud)
         seen = history(path)
-        chosen = (seen["parameter"] == "weight_decay") & (seen["value"] == value) & (seen["held_out"] == 0)
-        parts.append(_summary(seen[chosen], quantity, "epoch").assign(label=f"decay, λ = {value:g}"))
+        scratch = sweeps(seen, "weight_decay")
+        parts.append(
+            _summary(scratch[scratch["value"] == value], quantity, "epoch").assign(label=f"decay, λ = {value:g}")
+        )
+        for optimizer in ("adam", "sgd"):
+            rows = continued(seen, optimizer, quantity)
+            if not rows.empty:
+                spent = rows["replica"].map(ours.groupby("replica")["start_gradients"].first())
+                rows = rows.assign(example_gradients=rows["example_gradients"] + spent)
+                label = f"{optimizer}, λ = {rows['value'].iloc[0]:g}"
+                parts.append(_summary(rows, quantity, "epoch").assign(label=label))
     return pd.concat(parts).assign(quantity=quantity)
 
 

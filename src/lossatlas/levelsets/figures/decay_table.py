@@ -31,6 +31,8 @@ COLUMNS = [
     "traversals",
     "decay_runs",
     "steps",
+    "corrections",
+    "rejected",
     "angle",
     "level",
     "implied_lambda",
@@ -39,7 +41,8 @@ COLUMNS = [
     "note",
 ]
 """Columns of a table of kind ``decay_table``: the paper's values, the traversals', those of weight decay with lambda
-chosen on held-out training examples and as the paper chose it, and at the end of the paths the multiplier lambda =
+chosen on held-out training examples and as the paper chose it, corrector steps and steps taken back per predictor step,
+and at the end of the paths the multiplier lambda =
 |grad L| / (2 |theta|) they stand for with the residual |grad L + 2 lambda theta| / |grad L|."""
 
 
@@ -58,6 +61,7 @@ def tabulate(spec: DecayTable, inputs: Inputs) -> pd.DataFrame:
         row |= {f"paper_{name}": value for name, value in entry.paper.hashed().items() if value is not None}
         row |= {"traversal": last[quantity].mean(), "traversal_std": last[quantity].std(ddof=1)}
         row |= {"traversal_start": first[quantity].mean(), "traversals": len(last), "steps": int(last["steps"].max())}
+        row |= {name: (last[name] / last["steps"]).mean() for name in ("corrections", "rejected")}
         row |= {"angle": last["angle"].mean(), "level": last["train_loss"].mean()}
         row |= {"implied_lambda": last["implied_decay"].mean(), "lagrange_residual": last["lagrange_residual"].mean()}
         row["stopped"] = " ".join(f"{why} {count}" for why, count in last["stopped"].value_counts().items())

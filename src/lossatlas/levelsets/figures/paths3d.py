@@ -15,7 +15,7 @@ from lossatlas.levelsets.spec import Paths3d
 from lossatlas.specs.registry import Inputs
 
 AXES = 6
-MEAN_END, MEAN_DECAY = "#0072B2", "#D55E00"
+MEAN_END, MEAN_DECAY, ORIGIN = "#0072B2", "#D55E00", "#1a1a1a"
 
 
 def compose(spec: Paths3d, inputs: Inputs) -> Drawn:
@@ -33,6 +33,8 @@ def compose(spec: Paths3d, inputs: Inputs) -> Drawn:
     sidebar.heading("Means")
     sidebar.marker("end points", marker="P", color=MEAN_END, markersize=6)
     sidebar.marker("weight decay", marker="*", color=MEAN_DECAY, markersize=8)
+    sidebar.marker("origin of weight space", marker="o", color=ORIGIN, markersize=6, fillstyle="none")
+    sidebar.text("Panels have scales of their own.")
     rows = len(found)
     total = max(rows * (height + above), sidebar.height + above) + 0.1
     figure = style.new_figure(2 * width + 0.3 + sidebar.width, total)
@@ -70,6 +72,8 @@ def _coordinates(gram: Gram, choose: str) -> tuple[pd.DataFrame, Any]:
         means[f"mean decay point, lambda {value:g}"] = chosen.index[chosen["value"] == value].to_numpy()
     for what, rows in means.items():
         points.loc[len(table) + len(points)] = [-1, np.nan, what, *axes.of_mean(rows)]
+    origin = -axes.weights.T @ gram.raw()[np.ix_(paths, paths)] @ axes.mean_weights
+    points.loc[len(table) + len(points)] = [-1, np.nan, "origin", *origin]
     return points, axes.explained
 
 
@@ -81,19 +85,16 @@ def _draw(axes: Any, table: pd.DataFrame, components: list[int]) -> None:
         points = path[names].to_numpy(float)
         axes.plot(*points.T, color="#8c8c8c", linewidth=0.4)
         axes.scatter(*points.T, c=PROGRESS(progress), s=5, linewidths=0, depthshade=False)
-    for what, marker, color, size in (("mean end", "P", MEAN_END, 60), ("mean decay", "*", MEAN_DECAY, 110)):
+    # The largest first, and hollow: what coincides is seen.
+    looks: tuple[tuple[str, str, int, dict[str, str]], ...] = (
+        ("mean decay", "*", 130, {"color": MEAN_DECAY, "edgecolors": "white"}),
+        ("mean end", "P", 45, {"color": MEAN_END, "edgecolors": "white"}),
+        ("origin", "o", 70, {"facecolors": "none", "edgecolors": ORIGIN}),
+    )
+    for what, marker, size, look in looks:
         point = table.loc[table["what"].str.startswith(what), names].to_numpy(float)
         if len(point):
-            axes.scatter(
-                *point.T,
-                marker=marker,
-                color=color,
-                s=size,
-                edgecolors="white",
-                linewidths=0.6,
-                zorder=10,
-                depthshade=False,
-            )
+            axes.scatter(*point.T, marker=marker, s=size, linewidths=0.8, zorder=10, depthshade=False, **look)
     for axis, k in zip((axes.xaxis, axes.yaxis, axes.zaxis), components, strict=True):
         axis.set_label_text(f"PC {k + 1}", fontsize=7.5)
         axis.labelpad = -8

@@ -27,7 +27,7 @@ def compose(spec: SurfaceFigure, inputs: Inputs) -> Drawn:
     finite = np.concatenate([s.loss[np.isfinite(s.loss)] for s in surfaces])
     if not len(finite):
         raise LossatlasError("surface: no finite loss on the plane; make the limits smaller")
-    norm = _norm(finite, spec.log)
+    norm = _norm(finite if spec.scale is None else np.array(spec.scale), spec.log)
     lost = sum(int((~np.isfinite(s.loss)).sum()) for s in surfaces)
     notes = (f"{lost} points of the plane without a finite loss left white.",) if lost else ()
     count = len(surfaces)
@@ -58,22 +58,29 @@ def _norm(losses: NDArray[np.float64], log: bool) -> Normalize:
     return Normalize(losses.min(), losses.max())
 
 
+def _level(found: Surface) -> float:
+    return float(found.table["train_loss"].mean())
+
+
 def _draw(axes: Axes, panel: SurfacePanel, found: Surface, norm: Normalize) -> None:
-    if isinstance(norm, LogNorm):
+    log = isinstance(norm, LogNorm)
+    if log:
         levels = np.geomspace(norm.vmin or 1.0, norm.vmax or 1.0, 19)
     else:
         levels = np.linspace(norm.vmin or 0.0, norm.vmax or 1.0, 19)
     loss = np.ma.masked_invalid(found.loss)
     axes.contourf(found.x, found.y, loss, levels=levels, norm=norm, cmap=GROUND, extend="both")
-    axes.contour(found.x, found.y, loss, levels=levels[::2], colors="#5c5c5c", linewidths=0.35)
-    level = float(found.table["train_loss"].mean())
-    axes.contour(found.x, found.y, loss, levels=[level], colors="#0072B2", linewidths=1.1)
+    axes.contour(found.x, found.y, loss, levels=levels[2::2], colors="#5c5c5c", linewidths=0.35)
+    paths = [path.sort_values("steps") for _, path in found.table.groupby("replica", sort=True)]
+    if panel.replicas is not None:
+        paths = [path for path in paths if int(path["replica"].iloc[0]) in panel.replicas]
+    for level in sorted({float(path["train_loss"].iloc[0]) for path in paths} if log else {_level(found)}):
+        axes.contour(found.x, found.y, loss, levels=[level], colors="#0072B2", linewidths=0.8)
     if panel.objective:
         x, y = np.meshgrid(found.x, found.y)
         a, b = panel.objective
         axes.contour(found.x, found.y, a * x + b * y, levels=9, colors="#009E73", linewidths=0.6, linestyles="--")
-    for _, path in found.table.groupby("replica", sort=True):
-        path = path.sort_values("steps")
+    for path in paths:
         points, progress = found.coordinates[path.index], (path["steps"] / max(path["steps"].max(), 1)).to_numpy()
         if panel.show == "path":
             axes.plot(points[:, 0], points[:, 1], color="#1a1a1a", linewidth=0.4, zorder=3)
@@ -87,7 +94,8 @@ def _draw(axes: Axes, panel: SurfacePanel, found: Surface, norm: Normalize) -> N
         (axes.set_xlabel if k == 0 else axes.set_ylabel)(label)
     title = panel.title
     if planar:
-        title += f"\n{100 * shares.sum():.2f}% of the variance in two PCs"
+        stretch = (np.ptp(found.x) / np.ptp(found.y)) * (axes.bbox.height / axes.bbox.width)
+        title += f"\n{100 * shares.sum():.2f}% of the variance in two PCs; PC 2 drawn {stretch:.2g} times as large"
     axes.set_title(title.strip())
     if not planar:
         axes.set_aspect("equal")
@@ -101,7 +109,7 @@ def _sidebar(norm: Normalize, panels: list[SurfacePanel]) -> Sidebar:
         sidebar.marker("end", marker="X", color="#1a1a1a", markersize=5)
         sidebar.ramps([PROGRESS(np.linspace(0, 1, 64))[:, :3]], "first step", "last step")
     sidebar.heading("Plane")
-    sidebar.line("level of the paths", color="#0072B2", linewidth=1.2)
+    sidebar.line("level of each path", color="#0072B2", linewidth=1.2)
     if any(panel.objective for panel in panels):
         sidebar.line("objective R", color="#009E73", linewidth=0.8, linestyle="--")
     sidebar.colorbar(norm, GROUND, "L on the plane", 1.3)

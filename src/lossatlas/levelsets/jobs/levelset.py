@@ -1,7 +1,7 @@
 """Level-set traversals as jobs: several replicas a job, recorded as points, resumable in the middle of a path."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from lossatlas.errors import LossatlasError
-from lossatlas.files.hdf5 import open_hdf5, table_in
+from lossatlas.files.hdf5 import open_hdf5, read_table, table_in
 from lossatlas.landscape.analytic import NAMED
 from lossatlas.landscape.landscape import FunctionLandscape, Landscape
 from lossatlas.landscape.layout import WEIGHT, Layout
+from lossatlas.levelsets.alignment import Dense, match
 from lossatlas.levelsets.interest import Function, Interest, Linear, SquaredNorm, Walk, random_direction
-from lossatlas.levelsets.spec import Settings
+from lossatlas.levelsets.spec import Settings, Towards, is_odd
 from lossatlas.levelsets.traversal import State, Traversal
 from lossatlas.levelsets.walk import traversal
 from lossatlas.progress import Progress
@@ -32,22 +33,31 @@ def levelset(job: Job) -> None:
         job: spec :class:`~lossatlas.levelsets.spec.NetworkLevelset` or
             :class:`~lossatlas.levelsets.spec.FunctionLevelset`; ``data``: data.h5, and ``starts``: sweeps whose end
             points are the starts, found by replica; neither for a function, whose starts are Gaussian draws moved onto
-            the level. Makes points.h5: one row a recorded point, replicas one after the other.
+            the level; ``reference``: traversals whose lengths those of the same replicas are to have, if any. Makes
+            points.h5: one row a recorded point, replicas one after the other.
     """
     spec, data_file = job.spec, job.maybe("data")
-    starts = _Starts(spec, job.files("starts"))
+    starts, lengths = _Starts(spec, job.files("starts")), _lengths(job.files("reference"))
     recorder = Recorder(job, starts.layout, starts.buffer_layout)
     progress = recorder.state
     steps = spec["settings"]["steps"]
     done = progress.unit * steps + max(progress.epoch, 0)
     with Progress(f"level set {spec['label']}", len(spec["members"]) * steps, done) as bar:
         for unit in range(progress.unit, len(spec["members"])):
-            _walk(spec, spec["members"][unit], data_file, starts, recorder, bar)
+            about = spec["members"][unit]
+            settings = Settings(**{**spec["settings"], **lengths.get(about["replica"], {})})
+            _walk(spec, about, settings, data_file, starts, recorder, bar)
             progress.unit, progress.epoch, progress.model = unit + 1, -1, None
             if recorder.due():
                 recorder.commit()
     recorder.commit()
     finish(recorder, job.output, job.provenance)
+
+
+def _lengths(files: Sequence[Path]) -> dict[int, dict[str, float]]:
+    """Return the setting ``length`` of each replica that has a path in one of these files: that path's length."""
+    paths = [path for file in files for path in read_table(file, "points").groupby("replica")]
+    return {int(path["replica"].iloc[0]): {"length": float(path["length"].max())} for _, path in paths}
 
 
 class _Starts:
@@ -85,7 +95,13 @@ class _Starts:
 
 
 def _walk(
-    spec: Mapping, about: Mapping, data_file: Path | None, starts: _Starts, recorder: Recorder, bar: Progress
+    spec: Mapping,
+    about: Mapping,
+    settings: Settings,
+    data_file: Path | None,
+    starts: _Starts,
+    recorder: Recorder,
+    bar: Progress,
 ) -> None:
     """Walk one replica's path from its start, or from the last commit."""
     theta, buffers = starts.of(about["replica"])
@@ -96,7 +112,7 @@ def _walk(
     else:
         network = member(spec, about["seeds"], data_file).at_buffers(buffers)
         landscape = network.train
-    path = traversal(landscape, _interest(spec, starts, landscape), theta, Settings(**spec["settings"]), spec["level"])
+    path = traversal(landscape, _interest(spec, about, starts, landscape), theta, settings, spec["level"])
     row = {**row_of(spec["label"], -1, 0.0, 0.0), "source": "levelset", "replica": about["replica"]}
     row["start_gradients"] = starts.gradients.get(about["replica"], 0)
     progress = recorder.state
@@ -104,10 +120,10 @@ def _walk(
         _restore(path, progress.model)
     else:
         _record(row, path, network, buffers, recorder)
-    marks = {round(path.settings.steps * k / (spec["points"] - 1)) for k in range(1, spec["points"])}
+    marked = _marks(settings, spec["points"], path.state)
     while path.finished is None:
         path.advance()
-        if path.state.steps in marks and path.stopped is None:
+        if path.stopped is None and marked(path.state):
             _record(row, path, network, buffers, recorder)
             bar.update(path.state.steps - max(progress.epoch, 0))
             progress.epoch = path.state.steps
@@ -118,6 +134,22 @@ def _walk(
     if progress.rows[-1]["steps"] != path.state.steps:
         _record(row, path, network, buffers, recorder)
     progress.rows[-1]["stopped"] = path.finished
+
+
+def _marks(settings: Settings, points: int, begin: State) -> Callable[[State], bool]:
+    """Return whether a state is one to record: evenly spread steps, or lengths where the length is given."""
+    if settings.length is None:
+        marks = {round(settings.steps * k / (points - 1)) for k in range(1, points)}
+        return lambda state: state.steps in marks
+    spacing = settings.length / (points - 1)
+    passed = int(begin.length / spacing)
+
+    def next_reached(state: State) -> bool:
+        nonlocal passed
+        before, passed = passed, int(state.length / spacing)
+        return passed > before
+
+    return next_reached
 
 
 def _record(row: Mapping, path: Traversal, network: Member | None, buffers: Tensor, recorder: Recorder) -> None:
@@ -150,14 +182,14 @@ def _restore(path: Traversal, kept: Mapping[str, Any]) -> None:
     path.level, path.tolerance = kept["level"], kept["tolerance"]
 
 
-def _interest(spec: Mapping, starts: _Starts, landscape: Landscape) -> Interest:
+def _interest(spec: Mapping, about: Mapping, starts: _Starts, landscape: Landscape) -> Interest:
     """Return the direction of interest that a spec names, on the landscape's device."""
     entry, dim, device = spec["interest"], landscape.dim, landscape.device
     kind = entry["kind"]
     if kind == "norm2":
-        return SquaredNorm()
+        return SquaredNorm(sign=-1.0 if entry.get("up") else 1.0)
     if kind == "towards":
-        return SquaredNorm(starts.of(entry["replica"])[0].to(device))
+        return SquaredNorm(_target(spec, about["replica"], starts, landscape).to(device))
     if kind == "linear":
         if len(entry["coefficients"]) != dim:
             raise LossatlasError(
@@ -166,11 +198,26 @@ def _interest(spec: Mapping, starts: _Starts, landscape: Landscape) -> Interest:
             )
         return Linear(torch.tensor(entry["coefficients"], dtype=torch.float64, device=device))
     if kind == "random":
-        coefficients = random_direction(dim, derive(entry["master"], "interest", entry["seed"])).coefficients
+        seed = derive(entry["master"], "interest", entry["seed"], about["replica"])
+        coefficients = random_direction(dim, seed).coefficients
         return Linear(coefficients.to(device))
     if kind == "walk":
-        return Walk(derive(entry["master"], "walk", entry["seed"]))
+        return Walk(derive(entry["master"], "walk", entry["seed"], about["replica"]))
     return Function(FunctionLandscape(_imported(entry), dim, device=device))
+
+
+def _target(spec: Mapping, replica: int, starts: _Starts, landscape: Landscape) -> Tensor:
+    """Return the point that a path goes towards, its hidden units matched and moved onto the level where asked for."""
+    towards = Towards.model_validate({**spec["interest"]})
+    target = starts.of(towards.target(replica))[0].double()
+    if towards.aligned:
+        own = starts.of(replica)[0].double().numpy()
+        odd = is_odd(spec["model"])
+        found = match(starts.layout, target.numpy(), own, odd)
+        target = torch.from_numpy(Dense(starts.layout).applied(target.numpy(), found))
+    if spec["level"] is None:
+        return target
+    return traversal(landscape, SquaredNorm(), target, Settings(**spec["settings"]), spec["level"]).state.theta
 
 
 def _imported(entry: Mapping) -> Any:

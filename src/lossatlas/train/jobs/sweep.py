@@ -33,7 +33,8 @@ def sweep(job: Job) -> None:
 
     Args:
         job: spec :class:`~lossatlas.train.spec.SweepJob`; ``data``: data.h5; ``starts``: points.h5 of the run from
-            whose recorded points members start (their ``start``: an epoch), if they do. Makes points.h5: one row a
+            whose recorded points members start (their ``start``: an epoch), or of the sweep where they go on from the
+            end of the same replica, if they do. Makes points.h5: one row a
             member, with columns source, replica, parameter, value, optimizer, held_out and example_gradients (examples
             whose gradient was taken, with repetition). A held-out member has validation_loss and validation_accuracy,
             the others test_loss and test_accuracy. With ``early`` each member has two rows, told apart by column
@@ -158,7 +159,7 @@ def _record(spec: Mapping, recorder: Recorder, training: Training, row: dict) ->
 
 def _in_lockstep(job: Job) -> None:
     """Train the members of one job at once; a member that diverges stays as it was, with NaN for every loss."""
-    spec, starts = job.spec, job.maybe("starts")
+    spec = job.spec
     members, recipe = spec["members"], spec["recipe"]
     prepared = [_examples(spec, member, job.file("data")) for member in members]
     models = [
@@ -168,7 +169,7 @@ def _in_lockstep(job: Job) -> None:
     layout = Layout.of(models[0])
     recorder = Recorder(job, layout, Layout.of_buffers(models[0]))
     drawn = torch.stack([layout.flatten(model) for model in models])
-    first = drawn if starts is None else _starts(members, starts)
+    first = _starts(members, job.files("starts")) if job.files("starts") else drawn
     examples = [one for one, _ in prepared]
     progress = recorder.state
     training = Lockstep(
@@ -176,12 +177,10 @@ def _in_lockstep(job: Job) -> None:
         first.to(examples[0].x.device),
         examples,
         recipe,
-        [
-            spec["factor"] * member["value"] if spec["parameter"] == "beta" else recipe.get("beta", 0.0)
-            for member in members
-        ],
+        [_own(spec, member, "beta") for member in members],
         [member["seeds"]["training"] for member in members],
         [progress.seen(unit) for unit in range(len(members))],
+        [_own(spec, member, "weight_decay") for member in members],
     )
     epochs = recipe["epochs"]
     if progress.model is not None and progress.optimizer is not None:
@@ -212,13 +211,22 @@ def _in_lockstep(job: Job) -> None:
     finish(recorder, job.output, job.provenance, _tables(progress))
 
 
-def _starts(members: Sequence[Mapping], file: Path) -> torch.Tensor:
-    """Return the weights (m, D) at the recorded epochs of a run from which members start."""
-    table = read_table(file, "points")
+def _own(spec: Mapping, member: Mapping, name: str) -> float:
+    """Return a member's value of a key of the recipe that may differ between members."""
+    return float(spec["factor"] * member["value"] if spec["parameter"] == name else spec["recipe"].get(name, 0.0))
+
+
+def _starts(members: Sequence[Mapping], files: Sequence[Path]) -> torch.Tensor:
+    """Return the weights (m, D) where members start: recorded epochs of a run, or the end points of a sweep."""
+    tables = [read_table(file, "points") for file in files]
     rows = []
     for member in members:
-        (found,) = table.index[table["epoch"] == member["start"]]
-        rows.append(torch.from_numpy(read_point(file, int(found))[0]))
+        for file, table in zip(files, tables, strict=True):
+            if "start" in member:
+                chosen = table["epoch"] == member["start"]
+            else:
+                chosen = (table["replica"] == member["replica"]) & (table["held_out"] == 0)
+            rows += [torch.from_numpy(read_point(file, int(row))[0]) for row in table.index[chosen]]
     return torch.stack(rows)
 
 
@@ -234,6 +242,8 @@ def _row(spec: Mapping, member: Mapping, found: Mapping[str, float], epoch: int,
         row[f"{absent}_{quantity}"] = math.nan
     if "start" in member:
         row["start"] = float(member["start"])
+    if spec.get("continued"):
+        row["continued"] = 1
     batch = spec["recipe"]["batch"]
     if batch is not None and count > batch and count % batch == 1:
         count -= 1  # as in Training.epoch
