@@ -421,6 +421,12 @@ class Phate(Parameters):
     gamma: Number = key("1: log potential, 0: square root, -1: none.", 1, ge=-1)
     mds: Literal["metric", "classic", "nonmetric"] = key("Multidimensional scaling.", "metric")
     mds_solver: Literal["smacof", "sgd"] = key("Solver of metric scaling.", "smacof")
+    mds_dist: Literal["euclidean", "cosine"] = key(
+        "Distance between the diffusion potentials that is scaled.",
+        "euclidean",
+        quiet=True,
+        source="cosine: the code of Horoi et al. 2022 (phate_tda_analysis.py)",
+    )
     n_landmark: int | None = key("Landmarks, used when n is larger; null: none.", 2000, ge=1)
 
     @model_validator(mode="after")
@@ -520,6 +526,12 @@ class Embedding(Spec):
         "Those of the method, each at its default unless given.", {}, validate_default=True
     )
     seed: int = key("Replica of the method's random numbers.", 0, ge=0)
+    minimum: bool = key(
+        "Embed the minimum of a jump-and-retrain cloud with the others.",
+        True,
+        quiet=True,
+        source="left out by the code of Horoi et al. 2022 (phate_tda_analysis.py)",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -571,6 +583,7 @@ class EmbeddingJob(Spec):
     metric: str
     parameters: dict[str, Any]
     seed: int
+    minimum: bool = key("As of an embedding.", True, quiet=True)
 
 
 EMBEDDINGS = Step(

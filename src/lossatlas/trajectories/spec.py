@@ -25,7 +25,7 @@ from lossatlas.train.spec import (
     titled_apart,
 )
 
-Positive = Annotated[float, key("A number above 0.", gt=0)]
+StepSize = Annotated[float, key("A number of at least 0.", ge=0)]
 GramName = Annotated[str, Refers("gram")]
 Grams = Annotated[tuple[Reference, ...], Accepts("gram")]
 
@@ -44,6 +44,12 @@ class Displacement(Spec):
         "Batch-norm statistics after the jump: recomputed on the training examples, or those of the minimum.",
         "recompute",
     )
+    orders: Literal["own", "shared"] = key(
+        "Minibatch orders and augmentation: each jump has its own, or the step sizes of a direction share theirs.",
+        "own",
+        quiet=True,
+        source="shared: the code of Horoi et al. 2022 seeds a retraining by its direction alone (jump_retrain.py)",
+    )
 
 
 class Jump(Displacement):
@@ -54,8 +60,8 @@ class Jump(Displacement):
     seeds: Annotated[list[Index], AfterValidator(unique("give each direction once"))] = key(
         "One random direction each.", [0, 1, 2, 3, 4], min_length=1, source="Horoi et al. 2021, section 4"
     )
-    steps: Annotated[list[Positive], AfterValidator(unique("give each step size once"))] = key(
-        "Step sizes along the normalised direction.",
+    steps: Annotated[list[StepSize], AfterValidator(unique("give each step size once"))] = key(
+        "Step sizes along the normalised direction; 0 retrains from the minimum itself, the null of all the others.",
         [0.25, 0.5, 0.75, 1.0],
         min_length=1,
         source="Horoi et al. 2021, section 4",
@@ -103,7 +109,7 @@ def _jump_cloud(study: Study, name: str, entry: Jump) -> list[Artefact]:
     if recipe.poison is not None:
         spec["poison"] = {**spec["poison"], "batch": recipe.batch}
     spec |= {"recipe": recipe.hashed(), "master": study.seed}
-    spec |= {"normalise": entry.normalise, "batch_norm": entry.batch_norm}
+    spec |= {name: value for name, value in entry.hashed().items() if name in Displacement.model_fields}
     jumps = [(seed, step) for seed in entry.seeds for step in entry.steps]
     parts = [
         RETRAINS.make(left.label, {**spec, "jumps": jumps[i : i + entry.grain]}, data=left.inputs["data"], run=left)
