@@ -20,7 +20,7 @@ from lossatlas.train.examples import build_model, make_examples
 from lossatlas.train.jobs.train import train
 from lossatlas.train.loop import Training
 from lossatlas.train.spec import Recipe, learning_rate, runs
-from lossatlas.trajectories.jobs import retrain
+from lossatlas.trajectories.jobs.retrain import retrain
 
 torch.set_num_threads(1)
 
