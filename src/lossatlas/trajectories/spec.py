@@ -417,11 +417,11 @@ class DecayShare(Measure):
     of: Literal["jump", "theta"] = key("Share of the jump, or of theta_o.", "jump")
     initialisations: list[int] = key("Initialisation of each cloud, as a number.", min_length=1)
 
-    @model_validator(mode="after")
-    def _one_each(self) -> "DecayShare":
+    def check(self, study: Study, where: str) -> None:
+        """Raise where clouds and initialisations are not as many."""
         if len(self.initialisations) != len(self.cloud):
-            raise mistake("initialisations", f"{len(self.initialisations)} for {len(self.cloud)} clouds; give one each")
-        return self
+            message = f"{len(self.initialisations)} for {len(self.cloud)} clouds; give one each"
+            raise study.error(f"{where}.parameters.initialisations", message)
 
 
 class OfShares(Measure):
