@@ -311,7 +311,7 @@ def layout(
     ]
     above = 0.26 if count > 1 or any(panel.spec.title for panel in panels) else 0.08
     heights = [
-        above + width + (0.36 if tick else 0.20) + 0.115 * lines
+        above + width + (0.44 if tick else 0.20) + 0.115 * lines
         for tick, lines in zip(row_ticks, row_lines, strict=True)
     ]
     grid_width = sum(margins) + columns * width
@@ -348,7 +348,7 @@ def room_below(panel: Panel, width: float) -> float:
 
 
 def _below(panel: Panel) -> float:
-    return 0.36 if panel.name in LINEAR else 0.20
+    return 0.44 if panel.name in LINEAR else 0.20
 
 
 def _draw(axes: Axes, panel: Panel, area: float, colors: Colors) -> None:
