@@ -17,7 +17,7 @@ def scores_of(name, select=(), **methods):
         for m, values in methods.items()
         for i, value in enumerate(values)
     ]
-    table = pd.DataFrame(rows).assign(continuity=np.nan, trustworthiness=0.5)
+    table = pd.DataFrame(rows).assign(continuity=np.nan, trustworthiness=0.5, wholeness=1.0)
     return Scores(name, table, select)
 
 

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from harness import job, tabulate
+from harness import job, measure, tabulate
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import ortho_group, spearmanr
 from sklearn.manifold import trustworthiness as sklearn_trustworthiness
@@ -20,9 +20,9 @@ from lossatlas.clouds.jobs.gram import compute
 from lossatlas.clouds.jobs.scores import COLUMNS as SCORED
 from lossatlas.clouds.jobs.scores import score, write
 from lossatlas.clouds.jobs.scores import scores as make_scores
-from lossatlas.clouds.jobs.synthesise import synthesise, tree
+from lossatlas.clouds.jobs.synthesise import arms, synthesise, tree
 from lossatlas.clouds.numbers import Scores
-from lossatlas.clouds.spec import Scoring
+from lossatlas.clouds.spec import SCORES, Scoring
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import read_table
 from lossatlas.files.record import read_provenance
@@ -316,7 +316,7 @@ def scored(**methods_):
         for i, value in enumerate(values)
     ]
     table = pd.DataFrame(rows)
-    return table.assign(continuity=-table["demap"], trustworthiness=0.9)
+    return table.assign(continuity=-table["demap"], trustworthiness=0.9, wholeness=1.0)
 
 
 DEFAULTS, THREE, TEN = (), (("knn", 3),), (("knn", 10),)
@@ -347,7 +347,7 @@ def test_table_of_scores(tmp_path):
     spec = {"kind": "scores", "rows": [{"scores": "good"}], "paper": {"phate": "best"}}
     table = tabulate(spec, {"scores": {"good": paths}})
     assert list(table.columns) == COLUMNS
-    assert len(table) == 6
+    assert len(table) == 2 * len(SCORES)
     first = table.iloc[0]
     assert (first["row"], first["method"], first["score"], first["paper"]) == ("good", "phate", "demap", "best")
     assert (first["defaults_mean"], first["selected_mean"]) == (pytest.approx(0.5), pytest.approx(0.6))
@@ -362,3 +362,60 @@ def test_table_of_scores(tmp_path):
         tabulate(spec, {"scores": {"good": paths}})
     with pytest.raises(LossatlasError, match="no readable scores"):
         Scores.load([tmp_path / "absent.csv"])
+
+
+def along(*lengths):
+    """Points on a line, so far from each other, and which trajectory they are of and what follows them."""
+    x = np.concatenate([[0.0], np.cumsum(lengths)])
+    return apart(x), np.zeros(len(x), int), np.append(np.arange(1, len(x)), -1)
+
+
+def test_wholeness_is_how_much_longer_the_longest_step_is_than_in_the_cloud():
+    even, member, successor = along(1, 1, 1, 1)
+    torn, *_ = along(1, 1, 8, 1)
+    assert scores.wholeness(even, even, member, successor) == 1.0
+    assert scores.wholeness(even, torn, member, successor) == pytest.approx(1 / 8)
+    assert scores.wholeness(torn, torn, member, successor) == pytest.approx(1.0), "what is torn in R^D may be so here"
+    assert scores.wholeness(torn, even, member, successor) == pytest.approx(8.0)
+    assert scores.wholeness(even, 7 * torn, member, successor) == pytest.approx(1 / 8), "scale does not count"
+
+
+def test_wholeness_does_not_reward_collapse_and_averages_trajectories_geometrically():
+    even, member, successor = along(1, 1, 1, 1)
+    assert scores.wholeness(even, along(0, 0, 0, 1)[0], member, successor) == 0.0
+    assert np.isnan(scores.wholeness(even, even, member, np.full(5, -1)))
+    x = np.array([0.0, 1, 2, 3, 10, 11, 12, 13])
+    y = np.array([0.0, 1, 5, 6, 10, 11, 27, 28])  # tears of 4 and of 16 times the median step
+    member, successor = np.repeat([0, 1], 4), np.array([1, 2, 3, -1, 5, 6, 7, -1])
+    assert scores.wholeness(apart(x), apart(y), member, successor) == pytest.approx(1 / 8)
+
+
+def test_arms_go_where_they_are_told(tmp_path, fresh_seed):
+    settings = {"directions": 3, "steps": [0.5, 1.0], "epochs": 8, "dimension": 400, "left": 0.25, "wander": 0.0}
+    theta, table = arms(**settings, seed=fresh_seed)
+    assert theta.shape == (1 + 3 * 2 * 9, 400)
+    radii = np.linalg.norm(theta - theta[0], axis=1)
+    np.testing.assert_allclose(np.linalg.norm(theta[0]), 1.0, rtol=1e-6)
+    moving = table["seed"] >= 0
+    expected = table["step"] * 0.25 ** (table["epoch"] / 8)
+    np.testing.assert_allclose(radii[moving], expected[moving], rtol=1e-4)
+    # A walk of its own: as long as it was told on average, and orthogonal to the arm in high dimension.
+    lost, _ = arms(**{**settings, "left": 1.0, "wander": 0.5, "directions": 40}, seed=fresh_seed)
+    walked = lost[1:].reshape(80, 9, 400)
+    ends = walked[:, -1] - walked[:, 0]
+    assert np.mean(np.sum(ends**2, axis=1)) == pytest.approx(0.25, rel=0.15)
+    job_of = job({"kind": "arms", **settings, "seed": 1}, tmp_path / "points.h5")
+    synthesise(job_of)
+    assert len(read_table(tmp_path / "points.h5")) == len(table)
+    with pytest.raises(LossatlasError, match="out of range"):
+        arms(**{**settings, "left": 0.0}, seed=0)
+
+
+def test_scores_leave_out_clouds_on_which_r_d_itself_scores_low():
+    high = Scores("high", scored(exact={DEFAULTS: [0.95]}, phate={DEFAULTS: [0.5]}, pca={DEFAULTS: [0.3]}))
+    low = Scores("low", scored(exact={DEFAULTS: [0.4]}, phate={DEFAULTS: [0.1]}, pca={DEFAULTS: [0.9]}))
+    assert measure("best_method", {"scores": [high, low]}).value == pytest.approx((0.2 - 0.8) / 2)
+    found = measure("best_method", {"scores": [high, low]}, least=0.8)
+    assert (found.value, found.n) == (pytest.approx(0.2), 1)
+    assert "low: left out, R^D itself scores 0.400" in found.detail
+    assert measure("best_method", {"scores": [low]}, least=0.8).value is None

@@ -19,7 +19,13 @@ FROZEN = Path(__file__).resolve().parents[1] / "study/frozen"
 PINNED = FROZEN / "bits.json"
 STUDY = FROZEN / "every_kind.yaml"
 COMMAND = "python tests/tools/frozen_bits.py --rewrite"
-VIEWED = {"runs": ["iris"], "path_gram": ["resnet"], "descent": ["plane"], "gram": ["jump", "level", "both"]}
+VIEWED = {
+    "runs": ["iris"],
+    "path_gram": ["resnet"],
+    "descent": ["plane"],
+    "gram": ["jump", "level", "both"],
+    "shares": ["jump"],
+}
 """What is named by a reference rather than an entry of the study: what -> names."""
 
 

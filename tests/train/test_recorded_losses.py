@@ -23,7 +23,7 @@ from lossatlas.train.loop import FINGERPRINT, Examples, Training, evaluate, per_
 from lossatlas.train.networks import metrics
 from lossatlas.train.spec import OPTIMIZERS, Recipe, runs
 from lossatlas.train.stacked import StackedLandscape
-from lossatlas.trajectories.jobs import retrain
+from lossatlas.trajectories.jobs.retrain import retrain
 
 torch.set_num_threads(1)
 

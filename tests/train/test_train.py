@@ -20,7 +20,7 @@ from lossatlas.train.examples import build_model, make_examples
 from lossatlas.train.jobs.train import train
 from lossatlas.train.loop import Training
 from lossatlas.train.spec import Recipe, learning_rate, runs
-from lossatlas.trajectories.jobs import retrain
+from lossatlas.trajectories.jobs.retrain import retrain
 
 torch.set_num_threads(1)
 
@@ -117,6 +117,22 @@ def test_grain_changes_no_bit(made, tmp_path):
     np.testing.assert_array_equal(theta[rows], one[0])
     np.testing.assert_array_equal(buffers[rows], one[1])
     pd.testing.assert_frame_equal(table[rows].reset_index(drop=True), one[2])
+
+
+def test_steps_of_a_direction_share_their_minibatches_where_told(made, tmp_path):
+    apart = {}
+    for orders in ("own", "shared"):
+        # From the minimum itself and from next to nothing beside it: what differs after an epoch is the minibatches.
+        spec = {**made["retrain"], "orders": orders, "jumps": [[0, 0.0], [0, 1e-6], [1, 0.0]]}
+        retrain(job(spec, tmp_path / f"{orders}.h5", **made["inputs"]))
+        theta = contents(tmp_path / f"{orders}.h5")[0]
+        points = spec["recipe"]["epochs"] + 1
+        ends = theta[points - 1 :: points].astype(np.float64)
+        apart[orders] = [np.linalg.norm(ends[0] - ends[i]) / np.linalg.norm(ends[0] - theta[0]) for i in (1, 2)]
+        np.testing.assert_array_equal(theta[0], theta[2 * points], "step 0 starts at the minimum")
+    assert apart["own"][0] > 0.1
+    assert apart["shared"][0] < 0.1 * apart["own"][0]
+    assert apart["shared"][1] > 0.1, "another direction has another order"
 
 
 def test_jumps_lie_on_straight_lines_of_the_filter_norm(made, tmp_path):

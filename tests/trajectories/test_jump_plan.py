@@ -37,7 +37,7 @@ def test_retraining_keeps_the_first_rate_and_the_decay_unless_told():
         ({"run": "goood"}, "clouds.good.jump.run: 'goood' is not one of the study's runs; did you mean 'good'"),
         ({"replica": 7}, "clouds.good.jump.run: run 'good' has no replica 7; valid: 0, 1"),
         ({"seeds": [0, 0]}, "clouds.good.jump.seeds: 0 stands there twice; give each direction once"),
-        ({"steps": [0]}, r"clouds.good.jump.steps\[0\]: 0 is not allowed; give a value above 0"),
+        ({"steps": [-1]}, r"clouds.good.jump.steps\[0\]: -1 is not allowed"),
         ({"steps": []}, "clouds.good.jump.steps: no entries; give at least 1"),
         ({"normalise": "fitler"}, "clouds.good.jump.normalise: 'fitler' is not allowed; did you mean 'filter'"),
         ({"retrain": {"epoch": 3}}, "clouds.good.jump.retrain.epoch: unknown key; did you mean 'epochs'"),

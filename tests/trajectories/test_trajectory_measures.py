@@ -264,3 +264,31 @@ def test_accuracies_of_paths_are_of_runs_of_the_cloud():
     entry = claim(measure="weight_norm", inputs={"cloud": {"gram": "paths"}}, parameters=runs, measurable_if=premise)
     with pytest.raises(LossatlasError, match=r"runs\[0\]: 'pathh' is not a run of its cloud; did you mean 'path'"):
         study("tiny", claims=[entry])
+
+
+def test_trainings_of_one_initialisation_are_compared_with_those_of_different_ones():
+    first = [[(0, 0), (3, 0)], [(10, 0), (10, 4)]]
+    second = [[(0, 0), (6, 0)], [(10, 0), (10, 7)]]
+    given = {"cloud": trainings(a=first, b=second)}
+    found = measure("path_pairs", given, first="a", second="b")
+    assert (found.value, found.n) == (pytest.approx(1.0), 2), "parallel from one start, orthogonal from two"
+    assert measure("path_pairs", given, first="a", second="b", of="cosine").value == pytest.approx(1.0)
+    ends = measure("path_pairs", given, first="a", second="b", of="ends")
+    others = [np.hypot(7, 7), np.hypot(4, 4)]
+    assert ends.each == pytest.approx([3 / others[0], 3 / others[1]])
+    alone = measure("path_pairs", {"cloud": trainings(a=first[:1], b=second[:1])}, first="a", second="b")
+    assert alone.value is None
+
+
+def test_spread_of_ends_and_smoothness_have_their_closed_form():
+    given = {"cloud": trainings(far=[[(0, 0), (0, 8)], [(0, 0), (6, 0)]], near=[[(0, 0), (0, 1)], [(0, 0), (0, 3)]])}
+    found = measure("end_spread", given, first="far", second="near")
+    assert (found.value, found.n) == (pytest.approx(10 / 2), 2)
+    # Points of whole epochs are every second one.
+    line = [(0, 0), (9, 9), (1, 0), (9, 9), (2, 0)]
+    corner = [(0, 0), (0, 0), (1, 0), (1, 0), (1, 1)]
+    back = [(0, 0), (5, 5), (1, 0), (5, 5), (0, 0)]
+    paths = {"cloud": trainings(line=[line], corner=[corner], back=[back])}
+    for name, value in (("corner", 0.0), ("back", -1.0)):
+        found = measure("smoothness", paths, first=name, second="line", contrast="difference")
+        assert found.value == pytest.approx(value - 1.0)

@@ -16,3 +16,24 @@ rule retrain:
         "retrain {wildcards.id}"
     script:
         "../scripts/step.py"
+
+
+rule shares:
+    """What is left of the jump and of the minimum after each epoch of a cloud, and what weight decay alone leaves."""
+    input:
+        gram=PLAN.inputs_of("shares", "gram"),
+        cloud=PLAN.inputs_of("shares", "cloud"),
+    output:
+        shares="results/shares/{id}/shares.csv",
+        provenance="results/shares/{id}/shares.json",
+    log:
+        "results/logs/shares/{id}.log",
+    threads: 1
+    resources:
+        **PLAN.resources("shares"),
+    params:
+        artefact=lambda w: PLAN.artefact("shares", w.id),
+    message:
+        "shares {wildcards.id}"
+    script:
+        "../scripts/step.py"

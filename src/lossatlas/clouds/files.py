@@ -119,6 +119,26 @@ class Gram:
         """Number of points."""
         return len(self.cross)
 
+    def of_rows(self, rows: NDArray[np.intp]) -> "Gram":
+        """Return the geometry of some of the points, in the order given; the reference stays this cloud's row 0.
+
+        Args:
+            rows: (m,) different row numbers.
+        """
+        place = np.full(self.n, -1, dtype=np.int64)
+        place[rows] = np.arange(len(rows))
+        pairs = place[self.near_pairs]
+        kept = (pairs >= 0).all(axis=1)
+        return Gram(
+            gram=self.gram[np.ix_(rows, rows)],
+            cross=self.cross[rows],
+            reference_norm2=self.reference_norm2,
+            dimension=self.dimension,
+            table=self.table.iloc[rows].reset_index(drop=True),
+            near_pairs=pairs[kept],
+            near_distances2=self.near_distances2[kept],
+        )
+
     def squared_distances(self) -> Array:
         """Return |theta_i - theta_j|^2, (n, n) float64, symmetric, zero diagonal, near pairs as measured apart."""
         distances2 = np.maximum(distances2_of(self.gram)[0], 0.0)

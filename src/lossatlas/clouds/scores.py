@@ -14,6 +14,8 @@ continuity         0 to 1      rewards islands: trajectories drawn as separate b
                                within the blob, and so does collapse of each trajectory to a spot of its own; where
                                trajectories meet in R^D a perfect isometry scores below 1, and islands above it
 trustworthiness    0 to 1      false neighbours only: tearing a neighbourhood apart costs nothing; about 1/2 by chance
+wholeness          0 up        tears only, and each trajectory by itself: a picture in which all of them are drawn one
+                               over the other as evenly spaced lines scores above 1
 =================  ==========  ==================================================================================
 
 (A score of the kind "largest step of a trajectory over the picture's size" would reward collapse and is not offered.)
@@ -158,6 +160,38 @@ def continuity(embedded: Array, member: NDArray[np.int64], successor: NDArray[np
     return float(np.mean(embedded[points, successor[points]] < nearest))
 
 
+def wholeness(distances: Array, embedded: Array, member: NDArray[np.int64], successor: NDArray[np.int64]) -> float:
+    """Return how little the trajectories are torn, over what they are in R^D: 1 = as whole as there, 0 = torn apart.
+
+    A trajectory is torn where one of its steps is much longer than its others are: t = longest step over median step.
+    The score is the geometric mean, over trajectories, of t in R^D over t in the picture. Where more than half of a
+    trajectory's steps have length 0 in the picture it is torn without bound (score 0): collapse is not rewarded.
+
+    Args:
+        distances: (n, n) in R^D.
+        embedded: (n, n) in the plane.
+        member: (n,) number of each point's trajectory.
+        successor: (n,) row of the next point, -1 where there is none.
+
+    Returns:
+        The score; NaN where no trajectory has two steps, or none moves in R^D.
+    """
+    points = np.flatnonzero(successor >= 0)
+    logs = []
+    for number in np.unique(member[points]):
+        mine = points[member[points] == number]
+        if len(mine) < 2:
+            continue
+        steps = [part[mine, successor[mine]] for part in (distances, embedded)]
+        exact, drawn = ((float(np.max(s)), float(np.median(s))) for s in steps)
+        if exact[1] <= 0:
+            continue
+        if drawn[1] <= 0:
+            return 0.0
+        logs.append(np.log(exact[0] / exact[1]) - np.log(drawn[0] / drawn[1]))
+    return float(np.exp(np.mean(logs))) if logs else float("nan")
+
+
 def trustworthiness(distances: Array, embedded: Array, k: int) -> float:
     """Return trustworthiness (Venna and Kaski 2001) of the k nearest neighbours in the plane.
 
@@ -212,4 +246,5 @@ class Scorer:
             "demap": _correlation(self.ranks, _ranks(embedded)),
             "continuity": continuity(embedded, self.member, self.successor),
             "trustworthiness": trustworthiness(self.distances, embedded, self.trust_k),
+            "wholeness": wholeness(self.distances, embedded, self.member, self.successor),
         }

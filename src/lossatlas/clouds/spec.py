@@ -60,9 +60,14 @@ def import_work(made: Artefact) -> Work:
     return probe_work(made, IMPORTED)
 
 
-def tree_work(made: Artefact) -> Work:
-    """Return what is known of an artificial tree."""
-    return Work(int(made.spec["dimension"]), int(made.spec["branches"] * made.spec["points"]))
+def synthetic_work(made: Artefact) -> Work:
+    """Return what is known of an artificial cloud."""
+    spec = made.spec
+    if spec["kind"] == "arms":
+        rows = 1 + spec["directions"] * len(spec["steps"]) * (spec["epochs"] + 1)
+    else:
+        rows = spec["branches"] * spec["points"]
+    return Work(int(spec["dimension"]), int(rows))
 
 
 def _walked(made: Artefact) -> Work:
@@ -77,7 +82,7 @@ _POINTS: Mapping[str, Callable[[Artefact], Work]] = {
     "sweeps": sweep_work,
     "levelsets": _walked,
     "imports": import_work,
-    "synthetic": tree_work,
+    "synthetic": synthetic_work,
 }
 """Kinds that make points."""
 
@@ -345,7 +350,7 @@ SYNTHETIC = Step(
     "lossatlas.clouds.jobs.synthesise:synthesise",
     TreeJob,
     stored=False,
-    work=tree_work,
+    work=synthetic_work,
 )
 
 
@@ -355,6 +360,34 @@ def _tree(study: Study, name: str, entry: Tree) -> list[Artefact]:
 
 
 TREE = Entry("clouds", "tree", Tree, _tree)
+
+
+class Arms(Spec):
+    """Artificial retrainings that do as they are told (:func:`lossatlas.clouds.jobs.synthesise.arms`)."""
+
+    directions: int = key("Number of directions, drawn at random.", ge=1)
+    steps: list[Number] = key("Step sizes: lengths of the jumps over that of theta_o.", min_length=1)
+    epochs: int = key("Points after each jump.", ge=1)
+    dimension: int = key("Dimension of the space.", ge=2)
+    left: Number = key(
+        "Share of the jump that is left at the end, exponentially; 1 = it stays, above 1 it goes on.", gt=0
+    )
+    wander: Number = key("Length of a random walk of its own, by the end, over that of theta_o.", 0.0, ge=0)
+    seed: int = key("Replica; arms that differ in `left` alone have the same directions and walks.", 0, ge=0)
+
+
+class ArmsJob(Arms):
+    """What names artificial retrainings; ``seed`` is the derived one."""
+
+    kind: Literal["arms"] = "arms"
+
+
+def _arms(study: Study, name: str, entry: Arms) -> list[Artefact]:
+    spec = ArmsJob.model_validate({**entry.hashed(), "seed": derive(study.seed, "arms", entry.seed)})
+    return [SYNTHETIC.make(f"arms-{entry.directions}x{len(entry.steps)}", spec, study.numerics)]
+
+
+ARMS = Entry("clouds", "arms", Arms, _arms)
 
 CLOUD_VIEW = View("cloud", of("clouds", Spec))
 
@@ -438,6 +471,12 @@ class Phate(Parameters):
     gamma: Number = key("1: log potential, 0: square root, -1: none.", 1, ge=-1)
     mds: Literal["metric", "classic", "nonmetric"] = key("Multidimensional scaling.", "metric")
     mds_solver: Literal["smacof", "sgd"] = key("Solver of metric scaling.", "smacof")
+    mds_dist: Literal["euclidean", "cosine"] = key(
+        "Distance between the diffusion potentials that is scaled.",
+        "euclidean",
+        quiet=True,
+        source="cosine: the code of Horoi et al. 2022 (phate_tda_analysis.py)",
+    )
     n_landmark: int | None = key("Landmarks, used when n is larger; null: none.", 2000, ge=1)
 
     @model_validator(mode="after")
@@ -537,6 +576,12 @@ class Embedding(Spec):
         "Those of the method, each at its default unless given.", {}, validate_default=True
     )
     seed: int = key("Replica of the method's random numbers.", 0, ge=0)
+    minimum: bool = key(
+        "Embed the minimum of a jump-and-retrain cloud with the others.",
+        True,
+        quiet=True,
+        source="left out by the code of Horoi et al. 2022 (phate_tda_analysis.py)",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -588,6 +633,7 @@ class EmbeddingJob(Spec):
     metric: str
     parameters: dict[str, Any]
     seed: int
+    minimum: bool = key("As of an embedding.", True, quiet=True)
 
 
 EMBEDDINGS = Step(
@@ -622,7 +668,7 @@ EMBEDDING_VIEW = View("embedding", _embedding, "lossatlas.clouds.files:read_embe
 # ---------------------------------------------------------------------------------------------------------------------
 # scores
 
-Score = Literal["demap", "continuity", "trustworthiness"]
+Score = Literal["demap", "continuity", "trustworthiness", "wholeness"]
 SCORES: tuple[Score, ...] = get_args(Score)
 """Scores of an embedding (:mod:`lossatlas.clouds.scores`)."""
 
@@ -724,6 +770,7 @@ SCORES_STEP = Step(
     "lossatlas.clouds.jobs.scores:scores",
     ScoresJob,
     ("gram", "truth"),
+    version=2,
     work=scores_work,
 )
 
@@ -908,3 +955,6 @@ class BestMethod(Measure):
     method: MethodName = key("Embedding method.", "phate")
     metric: Metric = key("Distance between points; a method that does not take it counts under its own.", "euclidean")
     settings: Settings = key("Library defaults, or those chosen on other clouds.", "defaults")
+    least: float | None = key(
+        "Clouds on which R^D itself scores less are left out: there the score ranks nothing. null = none.", None
+    )

@@ -23,14 +23,19 @@ from lossatlas.claims.measurement import Measurement, nothing
 from lossatlas.clouds.files import Gram
 from lossatlas.specs.registry import Inputs
 from lossatlas.statistics import STATISTICS, Interval, of_difference, of_mean, of_ratio
-from lossatlas.trajectories.numbers import OF_PATH, paths, per_trajectory
+from lossatlas.trajectories.numbers import OF_PATH, paths, per_trajectory, share_ends
 from lossatlas.trajectories.spec import (
+    AngleRatio,
     Contrast,
+    DecayShare,
+    EndSpread,
     FactorEffect,
     FactorRatio,
+    NullDistance,
     OfPaths,
     OfTrajectories,
     PathAccuracy,
+    PathPairs,
     Retrainings,
 )
 
@@ -118,6 +123,61 @@ def of_trajectories(spec: OfTrajectories, inputs: Inputs) -> Measurement:
     detail = f"{_by_step(cells)}; {_by_direction(cells)}" + (f"; {compared}" if len(clouds) > 1 else "")
     detail += f"; {lost} of {len(values)} trajectories undefined and left out" if lost else ""
     return Measurement(float(each.mean()), of_mean(each), len(each), detail, UNIT, each.tolist())
+
+
+def decay_share(spec: DecayShare, inputs: Inputs) -> Measurement:
+    """Measure how far the share left is from what decay alone leaves: largest of a cloud, mean of an initialisation."""
+    each: dict[int, list[float]] = {}
+    details = []
+    for number, table in zip(spec.initialisations, inputs.given(spec.cloud), strict=True):
+        ends = share_ends(table)
+        ends = ends[ends["step"] > 0]
+        errors = (ends[f"{spec.of}_left"] - ends["predicted"]).abs().to_numpy(np.float64)
+        if not len(errors) or not np.isfinite(errors).all():
+            return nothing("a cloud without a jump, or a share that is not finite")
+        each.setdefault(number, []).append(float(errors.max()))
+        details.append(f"{ends[f'{spec.of}_left'].mean():.3f} of {ends['predicted'].mean():.3f}")
+    values = np.array([np.mean(each[number]) for number in sorted(each)])
+    detail = f"left, of predicted, by cloud: {', '.join(details)}"
+    return Measurement(float(values.mean()), of_mean(values), len(values), detail, UNIT, values.tolist())
+
+
+def _ends(tables: Sequence[pd.DataFrame], quantity: str, at: str) -> tuple[pd.DataFrame, str]:
+    """Return, of the jumps that all clouds have, a distance at the end or at its largest over the jump's, by cloud."""
+    columns = []
+    for table in tables:
+        grouped = table[table["step"] > 0].sort_values("epoch", kind="stable").groupby(["seed", "step"])[quantity]
+        columns.append((grouped.max() if at == "largest" else grouped.last()) / grouped.first())
+    cells = pd.concat(columns, axis=1, keys=range(len(tables))).dropna()
+    return cells, f"{len(cells)} jumps in all {len(tables)} clouds"
+
+
+def angle_ratio(spec: AngleRatio, inputs: Inputs) -> Measurement:
+    """Measure how far retrainings go from theta_o, over the jump's distance, by the filters' angles or in R^D."""
+    first, second = inputs.given(spec.cloud), inputs.given(spec.second)
+    if second and len(first) != len(second):
+        return nothing(f"{len(first)} clouds against {len(second)}; give as many")
+    cells, compared = _ends([*first, *second], spec.quantity, spec.at)
+    if cells.empty:
+        return nothing(f"nothing to compare: {compared}")
+    each = cells.mean(axis=0).to_numpy(np.float64)
+    detail = f"by cloud: {', '.join(f'{value:.4g}' for value in each)}; {compared}"
+    if second:
+        return _compared(each[: len(first)], each[len(first) :], "difference", True, detail)
+    return Measurement(float(each.mean()), of_mean(each), len(each), detail, UNIT, each.tolist())
+
+
+def null_distance(spec: NullDistance, inputs: Inputs) -> Measurement:
+    """Measure how far retraining from theta_o itself leads, over how far it leads from a jump."""
+    ends: list[list[float]] = []
+    for clouds, step in ((spec.step_zero, 0.0), (spec.cloud, spec.step)):
+        chosen = [share_ends(table) for table in inputs.given(clouds)]
+        ends.append([float(table[np.isclose(table["step"], step)][spec.quantity].mean()) for table in chosen])
+    null, jumped = (np.array(side) for side in ends)
+    if len(null) != len(jumped) or not (np.isfinite(null).all() and np.isfinite(jumped).all()):
+        return nothing(f"{len(null)} null clouds and {len(jumped)} with step {spec.step:g}, or one without its step")
+    detail = f"from itself {', '.join(f'{v:.4g}' for v in null)}; from the jump {', '.join(f'{v:.4g}' for v in jumped)}"
+    return _compared(null, jumped, "ratio", True, detail)
 
 
 def contrast(spec: Contrast, inputs: Inputs) -> Measurement:
@@ -251,6 +311,63 @@ def of_paths(spec: OfPaths, inputs: Inputs) -> Measurement:
     else:
         first, second = (np.array(list(side.values())) for side in sides)
     return _compared(first, second, spec.contrast, bool(common), "; ".join(details))
+
+
+def _displacements(gram: Gram, first: NDArray[np.intp], second: NDArray[np.intp]) -> float:
+    """Return the cosine of the displacements of two trainings of one cloud, from the first point to the last."""
+    a, b, c, d = first[0], first[-1], second[0], second[-1]
+    inner = gram.gram[b, d] - gram.gram[b, c] - gram.gram[a, d] + gram.gram[a, c]
+    near = gram.squared_distances()
+    return float(inner / np.sqrt(near[a, b] * near[c, d]))
+
+
+def _apart(gram: Gram, first: NDArray[np.intp], second: NDArray[np.intp]) -> float:
+    return float(np.sqrt(gram.squared_distances()[first[-1], second[-1]]))
+
+
+def path_pairs(spec: PathPairs, inputs: Inputs) -> Measurement:
+    """Measure how alike trainings of two runs from one initialisation are, against those from different ones."""
+    clouds = inputs.given(spec.cloud)
+    sides = [paths(clouds, run) for run in (spec.first, spec.second)]
+    common = sorted(set(sides[0]) & set(sides[1]))
+    others = {one: [other for other in common if other[0] == one[0] and other != one] for one in common}
+    if len(common) < 2 or not all(others.values()):
+        return nothing(f"{len(common)} common initialisations of {spec.first!r} and {spec.second!r}; at least 2")
+    of = _apart if spec.of == "ends" else _displacements
+    pairs = {
+        (one, other): of(sides[0][one][0], sides[0][one][1], sides[1][other][1])
+        for one in common
+        for other in [one, *others[one]]
+    }
+    same = np.array([pairs[one, one] for one in common])
+    apart = np.array([np.mean([pairs[one, other] for other in others[one]]) for one in common])
+    detail = f"one initialisation {same.mean():.4g}, different ones {apart.mean():.4g}"
+    if spec.of == "cosine":
+        return Measurement(float(same.mean()), of_mean(same), len(same), detail, UNIT, same.tolist())
+    return _compared(same, apart, "ratio" if spec.of == "ends" else "difference", True, detail)
+
+
+def end_spread(spec: EndSpread, inputs: Inputs) -> Measurement:
+    """Measure how far apart the last weights of one run from different initialisations are, against another run's."""
+    clouds = inputs.given(spec.cloud)
+    sides = []
+    for run in (spec.first, spec.second):
+        found = paths(clouds, run)
+        together = {one: [other for other in found if other[0] == one[0] and other != one] for one in found}
+        means = {
+            one: np.mean([_apart(gram, rows, found[other][1]) for other in together[one]])
+            for one, (gram, rows) in found.items()
+            if together[one]
+        }
+        if len(means) < 2:
+            return nothing(f"{len(found)} trainings of run {run!r}; at least 2 initialisations of one cloud")
+        sides.append({one[1]: float(value) for one, value in means.items()})
+    common = sorted(set(sides[0]) & set(sides[1]))
+    if not common:
+        return nothing(f"no initialisation has both {spec.first!r} and {spec.second!r}")
+    first, second = (np.array([side[replica] for replica in common]) for side in sides)
+    detail = f"{spec.first}: {first.mean():.4g}, {spec.second}: {second.mean():.4g}"
+    return _compared(first, second, spec.contrast, True, detail)
 
 
 def path_accuracy(spec: PathAccuracy, inputs: Inputs) -> Measurement:

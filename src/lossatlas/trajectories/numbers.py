@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,29 @@ from numpy.typing import NDArray
 
 from lossatlas.arrays import Array
 from lossatlas.clouds.files import Gram
+from lossatlas.errors import LossatlasError
 from lossatlas.files.points import TRAJECTORY
 from lossatlas.trajectories.spec import Kept, Retrainings, Sideways
+
+SHARES = ("predicted", "jump_left", "theta_left", "radius", "angle")
+"""Columns of ``shares.csv``: share that weight decay alone leaves; shares of the jump and of theta_o left along them;
+distance from theta_o over its norm; root mean square angle of the filters with those of theta_o, in radians."""
+
+
+def read_shares(path: Path) -> pd.DataFrame:
+    """Read ``shares.csv``; a missing or foreign file is a :class:`LossatlasError`."""
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise LossatlasError(f"{path}: no readable shares ({error}); delete it and run again") from error
+    if missing := [name for name in ("seed", "step", "epoch", *SHARES) if name not in table]:
+        raise LossatlasError(f"{path}: no column {missing[0]!r}; delete it and run again")
+    return table
+
+
+def share_ends(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the last row of each retraining of ``shares.csv``."""
+    return table.loc[table.groupby(["seed", "step"], sort=True)["epoch"].idxmax()].reset_index(drop=True)
 
 
 @dataclass(frozen=True)
@@ -81,6 +103,9 @@ def _return_fraction(t: Trajectory, _: Retrainings) -> float:
 def _direction_kept(t: Trajectory, settings: Kept) -> float:
     if settings.quantity == "left":
         return float(t.inner[-1] / t.inner[0])
+    if settings.quantity == "half":
+        half = np.flatnonzero(t.inner <= t.inner[0] / 2)
+        return float(t.cosines[half[0]]) if len(half) else np.nan
     return float(t.cosines[-1])
 
 
@@ -153,9 +178,23 @@ def _straightness(gram: Gram, rows: NDArray[np.intp]) -> float:
     return _path_length(gram, rows) / moved if moved > 0 else np.inf
 
 
+def _smoothness(gram: Gram, rows: NDArray[np.intp]) -> float:
+    """Return the mean cosine of consecutive motions between the ends of whole epochs; NaN with fewer than two."""
+    epochs = gram.table["epoch"].to_numpy(np.float64)[rows]
+    whole = rows[epochs == np.round(epochs)]
+    if len(whole) < 3:
+        return np.nan
+    near = gram.squared_distances()
+    first, second, both = near[whole[:-2], whole[1:-1]], near[whole[1:-1], whole[2:]], near[whole[:-2], whole[2:]]
+    moved = (first > 0) & (second > 0)
+    cosines = (both - first - second)[moved] / (2.0 * np.sqrt(first[moved] * second[moved]))
+    return float(cosines.mean()) if len(cosines) else np.nan
+
+
 OF_PATH: dict[str, Callable[[Gram, NDArray[np.intp]], float]] = {
     "weight_norm": lambda gram, rows: float(gram.norms()[rows[-1]]),
     "distance_from_init": _displacement,
     "path_length": _path_length,
     "straightness": _straightness,
+    "smoothness": _smoothness,
 }

@@ -6,12 +6,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, model_validator
 
 from lossatlas.claims.spec import Measure
-from lossatlas.clouds.spec import CLOUDS, Look, Panelled, Paths
+from lossatlas.clouds.spec import CLOUDS, Look, Panelled, Paths, gram, gram_work
 from lossatlas.draw.spec import Columns, Figure, Labels, Table
 from lossatlas.specs.artefact import Artefact
 from lossatlas.specs.base import Accepts, Reference, Refers, Spec, key, mistake, unique
-from lossatlas.specs.registry import Entry, Step
-from lossatlas.specs.study import Study
+from lossatlas.specs.registry import Entry, Step, View
+from lossatlas.specs.study import Study, only
 from lossatlas.specs.yaml import nearest
 from lossatlas.train.spec import (
     Index,
@@ -22,10 +22,11 @@ from lossatlas.train.spec import (
     run,
     run_spec,
     run_work,
+    sized,
     titled_apart,
 )
 
-Positive = Annotated[float, key("A number above 0.", gt=0)]
+StepSize = Annotated[float, key("A number of at least 0.", ge=0)]
 GramName = Annotated[str, Refers("gram")]
 Grams = Annotated[tuple[Reference, ...], Accepts("gram")]
 
@@ -35,7 +36,7 @@ Grams = Annotated[tuple[Reference, ...], Accepts("gram")]
 
 
 class Displacement(Spec):
-    """How a minimum is left (:func:`lossatlas.trajectories.jobs.jump_point`)."""
+    """How a minimum is left (:func:`lossatlas.trajectories.jobs.retrain.jump_point`)."""
 
     normalise: Literal["filter", "layer", "none"] = key(
         "Normalisation of the directions (Li et al. 2018).", "filter", source="Horoi et al. 2021, section 4"
@@ -43,6 +44,12 @@ class Displacement(Spec):
     batch_norm: Literal["recompute", "keep"] = key(
         "Batch-norm statistics after the jump: recomputed on the training examples, or those of the minimum.",
         "recompute",
+    )
+    orders: Literal["own", "shared"] = key(
+        "Minibatch orders and augmentation: each jump has its own, or the step sizes of a direction share theirs.",
+        "own",
+        quiet=True,
+        source="shared: the code of Horoi et al. 2022 seeds a retraining by its direction alone (jump_retrain.py)",
     )
 
 
@@ -54,8 +61,8 @@ class Jump(Displacement):
     seeds: Annotated[list[Index], AfterValidator(unique("give each direction once"))] = key(
         "One random direction each.", [0, 1, 2, 3, 4], min_length=1, source="Horoi et al. 2021, section 4"
     )
-    steps: Annotated[list[Positive], AfterValidator(unique("give each step size once"))] = key(
-        "Step sizes along the normalised direction.",
+    steps: Annotated[list[StepSize], AfterValidator(unique("give each step size once"))] = key(
+        "Step sizes along the normalised direction; 0 retrains from the minimum itself, the null of all the others.",
         [0.25, 0.5, 0.75, 1.0],
         min_length=1,
         source="Horoi et al. 2021, section 4",
@@ -81,7 +88,7 @@ RETRAINS = Step(
     "retrains",
     "retrain",
     "points.h5",
-    "lossatlas.trajectories.jobs:retrain",
+    "lossatlas.trajectories.jobs.retrain:retrain",
     RetrainJob,
     ("data", "run"),
     gpu=True,
@@ -103,7 +110,7 @@ def _jump_cloud(study: Study, name: str, entry: Jump) -> list[Artefact]:
     if recipe.poison is not None:
         spec["poison"] = {**spec["poison"], "batch": recipe.batch}
     spec |= {"recipe": recipe.hashed(), "master": study.seed}
-    spec |= {"normalise": entry.normalise, "batch_norm": entry.batch_norm}
+    spec |= {name: value for name, value in entry.hashed().items() if name in Displacement.model_fields}
     jumps = [(seed, step) for seed in entry.seeds for step in entry.steps]
     parts = [
         RETRAINS.make(left.label, {**spec, "jumps": jumps[i : i + entry.grain]}, data=left.inputs["data"], run=left)
@@ -113,6 +120,39 @@ def _jump_cloud(study: Study, name: str, entry: Jump) -> list[Artefact]:
 
 
 JUMP = Entry("clouds", "jump", Jump, _jump_cloud)
+
+
+class SharesJob(Spec):
+    """What names the shares of a cloud: the recipe of its retrainings, and their steps an epoch."""
+
+    recipe: dict[str, Any]
+    steps: int
+
+
+SHARES_STEP = Step(
+    "shares",
+    "shares",
+    "shares.csv",
+    "lossatlas.trajectories.jobs.shares:shares",
+    SharesJob,
+    ("gram", "cloud"),
+    work=lambda made: gram_work(made.inputs["gram"][0]),
+)
+
+
+def _shares(study: Study, name: str, where: str) -> tuple[Artefact]:
+    """Return the shares of a jump-and-retrain cloud."""
+    study.entry("clouds", name, Jump, where)
+    cloud = only(study.get("cloud", name, where))
+    retrained = cloud.inputs["points"][0]
+    recipe, train = retrained.spec["recipe"], sized(retrained)[1]
+    batch = recipe["batch"] or train
+    steps = -(-train // batch) - (batch > 1 and train > batch and train % batch == 1)  # the loop drops a batch of one
+    spec = {"recipe": recipe, "steps": steps}
+    return (SHARES_STEP.make(cloud.label, spec, gram=gram(study, name, where), cloud=cloud),)
+
+
+SHARES_VIEW = View("shares", _shares, "lossatlas.trajectories.numbers:read_shares")
 
 # ---------------------------------------------------------------------------------------------------------------------
 # figures and tables
@@ -258,6 +298,21 @@ def _is_number(text: str) -> bool:
     return True
 
 
+class SharesPoint(Spec):
+    """One cloud of a figure of shares."""
+
+    cloud: Annotated[str, Refers("shares")] = key("Name of a jump-and-retrain cloud of the study.")
+    group: str = key("Clouds of one group share a marker and a line of the legend.")
+
+
+class SharesFigure(Figure):
+    """What is left of the jump and of theta_o at the end of retrainings, against what weight decay alone leaves."""
+
+    kind: Literal["shares"] = "shares"
+    draw: ClassVar[str] = "lossatlas.trajectories.figures.shares:compose"
+    points: list[SharesPoint] = key("One cloud each.", min_length=1)
+
+
 class ReturnsTable(Table):
     """How far retrainings go and come back, by cloud and step size: mean and range over directions."""
 
@@ -288,8 +343,9 @@ class Retrainings(Spec):
 class Kept(Retrainings):
     """How the direction that is kept is told."""
 
-    quantity: Literal["cosine", "left"] = key(
-        "cosine: of the last displacement with the jump. left: the jump's share that is left along its direction.",
+    quantity: Literal["cosine", "left", "half"] = key(
+        "cosine: of the last displacement with the jump. left: the jump's share that is left along its direction. "
+        "half: cosine at the first point where at most half of the jump is left along its direction, on the way back.",
         "cosine",
     )
 
@@ -347,6 +403,53 @@ class Lateral(Sideways, OfTrajectories):
 
 Of = Literal["outwardness", "return_fraction", "direction_kept", "lateral"]
 """Measures with one value a trajectory; those below compare them."""
+
+
+class DecayShare(Measure):
+    """Share left at the end (`of` the jump or of theta_o) less what decay alone leaves, exp(-lr wd steps / (1 - m)).
+
+    Largest size of the difference over a cloud's jumps, then the mean over the clouds of an initialisation.
+    """
+
+    measure: ClassVar[str] = "decay_share"
+    run: ClassVar[str] = "lossatlas.trajectories.measures:decay_share"
+    cloud: Annotated[tuple[Reference, ...], Accepts("shares")] = key("Jump-and-retrain clouds.")
+    of: Literal["jump", "theta"] = key("Share of the jump, or of theta_o.", "jump")
+    initialisations: list[int] = key("Initialisation of each cloud, as a number.", min_length=1)
+
+    def check(self, study: Study, where: str) -> None:
+        """Raise where clouds and initialisations are not as many."""
+        if len(self.initialisations) != len(self.cloud):
+            message = f"{len(self.initialisations)} for {len(self.cloud)} clouds; give one each"
+            raise study.error(f"{where}.parameters.initialisations", message)
+
+
+class OfShares(Measure):
+    """Measures on the shares of clouds, one cloud an initialisation; only jumps that all of them have count."""
+
+    cloud: Annotated[tuple[Reference, ...], Accepts("shares")] = key("Jump-and-retrain clouds, one an initialisation.")
+    quantity: Literal["angle", "radius"] = key(
+        "Root mean square angle of the filters with theta_o's, which ignores their lengths; or the distance in R^D.",
+        "angle",
+    )
+
+
+class AngleRatio(OfShares):
+    """Largest or last distance from theta_o during a retraining over the jump's; less that of `second`, if given."""
+
+    measure: ClassVar[str] = "angle_ratio"
+    run: ClassVar[str] = "lossatlas.trajectories.measures:angle_ratio"
+    second: Annotated[tuple[Reference, ...], Accepts("shares")] = key("Clouds to compare with, in the same order.", ())
+    at: Literal["largest", "last"] = key("The largest distance on the way, or the last.", "largest")
+
+
+class NullDistance(OfShares):
+    """Last distance from theta_o when retrained from theta_o itself (step 0) over that when retrained from a jump."""
+
+    measure: ClassVar[str] = "null_distance"
+    run: ClassVar[str] = "lossatlas.trajectories.measures:null_distance"
+    step_zero: Annotated[tuple[Reference, ...], Accepts("shares")] = key("Clouds of step 0, in the same order.")
+    step: float = key("Step size of the jumps that are compared.", 1.0, gt=0)
 
 
 class Contrast(Kept, Sideways, OverDirections, Measure):
@@ -493,6 +596,41 @@ class Straightness(OfPaths):
 
     measure: ClassVar[str] = "straightness"
     run: ClassVar[str] = "lossatlas.trajectories.measures:of_paths"
+
+
+class Smoothness(OfPaths):
+    """Mean cosine of a path's motion with the next one, whole epochs only, of `first` against `second`."""
+
+    measure: ClassVar[str] = "smoothness"
+    run: ClassVar[str] = "lossatlas.trajectories.measures:of_paths"
+
+
+class EndSpread(OfPaths):
+    """Mean distance of an initialisation's last weights from those of the others, of `first` against `second`."""
+
+    measure: ClassVar[str] = "end_spread"
+    run: ClassVar[str] = "lossatlas.trajectories.measures:end_spread"
+
+
+class PathPairs(Measure):
+    """How alike two runs' trainings from one initialisation are, against trainings of theirs from different ones.
+
+    `displacements`: cosine of what they moved, less that between different initialisations. `ends`: distance between
+    their last weights, over that between different initialisations.
+    """
+
+    measure: ClassVar[str] = "path_pairs"
+    run: ClassVar[str] = "lossatlas.trajectories.measures:path_pairs"
+    cloud: Grams = key("Clouds of whole trainings.")
+    first: str = key("Name of a run of the clouds.")
+    second: str = key("Name of the other run.")
+    of: Literal["displacements", "cosine", "ends"] = key(
+        "What is compared; cosine: that of the displacements by itself, not less any other.", "displacements"
+    )
+
+    def check(self, study: Study, where: str) -> None:
+        """Raise where a run that is compared is none of the clouds'."""
+        _check_runs(study, self.cloud, {"first": self.first, "second": self.second}, where)
 
 
 class PathAccuracy(Measure):

@@ -304,14 +304,14 @@ def layout(
     area = POINT_AREA[min(columns, 4)]
     ticks = [any(panels[i].name in LINEAR for i in range(column, count, columns)) for column in range(columns)]
     margins = [0.60 if has else 0.30 for has in ticks]
-    settings = [_wrapped(_settings(panel), width) for panel in panels]
+    settings = [_below_panel(panel, width) for panel in panels]
     row_lines = [max(len(settings[i]) for i in range(r * columns, min((r + 1) * columns, count))) for r in range(rows)]
     row_ticks = [
         any(panels[i].name in LINEAR for i in range(r * columns, min((r + 1) * columns, count))) for r in range(rows)
     ]
     above = 0.26 if count > 1 or any(panel.spec.title for panel in panels) else 0.08
     heights = [
-        above + width + (0.36 if tick else 0.20) + 0.115 * lines
+        above + width + (0.44 if tick else 0.20) + 0.115 * lines
         for tick, lines in zip(row_ticks, row_lines, strict=True)
     ]
     grid_width = sum(margins) + columns * width
@@ -339,16 +339,16 @@ def show(axes: Axes, panel: Panel, colors: Colors, area: float, width: float) ->
     """Draw one panel as :func:`compose` does, for figures that lay out their panels themselves."""
     _draw(axes, panel, area, colors)
     _frame(axes, panel)
-    _dress(axes, panel, _wrapped(_settings(panel), width), False, width)
+    _dress(axes, panel, _below_panel(panel, width), False, width)
 
 
 def room_below(panel: Panel, width: float) -> float:
     """Return the inches that ticks, axis name and settings take below a panel of a width."""
-    return _below(panel) + 0.115 * len(_wrapped(_settings(panel), width))
+    return _below(panel) + 0.115 * len(_below_panel(panel, width))
 
 
 def _below(panel: Panel) -> float:
-    return 0.36 if panel.name in LINEAR else 0.20
+    return 0.44 if panel.name in LINEAR else 0.20
 
 
 def _draw(axes: Axes, panel: Panel, area: float, colors: Colors) -> None:
@@ -383,11 +383,12 @@ def marks(axes: Axes, panel: Panel, area: float, colors: Colors) -> list[PathCol
     if panel.jumps and panel.spec.diamonds:
         jumps = starts[(starts["epoch"] == 0) & (starts["step"] > 0)]
         faces: Any = [_diamond_face(colors, panel, step) for step in jumps["step"]]
-        sizes = [3.0 * area] * len(jumps)
+        sizes = [1.8 * area] * len(jumps)
         if by_value:
             faces = np.nan_to_num(colors.of(panel, jumps), nan=1.0)
             sizes = [area * _diamond_growth(colors, step) for step in jumps["step"]]
-        look: dict[str, Any] = {"marker": "D", "edgecolors": "black", "linewidths": 0.7, "zorder": 3}
+        # Below the points: where trajectories begin close together, diamonds above would hide them all.
+        look: dict[str, Any] = {"marker": "D", "edgecolors": "black", "linewidths": 0.5, "zorder": 1.5}
         drawn.append(axes.scatter(jumps["x"], jumps["y"], s=sizes, c=faces, **look))
     if not panel.jumps:
         drawn.append(axes.scatter(starts["x"], starts["y"], s=9 * area, marker="*", **_GOLD_STAR, zorder=4))
@@ -416,7 +417,7 @@ def _diamond_face(colors: Colors, panel: Panel, step: float) -> tuple[float, ...
 def _diamond_growth(colors: Colors, step: float) -> float:
     """Area of a diamond over a point's, growing with the step size's rank."""
     ordered = sorted(colors.steps)
-    return 1.6 + 3.2 * (ordered.index(step) + 1) / len(ordered)
+    return 1.2 + 2.0 * (ordered.index(step) + 1) / len(ordered)
 
 
 def _dress(axes: Axes, panel: Panel, settings: Sequence[str], lettered: bool, width: float) -> None:
@@ -456,6 +457,20 @@ def _settings(panel: Panel) -> str:
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
         parts.append(f"{key.replace('_', ' ')} {shown}".replace(" ", "\u00a0"))
     return ", ".join(parts)
+
+
+def _below_panel(panel: Panel, width: float) -> list[str]:
+    """Return the lines below a panel: the minimum's loss and accuracy, then the method's settings."""
+    return [*_of_minimum(panel), *_wrapped(_settings(panel), width)]
+
+
+def _of_minimum(panel: Panel) -> list[str]:
+    """Return what the minimum of a panel is worth, as in the paper's figure 5; nothing where it is not recorded."""
+    known = [name for name in ("train_loss", "test_accuracy") if name in panel.minimum]
+    if len(known) < 2 or not len(panel.minimum) or not np.isfinite(panel.minimum[known].to_numpy(float)).all():
+        return []
+    loss, accuracy = (float(panel.minimum[name].iloc[0]) for name in known)
+    return [f"minimum: loss {loss:.2g}, test accuracy {100 * accuracy:.1f} %"]
 
 
 def _wrapped(text: str, width: float) -> list[str]:
@@ -499,7 +514,7 @@ def sidebar_of(spec: Panelled, panels: Sequence[Panel], colors: Colors) -> Sideb
             "Jump, by step size" + _letters(grey, panels) if len(grey) == len(panels) else "Jump, by step size"
         )
         for step, shade in colors.steps.items():
-            sidebar.marker(f"{step:g}", markerfacecolor=shade, markersize=4.6, **diamond)
+            sidebar.marker(f"{step:g}", markerfacecolor=shade, markersize=3.8, **diamond)
     if sized:
         sidebar.heading("Jump, by step size")
         for step in colors.steps:

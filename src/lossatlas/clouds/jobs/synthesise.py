@@ -1,7 +1,7 @@
 """Artificial clouds: points whose structure is known, in the format of a cloud of weight vectors."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,49 @@ def tree(
     return theta.astype(np.float32), table
 
 
+def arms(
+    directions: int, steps: Sequence[float], epochs: int, dimension: int, left: float, wander: float, seed: int
+) -> tuple[NDArray[np.float32], pd.DataFrame]:
+    """Return artificial retrainings of known fate, as a null for pictures of jump-and-retrain clouds.
+
+    theta_o is a random unit vector of R^D; a jump of step s along a random unit direction d leads to theta_o + s d, and
+    point k of E to theta_o + s left^(k / E) d + w_k, where w_k is a Gaussian random walk of the trajectory's own with
+    E steps of squared length wander^2 / E on average. So the distance along d falls (left < 1), stays or rises for all
+    trajectories alike, and nothing else pulls any of them anywhere.
+
+    Args:
+        directions: number of directions.
+        steps: lengths of the jumps over that of theta_o, which is 1.
+        epochs: E.
+        dimension: D.
+        left: share of the jump left at the end.
+        wander: root mean square length of the walk at the end.
+        seed: of the random numbers.
+
+    Returns:
+        The points (1 + directions * steps * (E + 1), D) float32, theta_o first (seed -1), and their table: run
+        ``arms``, losses NaN.
+    """
+    if directions < 1 or not len(steps) or epochs < 1 or dimension < 2 or left <= 0 or wander < 0:
+        raise LossatlasError(
+            f"arms: {directions} directions, steps {steps}, {epochs} epochs, left {left}: out of range"
+        )
+    aim, walk = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2))
+    lines = aim.standard_normal((directions + 1, dimension))
+    lines /= np.linalg.norm(lines, axis=1, keepdims=True)
+    centre, lines = lines[0], lines[1:]
+    shares = left ** (np.arange(epochs + 1) / epochs)
+    points, rows = [centre[None]], [{"seed": -1, "step": 0.0, "epoch": 0.0}]
+    for number, line in enumerate(lines):
+        for step in steps:
+            moves = walk.standard_normal((epochs, dimension)) * (wander / np.sqrt(epochs * dimension))
+            wandered = np.concatenate([np.zeros((1, dimension)), np.cumsum(moves, axis=0)])
+            points.append(centre + step * shares[:, None] * line + wandered)
+            rows += [{"seed": number, "step": float(step), "epoch": float(k)} for k in range(epochs + 1)]
+    table = pd.DataFrame(rows).assign(run="arms", **dict.fromkeys(LOSSES, np.nan))
+    return np.concatenate(points).astype(np.float32), table[["run", "seed", "step", "epoch", *LOSSES]]
+
+
 def write(output: Path, theta: NDArray[np.float32], table: pd.DataFrame, provenance: Mapping[str, Any]) -> None:
     """Write an artificial cloud as a points file without buffers; it appears whole or not at all."""
     with create(Path(output), "points", provenance) as file:
@@ -75,6 +118,7 @@ def write(output: Path, theta: NDArray[np.float32], table: pd.DataFrame, provena
 
 
 def synthesise(job: Job) -> None:
-    """Make the artificial cloud of a resolved spec {kind: tree, ...}."""
+    """Make the artificial cloud of a resolved spec {kind: tree, ...} or {kind: arms, ...}."""
     settings = {key: value for key, value in job.spec.items() if key != "kind"}
-    write(job.output, *tree(**settings), job.provenance)
+    make = arms if job.spec["kind"] == "arms" else tree
+    write(job.output, *make(**settings), job.provenance)

@@ -28,8 +28,8 @@ def jump_point(theta: torch.Tensor, layout: Layout, master: int, seed: int, step
 def retrain(job: Job) -> None:
     """Retrain from each jump of one job, recording the jump itself (epoch 0) and the end of every epoch.
 
-    Each jump has its own minibatch order and augmentation, seeded by its direction and step: how the jumps are
-    spread over jobs changes no bit.
+    Minibatch orders and augmentation are seeded by a jump's direction and step, or by its direction alone where the
+    steps of a direction share them: how the jumps are spread over jobs changes no bit.
 
     Args:
         job: spec :class:`~lossatlas.trajectories.spec.RetrainJob`; ``data``: data.h5 of the run; ``run``: its
@@ -59,7 +59,8 @@ def retrain(job: Job) -> None:
         for unit in range(progress.unit, len(spec["jumps"])):
             direction, step = spec["jumps"][unit]
             name = f"{spec['label']}, direction {direction}, step {step:g}"
-            own = derive(seed["training"], "jump", direction, float(step))
+            steps = () if spec.get("orders") == "shared" else (float(step),)
+            own = derive(seed["training"], "jump", direction, *steps)
             training = Training(model, examples, recipe, own, name, progress.seen(unit))
             if progress.epoch < 0:
                 layout.load_into(model, jump_point(theta, layout, spec["master"], direction, step, spec["normalise"]))
