@@ -1,5 +1,5 @@
 # make figures    a fresh machine: environment, the bundled results, one chain and one training made here, the gallery
-# make reproduce  the same from nothing: PRESET=quick (some 15 minutes on two cores) or laptop (some hours)
+# make reproduce  the same from nothing, PRESET=quick or laptop; its first lines say about how long it takes
 # make test       a fresh machine: the same environment, then the tests
 
 PYTHON ?= python3.11

@@ -395,6 +395,11 @@ def test_best_value_is_chosen_on_the_part_asked_for_and_without_diverged_ones():
             "'circel' is not allowed; did you mean 'circle'",
         ),
         ({"probes": {"plane": {"surface": {"cloud": "irs"}}}}, "'irs' is not one of the study's clouds"),
+        (
+            {"probes": {"plane": {"surface": {"replicas": [0, 9]}}}},
+            "'iris' has no traversal of replica 9; there are 0, 1",
+        ),
+        ({"probes": {"ends": {"average": {"replicas": [8]}}}}, "cloud 'iris' has no traversal of replica 8"),
         ({"figures": {"plane": {"panels": [{"surface": "iris"}]}}}, "of kind 'levelset', expected 'surface'"),
         ({"figures": {"budget": {"choose": "tset"}}}, "'tset' is not allowed; did you mean 'test'"),
         ({"tables": {"table1": {"rows": [{"cloud": "iris", "paper": {"decy": 1.0}}]}}}, r"paper\.decy: unknown key"),

@@ -389,6 +389,7 @@ def _surface(study: Study, name: str, probe: SurfaceProbe) -> list[Artefact]:
     path = cloud.inputs["points"][0]
     if path.kind != LEVELSETS.kind:
         raise study.error(f"{where}.cloud", f"{probe.cloud!r} is not a cloud of traversals")
+    _refuse_missing(study, probe, cloud, where)
     common: dict[str, Any] = {part: getattr(probe, part) for part in SurfaceJob.model_fields}
     if "function" in path.spec:
         function = FunctionSurface(**common, function=path.spec["function"])
@@ -404,6 +405,17 @@ def _walked(cloud: Artefact) -> list[dict[str, Any]]:
     points = cloud.inputs["points"]
     own = points[: len(points) - sum(other["files"] for other in cloud.spec.get("others", []))]
     return [m for part in own if part.kind == LEVELSETS.kind for m in part.spec["members"]]
+
+
+def _refuse_missing(study: Study, probe: "SurfaceProbe | AverageProbe", cloud: Artefact, where: str) -> None:
+    """Refuse replicas that no traversal of the cloud has."""
+    known = [member["replica"] for member in _walked(cloud)]
+    missing = sorted(set(probe.replicas or known) - set(known))
+    if missing:
+        there = ", ".join(map(str, known))
+        raise study.error(
+            f"{where}.replicas", f"cloud {probe.cloud!r} has no traversal of replica {missing[0]}; there are {there}"
+        )
 
 
 SURFACE = Entry("probes", "surface", SurfaceProbe, _surface)
@@ -446,6 +458,7 @@ def _average(study: Study, name: str, probe: AverageProbe) -> list[Artefact]:
     path = _gathered(cloud).inputs["points"][0]
     if path.kind != LEVELSETS.kind or "function" in path.spec:
         raise study.error(where, f"{probe.cloud!r} is not a cloud of networks' traversals")
+    _refuse_missing(study, probe, _gathered(cloud), where.removesuffix(".cloud"))
     network = network_spec(path.inputs["starts"], probe.precision, probe.batch)
     spec = AverageJob(**network, replicas=probe.replicas, members=_walked(_gathered(cloud)))
     return [AVERAGES.make(path.label, spec, cloud=cloud, data=path.inputs["data"])]
