@@ -311,10 +311,7 @@ def test_a_study_is_planned_again_when_its_builder_changes(user, monkeypatch):
         with open(folder / file, "a") as added:
             added.write("# a remark\n")
         jobs = planned(folder, given)
-        assert [job.rule for job in jobs] == ["data", "train", "table"] or [job.rule for job in jobs] == [
-            "train",
-            "table",
-        ]
+        assert {job.rule for job in jobs} - {"data"} == {"train", "history", "table"}
         paths.add(next(job.id for job in jobs if job.rule == "train"))
     assert len(paths) == 3
 

@@ -221,7 +221,12 @@ class Workshop:
             if section != "embeddings"
             for made in found.made(section, entry, Spec, "")
         ]
-        for what, names in (("gram", ("jumps",)), ("embedding", ("tree", "pca")), ("descent", ("plane",))):
+        for what, names in (
+            ("gram", ("jumps",)),
+            ("shares", ("jumps",)),
+            ("embedding", ("tree", "pca")),
+            ("descent", ("plane",)),
+        ):
             wanted += found.get(what, names, "")
         self.artefacts = {}
         for product in plan.products():

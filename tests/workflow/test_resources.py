@@ -102,13 +102,20 @@ def test_work_of_a_run_is_epochs_times_examples(plan):
 
 
 def test_points_of_a_cloud_are_counted(plan):
-    """20 jumps of 51 points each (epochs 0 to 50) and the minimum; the paths of some trainings; an artificial tree."""
+    """The paper's 20 jumps of 51 points each (epochs 0 to 50), or others, and the minimum; paths of trainings; a tree."""
     jumps = [made for made in plan.of_kind("clouds") if "run" in made.inputs]
     paths = [made for made in plan.of_kind("clouds") if "run" not in made.inputs]
-    assert {clouds.rows(made) for made in jumps} == {20 * 51 + 1}
-    assert [clouds.rows(made) for made in paths] == [215 * len(made.inputs["points"]) for made in paths]
-    ten, hundred, tree = 1_467_610, 1_467_610 + 90 * 129, 100  # 90 more classes: 128 weights and a bias each
-    assert {clouds.dimension(made) for made in plan.of_kind("grams")} == {ten, hundred, tree}
+    assert 20 * 51 + 1 in {clouds.rows(made) for made in jumps}
+    for made in jumps:
+        parts = [(len(part.spec["jumps"]), part.spec["recipe"]["epochs"]) for part in made.inputs["points"]]
+        assert clouds.rows(made) == 1 + sum(count * (epochs + 1) for count, epochs in parts)
+    for made in paths:
+        sources = [part for part in made.inputs["points"] if part.kind == "runs"]
+        assert not sources or clouds.rows(made) == 215 * len(sources)
+    assert any(part.kind == "runs" for made in paths for part in made.inputs["points"])
+    ten, hundred = 1_467_610, 1_467_610 + 90 * 129  # 90 more classes: 128 weights and a bias each
+    tree, arms = 100, 2_000
+    assert {clouds.dimension(made) for made in plan.of_kind("grams")} == {ten, hundred, tree, arms}
 
 
 def test_work_of_level_sets_and_sweeps_is_counted_in_gradients():
@@ -123,7 +130,8 @@ def test_work_of_level_sets_and_sweeps_is_counted_in_gradients():
         assert work.flops == pytest.approx(sized(made)[0].flops * (3 * work.steps * work.train + evaluated), rel=1e-12)
     for made in plan.of_kind("sweeps"):
         work = resources.work(made)
-        epochs = made.spec["recipe"]["epochs"] * len(made.spec["members"])
+        at_once = len(made.spec["members"]) if made.spec.get("lockstep") else 1
+        epochs = made.spec["recipe"]["epochs"] * len(made.spec["members"]) / at_once
         assert work.steps == epochs * np.ceil(work.train / made.spec["recipe"]["batch"])
     assert {clouds.rows(made) for made in plan.of_kind("grams")}
 
@@ -216,7 +224,7 @@ def test_gpu_hours_are_the_sum_over_the_plan(plan):
     done = command("--json", "trajectories")
     assert done.returncode == 0, done.stderr
     (line, total) = json.loads(done.stdout)
-    jobs = [*plan.of_kind("runs"), *plan.of_kind("retrains")]
+    jobs = [made for kind, step in subjects.steps().items() if step.gpu for made in plan.of_kind(kind)]
     assert (int(line["runs"]), int(line["retrains"])) == (len(plan.of_kind("runs")), len(plan.of_kind("retrains")))
     assert float(line["GPU hours"]) == pytest.approx(sum(map(resources.gpu_seconds, jobs)) / 3600, abs=0.051)
     assert {**total, "study": ""} == {**line, "study": ""}

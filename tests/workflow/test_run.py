@@ -7,6 +7,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import termios
@@ -94,8 +95,8 @@ def test_failed_jobs_have_the_last_word_one_pair_of_lines_each(built, tmp_path):
     folder = copy(built, tmp_path)
     table = folder / "results/tables/tiny/accuracies.csv"
     table.unlink()
-    for run in (folder / "results/runs").glob("*/points.h5"):
-        os.truncate(run, run.stat().st_size // 2)
+    for history in (folder / "results/histories").glob("*/history.h5"):
+        os.truncate(history, history.stat().st_size // 2)
     target = table.relative_to(folder).as_posix()
     done = snakemake(folder, target, NORMS.replace("png", "pdf"), config=[DIVERGES])
     assert done.returncode != 0
@@ -211,6 +212,7 @@ class Shell:
 
         def take_terminal():
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored where the tests run in a shell's background
 
         streams = {"stdin": end, "stdout": end, "stderr": end}
         self.process = subprocess.Popen(
