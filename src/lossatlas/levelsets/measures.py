@@ -132,10 +132,10 @@ def same_path(spec: SamePath, inputs: Inputs) -> Measurement:
     apart = []
     for ours, theirs in _matched(gram, spec.other):
         lengths = theirs["length"].to_numpy(float)
-        lengths = lengths[lengths <= ours["length"].max()]
-        own = at(ours, spec.quantity, "length", lengths)
+        common = min(lengths.max(), ours["length"].max())
+        lengths = np.append(lengths[lengths < common], common)
+        own, other = (at(path, spec.quantity, "length", lengths) for path in (ours, theirs))
         fall = abs(own[-1] - own[0])
-        other = theirs[spec.quantity].to_numpy(float)[: len(lengths)]
         apart.append(float(np.abs(other - own).max() / fall) if fall > 0 else nan)
     if not apart:
         return nothing(f"no traversal {spec.other!r} of the same replicas")
