@@ -13,6 +13,7 @@ import h5py
 from lossatlas.files import checksum
 from lossatlas.files.provenance import INPUTS, SEGMENTS
 from lossatlas.files.record import provenance_file
+from lossatlas.files.sources import named
 from lossatlas.numerics import PORTABLE
 from lossatlas.study import subjects
 
@@ -156,7 +157,7 @@ def _misplaced(path: Path, provenance: Mapping) -> str:
 
 def _sources(file: h5py.File) -> dict[str, str]:
     if checksum.SOURCES in file.attrs:
-        return {entry["file"]: entry["content"] for entry in json.loads(file.attrs[checksum.SOURCES])}
+        return named(file)
     return dict.fromkeys(_virtual_files(file), "")
 
 

@@ -17,22 +17,26 @@ OTHERS = 128
 """Files that a process has open beside the sources of its clouds."""
 
 
+def named(file: h5py.File) -> dict[str, str]:
+    """Return the sources that a cloud names, relative to it, with their content digests; nothing of any other file."""
+    return {entry["file"]: entry["content"] for entry in json.loads(file.attrs.get(SOURCES, "[]"))}
+
+
 def reach(path: Path, file: h5py.File) -> None:
     """Make sure that every source of an open cloud can be read; nothing to do for any other file.
 
     Raises:
         LossatlasError: a source is missing, or there are more than this process may open.
     """
-    if SOURCES not in file.attrs:
-        return
-    sources = {entry["file"] for entry in json.loads(file.attrs[SOURCES])}
+    sources = named(file)
     for source in sorted(sources):
         if not (path.parent / source).is_file():
             raise LossatlasError(
                 f"{path}: its source {path.parent / source} is missing; run the snakemake target that makes it, or "
                 "`dvc pull`"
             )
-    _allow(path, len(sources))
+    if sources:
+        _allow(path, len(sources))
 
 
 def _allow(path: Path, count: int) -> None:

@@ -293,11 +293,6 @@ class AlignedJob(Spec):
     odd: bool
 
 
-def _rows_copied(made: Artefact) -> Work:
-    """Return the work of an aligned cloud: as that of a Gram matrix, its rows are read and written."""
-    return gram_work(made)
-
-
 ALIGNED = Step(
     "aligned",
     "align",
@@ -306,7 +301,7 @@ ALIGNED = Step(
     AlignedJob,
     ("cloud",),
     stored=False,
-    work=_rows_copied,
+    work=gram_work,  # as for a Gram matrix, its rows go through memory once
 )
 
 

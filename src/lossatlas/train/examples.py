@@ -16,6 +16,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.seeds import derive
 from lossatlas.train.loop import Examples
 from lossatlas.train.poison import fixed, generated
+from lossatlas.train.precision import device_for
 
 
 def make_examples(
@@ -90,6 +91,14 @@ def build_model(spec: Mapping, examples: Examples, outputs: int, seed: int) -> n
     if examples.x.ndim == 4:  # faster on CPU and GPU
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
+
+
+def of_training(spec: Mapping, data_file: Path) -> tuple[Examples, nn.Module]:
+    """Return what a training takes and the network it starts from, with its precision in force for the process."""
+    precision, seeds = spec["recipe"]["precision"], spec["seeds"]
+    device = device_for(precision)
+    examples, outputs = make_examples(data_file, spec["labels"], seeds["labels"], precision, device, **drawing(spec))
+    return examples, build_model(spec["model"], examples, outputs, seeds["init"])
 
 
 def drawing(spec: Mapping) -> dict:

@@ -366,6 +366,11 @@ class RunJob(TrainingJob):
     record: dict[str, Any]
 
 
+def leaves_one_out(count: int, batch: int) -> bool:
+    """Tell whether an epoch's last minibatch would be a single example, which the loop leaves out."""
+    return count > batch and count % batch == 1
+
+
 def run_work(made: Artefact) -> Work:
     """Return the work of a training, or of the retrainings of several jumps."""
     net, train, test, size = sized(made)
@@ -452,12 +457,6 @@ def _replicas(study: Study, name: str, spec: Run) -> list[Artefact]:
     return [run(study, name, replica, f"runs.{name}") for replica in spec.replicas]
 
 
-def _first(study: Study, name: str | tuple[str, int], where: str) -> tuple[Artefact]:
-    """Return a run's first replica, or the one of a pair (name, replica)."""
-    which, replica = (name, None) if isinstance(name, str) else name
-    return (run(study, which, replica, where),)
-
-
 RUN = Entry("runs", "", Run, _replicas)
 
 
@@ -481,12 +480,14 @@ def _histories(study: Study, name: str, where: str) -> list[Artefact]:
     return [_history(made) for made in runs(study, name, where)]
 
 
-def _first_history(study: Study, name: str | tuple[str, int], where: str) -> tuple[Artefact]:
-    return (_history(*_first(study, name, where)),)
+def _one_history(study: Study, name: str | tuple[str, int], where: str) -> tuple[Artefact]:
+    """Return the history of a run's first replica, or of the one of a pair (name, replica)."""
+    which, replica = (name, None) if isinstance(name, str) else name
+    return (_history(run(study, which, replica, where)),)
 
 
 ALL_REPLICAS = View("runs", _histories, "lossatlas.train.numbers:last_epoch")
-ONE_REPLICA = View("run", _first_history, "lossatlas.train.numbers:last_epoch")
+ONE_REPLICA = View("run", _one_history, "lossatlas.train.numbers:last_epoch")
 
 # ---------------------------------------------------------------------------------------------------------------------
 # sweeps

@@ -122,7 +122,7 @@ def of_trajectories(spec: OfTrajectories, inputs: Inputs) -> Measurement:
     lost = len(values) - len(_finite(values))
     detail = f"{_by_step(cells)}; {_by_direction(cells)}" + (f"; {compared}" if len(clouds) > 1 else "")
     detail += f"; {lost} of {len(values)} trajectories undefined and left out" if lost else ""
-    return Measurement(float(each.mean()), of_mean(each), len(each), detail, UNIT, each.tolist())
+    return _mean(each, detail)
 
 
 def decay_share(spec: DecayShare, inputs: Inputs) -> Measurement:
@@ -139,7 +139,7 @@ def decay_share(spec: DecayShare, inputs: Inputs) -> Measurement:
         details.append(f"{ends[f'{spec.of}_left'].mean():.3f} of {ends['predicted'].mean():.3f}")
     values = np.array([np.mean(each[number]) for number in sorted(each)])
     detail = f"left, of predicted, by cloud: {', '.join(details)}"
-    return Measurement(float(values.mean()), of_mean(values), len(values), detail, UNIT, values.tolist())
+    return _mean(values, detail)
 
 
 def _ends(tables: Sequence[pd.DataFrame], quantity: str, at: str) -> tuple[pd.DataFrame, str]:
@@ -164,7 +164,7 @@ def angle_ratio(spec: AngleRatio, inputs: Inputs) -> Measurement:
     detail = f"by cloud: {', '.join(f'{value:.4g}' for value in each)}; {compared}"
     if second:
         return _compared(each[: len(first)], each[len(first) :], "difference", True, detail)
-    return Measurement(float(each.mean()), of_mean(each), len(each), detail, UNIT, each.tolist())
+    return _mean(each, detail)
 
 
 def null_distance(spec: NullDistance, inputs: Inputs) -> Measurement:
@@ -211,6 +211,11 @@ def contrast(spec: Contrast, inputs: Inputs) -> Measurement:
     return _compared(sides[0], sides[1], spec.contrast, paired, f"first: {told[0]}; second: {told[1]}; {compared}")
 
 
+def _mean(values: Array, detail: str) -> Measurement:
+    """Return the mean over independent units."""
+    return Measurement(float(values.mean()), of_mean(values), len(values), detail, UNIT, values.tolist())
+
+
 def _compared(first: Array, second: Array, how: str, paired: bool, detail: str) -> Measurement:
     """Compare the means of two samples of units by their difference or their ratio.
 
@@ -245,7 +250,7 @@ def factor_effect(spec: FactorEffect, inputs: Inputs) -> Measurement:
     means = _of_clouds(cells)
     detail = "; ".join(f"{a:.4g} with, {b:.4g} without" for a, b in zip(means[:pairs], means[pairs:], strict=True))
     each = _over(means[:pairs] - means[pairs:], _units([with_factor, without], spec.initialisations))
-    return Measurement(float(each.mean()), of_mean(each), len(each), f"{detail}; {compared}", UNIT, each.tolist())
+    return _mean(each, f"{detail}; {compared}")
 
 
 def factor_ratio(spec: FactorRatio, inputs: Inputs) -> Measurement:
@@ -343,7 +348,7 @@ def path_pairs(spec: PathPairs, inputs: Inputs) -> Measurement:
     apart = np.array([np.mean([pairs[one, other] for other in others[one]]) for one in common])
     detail = f"one initialisation {same.mean():.4g}, different ones {apart.mean():.4g}"
     if spec.of == "cosine":
-        return Measurement(float(same.mean()), of_mean(same), len(same), detail, UNIT, same.tolist())
+        return _mean(same, detail)
     return _compared(same, apart, "ratio" if spec.of == "ends" else "difference", True, detail)
 
 

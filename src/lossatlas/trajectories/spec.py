@@ -18,6 +18,7 @@ from lossatlas.train.spec import (
     RecipeChange,
     RunName,
     TrainingJob,
+    leaves_one_out,
     retraining,
     run,
     run_spec,
@@ -147,7 +148,7 @@ def _shares(study: Study, name: str, where: str) -> tuple[Artefact]:
     retrained = cloud.inputs["points"][0]
     recipe, train = retrained.spec["recipe"], sized(retrained)[1]
     batch = recipe["batch"] or train
-    steps = -(-train // batch) - (batch > 1 and train > batch and train % batch == 1)  # the loop drops a batch of one
+    steps = -(-train // batch) - leaves_one_out(train, batch)
     spec = {"recipe": recipe, "steps": steps}
     return (SHARES_STEP.make(cloud.label, spec, gram=gram(study, name, where), cloud=cloud),)
 

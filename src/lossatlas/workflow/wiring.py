@@ -136,20 +136,19 @@ class Wiring:
 
         Snakemake asks again for every job whenever it schedules one: each answer is worked out once.
         """
+        array = self._array(kind)
 
         def sized(name: str) -> Callable[..., Any]:
             @cache
             def answer(id: str, attempt: int) -> Any:
-                jobs = [self.artefact(kind, id)] if id else []
-                if self._array(kind):
-                    jobs = self.plan.of_kind(kind)
+                jobs = self.plan.of_kind(kind) if array else [self.artefact(kind, id)] if id else []
                 try:
                     return resources.size(kind, name, jobs, attempt)
                 except LossatlasError as error:
                     raise WorkflowError(str(error)) from None
 
             def value(wildcards: Any, attempt: int = 1) -> Any:
-                return answer("" if self._array(kind) else getattr(wildcards, "id", ""), attempt)
+                return answer("" if array else getattr(wildcards, "id", ""), attempt)
 
             return value
 

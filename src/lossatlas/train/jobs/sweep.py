@@ -23,7 +23,7 @@ from lossatlas.train.examples import build_model, drawing, make_examples
 from lossatlas.train.lockstep import Lockstep
 from lossatlas.train.loop import DivergedError, Examples, Recorder, State, Training, finish, row_of
 from lossatlas.train.precision import device_for
-from lossatlas.train.spec import QUANTITIES
+from lossatlas.train.spec import QUANTITIES, leaves_one_out
 
 
 def sweep(job: Job) -> None:
@@ -245,6 +245,6 @@ def _row(spec: Mapping, member: Mapping, found: Mapping[str, float], epoch: int,
     if spec.get("continued"):
         row["continued"] = 1
     batch = spec["recipe"]["batch"]
-    if batch is not None and count > batch and count % batch == 1:
-        count -= 1  # as in Training.epoch
+    if batch is not None and leaves_one_out(count, batch):
+        count -= 1
     return {**row, "example_gradients": epoch * count}

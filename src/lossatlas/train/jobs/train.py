@@ -3,9 +3,8 @@
 from lossatlas.landscape.layout import Layout
 from lossatlas.progress import Progress
 from lossatlas.specs.registry import Job
-from lossatlas.train.examples import build_model, drawing, make_examples
+from lossatlas.train.examples import of_training
 from lossatlas.train.loop import Recorder, Training, finish, row_of
-from lossatlas.train.precision import device_for
 
 
 def train(job: Job) -> None:
@@ -17,15 +16,7 @@ def train(job: Job) -> None:
     """
     spec = job.spec
     recipe, record, seed = spec["recipe"], spec["record"], spec["seeds"]
-    examples, outputs = make_examples(
-        job.file("data"),
-        spec["labels"],
-        seed["labels"],
-        recipe["precision"],
-        device_for(recipe["precision"]),
-        **drawing(spec),
-    )
-    model = build_model(spec["model"], examples, outputs, seed["init"])
+    examples, model = of_training(spec, job.file("data"))
     recorder = Recorder(job, Layout.of(model), Layout.of_buffers(model))
     progress = recorder.state
     training = Training(model, examples, recipe, seed["training"], spec["label"], progress.seen(0))

@@ -10,9 +10,8 @@ from lossatlas.landscape.layout import Layout
 from lossatlas.progress import Progress
 from lossatlas.seeds import derive
 from lossatlas.specs.registry import Job
-from lossatlas.train.examples import build_model, drawing, make_examples
+from lossatlas.train.examples import of_training
 from lossatlas.train.loop import EVALUATION_BATCH, Recorder, Training, finish, row_of
-from lossatlas.train.precision import device_for
 
 
 def jump_point(theta: torch.Tensor, layout: Layout, master: int, seed: int, step: float, how: str) -> torch.Tensor:
@@ -38,15 +37,7 @@ def retrain(job: Job) -> None:
     """
     spec, run_file = job.spec, job.file("run")
     recipe, seed = spec["recipe"], spec["seeds"]
-    examples, outputs = make_examples(
-        job.file("data"),
-        spec["labels"],
-        seed["labels"],
-        recipe["precision"],
-        device_for(recipe["precision"]),
-        **drawing(spec),
-    )
-    model = build_model(spec["model"], examples, outputs, seed["init"])
+    examples, model = of_training(spec, job.file("data"))
     layout, buffer_layout = Layout.of(model), Layout.of_buffers(model)
     theta, buffers = (torch.from_numpy(part).to(examples.x.device) for part in read_point(run_file))
     if len(theta) != layout.dim:
