@@ -556,7 +556,7 @@ def build(server, folder, jobs):
 
 
 def signature(path):
-    """Return what two runs of a job must agree in: an artefact's content, a picture's pixels, other files' bytes."""
+    """Return what two runs of a job must agree in: an artefact's content, what a picture shows, other files' bytes."""
     import h5py
     import numpy as np
     from PIL import Image
@@ -580,6 +580,10 @@ def signature(path):
         return "a whole record"
     if path.suffix == ".html":  # its provenance has a date
         return "a page" if b"</html>" in text else "broken"
+    if path.suffix == ".pdf":  # likewise; all that is drawn lies in its streams
+        streams = re.findall(rb"\bstream\r?\n(.*?)endstream", text, re.DOTALL)
+        whole = streams and text.rstrip().endswith(b"%%EOF")
+        return hashlib.sha256(b"".join(streams)).hexdigest() if whole else "broken"
     return hashlib.sha256(text).hexdigest()
 
 
