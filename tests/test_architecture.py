@@ -13,7 +13,7 @@ from lossatlas.specs.registry import resolve
 from lossatlas.study import subjects
 
 SOURCE = ROOT / "src" / "lossatlas"
-GROUND = ("errors", "numerics", "arrays", "seeds", "progress", "statistics", "_torchvision", "__init__")
+GROUND = ("errors", "numerics", "arrays", "seeds", "progress", "statistics", "places", "_torchvision", "__init__")
 FLOORS = (
     GROUND,
     ("specs",),
@@ -29,6 +29,7 @@ FLOORS = (
     ("audit", "gallery"),
     ("workflow",),
     ("provenance", "fsck", "compare", "publish"),
+    ("cli",),
 )
 """Each imports only what stands before it; of one floor none imports another (the ground: any)."""
 
