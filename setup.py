@@ -1,4 +1,4 @@
-"""Puts what Snakemake reads into the wheel: the repository keeps it at its top level, the package as `workflow_files`."""
+"""Puts what Snakemake reads into the wheel: at the repository's top level, in the package `workflow_files`."""
 
 import shutil
 from pathlib import Path
@@ -8,7 +8,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 FILES = ("Snakefile", "workflow", "config", "profiles", "slurm")
-"""As the repository has them; `lossatlas.specs.places` finds them in either place."""
+"""As the repository has them; `lossatlas.places` finds them in either place."""
 
 
 class BuildWithWorkflow(build_py):

@@ -19,7 +19,7 @@ _KEPT: list[Any] = []
 
 
 def ready() -> None:
-    """Let this process import torchvision, whoever does it and whenever: a user's builder, a library of its, our own data.
+    """Let this process import torchvision, whoever does it and whenever: a user's builder, its libraries, our own data.
 
     Costs nothing until then: neither torch nor torchvision is imported here.
     """
@@ -44,6 +44,9 @@ class _Loader(Loader):
 
     def __init__(self, own: Loader) -> None:
         self.own = own
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.own, name)  # its resources, its source
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self.own.create_module(spec)

@@ -25,7 +25,8 @@ def workflow() -> Path:
         if is_workflow(folder):
             return folder
     raise LossatlasError(
-        f"{PACKAGE / 'workflow_files'}: the Snakefile is not there; install lossatlas again (pip install --force-reinstall lossatlas)"
+        f"{PACKAGE / 'workflow_files'}: the Snakefile is not there; install lossatlas again "
+        "(pip install --force-reinstall --no-deps lossatlas)"
     )
 
 

@@ -1,6 +1,6 @@
 """How Snakemake finds the screen of lossatlas (`lossatlas.workflow.watch`): its logger plugin of that name.
 
-Imported before Snakemake reads its command line, which `lossatlas.workflow.command` puts in order where it is for lossatlas.
+Imported before Snakemake reads its command line, which `lossatlas.workflow.command` puts in order where it is ours.
 """
 
 from dataclasses import dataclass, field

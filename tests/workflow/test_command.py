@@ -78,7 +78,7 @@ def test_only_a_users_snakemake_on_our_snakefile_is_touched(argv, changed, monke
 
 
 def test_snakefiles_are_looked_for_where_snakemake_does():
-    assert command.SNAKEFILES == tuple(map(str, SNAKEFILE_CHOICES))
+    assert list(map(Path, command.SNAKEFILES)) == SNAKEFILE_CHOICES
 
 
 PATCHED = """

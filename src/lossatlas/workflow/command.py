@@ -1,8 +1,9 @@
 """Targets behind ``--config`` on Snakemake's command line, as the documentation writes them.
 
 Snakemake's ``--config`` takes every word up to the next option, so that
-``snakemake --cores 2 --config preset=laptop results/figures/all`` ends in a traceback about name=value pairs. Snakemake
-imports its logger plugins while it builds its parser, before it reads the command line; ours calls :func:`prepare` then.
+``snakemake --cores 2 --config preset=laptop results/figures/all`` ends in a traceback about name=value pairs.
+Snakemake imports its logger plugins while it builds its parser, before it reads the command line; ours calls
+:func:`prepare` then.
 Nobody's program is replaced, and a command line for another Snakefile stays as it is.
 """
 
@@ -44,7 +45,7 @@ def separate_targets(arguments: list[str]) -> list[str]:
 
 
 def snakefile(arguments: Sequence[str]) -> Path | None:
-    """Return the Snakefile that Snakemake takes with these arguments in the working directory; None where there is none."""
+    """Return the Snakefile that Snakemake takes with these arguments in this folder; None where there is none."""
     for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
         if found := _SNAKEFILE.fullmatch(word):
             return Path(found["file"] or following)
