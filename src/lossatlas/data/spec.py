@@ -183,7 +183,7 @@ class DataSet(Spec):
     """Which data, and how much of it."""
 
     name: str = key("Name of a data set (lossatlas.data).")
-    variant: str | None = key("Which source of it; a preset or the key variants of config.yaml usually says so.", None)
+    variant: str | None = key("Which source of it; null = what the preset or the key variants of config.yaml says.", None)
     train: int | None = key("Training examples; null = all.", None, ge=1)
     test: int | None = key("Test examples; null = all.", None, ge=1)
     size: int | None = key("Side in pixels that images are averaged down to; null = as they are.", None, ge=1)
@@ -219,7 +219,7 @@ def prepared(study: Study, data: DataSet, where: str) -> Artefact:
     from lossatlas.seeds import derive  # numpy, which nothing else here needs
 
     with study.prefixed(where):
-        variant = variant_of(data.name, study.variants.get(data.name, data.variant))
+        variant = variant_of(data.name, data.variant or study.variants.get(data.name))
         options = resolve_options(data.name, data.options)
         checksum = source_checksum(data.name, variant, options)
     spec = {**data.hashed(), "variant": variant, "options": options, "checksum": checksum}

@@ -30,7 +30,7 @@ class ConfigFile(Spec):
     formats: Annotated[list[Literal["png", "pdf", "svg"]], AfterValidator(unique("name each once"))] = key(
         "Figure formats.", min_length=1
     )
-    variants: dict[str, str] | None = key("Data set -> variant that replaces the preset's.", {})
+    variants: dict[str, str] | None = key("Data set -> variant that replaces the preset's, but not what a study itself says.", {})
     overrides: dict[str, dict[str, Any]] | None = key("Study -> keys merged in after the preset.", {})
     machines: dict[str, str] | None = key(
         "Name -> results of another machine (the folder that claims/ lies in); their verdicts stand beside ours in the "
@@ -110,6 +110,15 @@ def _checked(spec: type[Any], raw: Any, source: str) -> Any:
         raise LossatlasError("\n".join(f"{source}: {line}" for line in str(error).splitlines())) from None
 
 
+def _document(path: Path) -> Mapping:
+    """Return the mapping that a study's file holds."""
+    found = read_yaml(path)
+    if isinstance(found, Mapping):
+        return found
+    what = "is empty" if found is None else f"holds {type(found).__name__}"
+    raise LossatlasError(f"{path}: {what}; a study is a mapping with title, reference, runs and figures")
+
+
 def _read(raw: Mapping, root: Path) -> tuple[ConfigFile, Preset, str]:
     """Return the configuration, its preset and that one's name."""
     config = _checked(ConfigFile, dict(raw), "config/config.yaml or --config")
@@ -135,7 +144,7 @@ def load(raw: Mapping, root: Path) -> Config:
     studies = {}
     for entry in config.studies:
         path = _file(entry, "study", root)
-        merged = merge(read_yaml(path), preset.studies.get(path.stem, {}))
+        merged = merge(_document(path), preset.studies.get(path.stem, {}))
         studies[path.stem] = read_study(merge(merged, overrides.get(path.stem, {})), f"{path} (preset {name})")
     return Config(
         preset=name,
