@@ -533,7 +533,7 @@ def shapes_only(model: nn.Module, device: torch.device, dtype: torch.dtype) -> n
 
 
 def flat_weights(model: nn.Module, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return a model's weights (D,) in a type, in ``Layout.of(model)`` order, tensor by tensor: no other copy of them."""
+    """Return a model's weights (D,) in a type, in ``Layout.of(model)`` order; no other copy is made."""
     parameters = list(model.parameters())
     theta = torch.empty(sum(p.numel() for p in parameters), dtype=dtype, device=device)
     for place, parameter in zip(theta.split([p.numel() for p in parameters]), parameters, strict=True):

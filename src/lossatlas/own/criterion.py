@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lossatlas.errors import LossatlasError
-from lossatlas.landscape.criteria import Criterion, TokenCrossEntropy, cross_entropies, criterion_function
+from lossatlas.landscape.criteria import Criterion, TokenCrossEntropy, criterion_function, cross_entropies
 
 OWN = "model"
 """Name of the criterion that a network computes itself."""
@@ -52,8 +52,8 @@ def default(outputs: Tensor, y: Tensor) -> Chosen:
     elif outputs.shape == y.shape or outputs.shape == (*y.shape, 1):
         return Chosen(criterion_function("mse"), "mse", "the targets are floating-point numbers")
     raise LossatlasError(
-        f"criterion: the network returns {tuple(outputs.shape)} and the targets are {y.dtype} {tuple(y.shape)}, which fit "
-        "none of the named criteria; give criterion=, a function of outputs and targets to one loss an example"
+        f"criterion: the network returns {tuple(outputs.shape)} and the targets are {y.dtype} {tuple(y.shape)}, which "
+        "fit none of the named criteria; give criterion=, a function of outputs and targets to one loss an example"
     )
 
 
@@ -77,7 +77,7 @@ def chosen(criterion: Any, outputs: Tensor, y: Tensor) -> Chosen:
     elif criterion is nn.functional.cross_entropy:
         found = Chosen(_ClassWeights.of(nn.CrossEntropyLoss()), "cross_entropy")
     elif isinstance(criterion, nn.Module) and hasattr(criterion, "reduction"):
-        each = copy.deepcopy(criterion)
+        each: Any = copy.deepcopy(criterion)
         each.reduction = "none"
         found = Chosen(_PerExample(each), type(criterion).__name__)
     elif callable(criterion):
@@ -112,7 +112,7 @@ class _PerExample:
 
 @dataclass(frozen=True)
 class _ClassWeights:
-    """``nn.CrossEntropyLoss``: class weights, an index that does not count, smoothing; a mean weighted by the former."""
+    """``nn.CrossEntropyLoss``: class weights, an index that does not count, smoothing; its mean is a weighted one."""
 
     weight: Tensor | None
     ignore_index: int

@@ -57,7 +57,7 @@ class Examples:
         total = hashlib.sha256()
         for part in [*tensors(self.x), self.y]:
             total.update(f"{part.dtype}{tuple(part.shape)}".encode())
-            total.update(memoryview(part.contiguous().reshape(-1).view(torch.uint8).numpy()))
+            total.update(part.contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return total.hexdigest()
 
 
@@ -102,7 +102,7 @@ def examples_of(data: Any, most: int | None = MOST) -> Examples:
 
 def _of_loader(loader: DataLoader, most: int | None) -> Examples:
     """Return the first examples of a loader, drawn from a fixed seed; the caller's random numbers stay as they are."""
-    total = len(loader.dataset) if hasattr(loader.dataset, "__len__") else None  # type: ignore[arg-type]
+    total = len(loader.dataset) if hasattr(loader.dataset, "__len__") else None
     own = [g for g in (loader.generator, getattr(loader.sampler, "generator", None)) if g is not None]
     states = [g.get_state() for g in own]
     with torch.random.fork_rng(devices=[]):

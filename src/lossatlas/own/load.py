@@ -218,7 +218,8 @@ def _scored(shapes: nn.Module, weights: Mapping[str, Tensor], given: Examples, c
     outputs = result if taken is None else taken(result)
     if outputs.ndim == 0 or len(outputs) != min(2, len(given)):
         raise LossatlasError(
-            f"model: {name} returned {tuple(outputs.shape)} for {min(2, len(given))} examples; expected a row an example"
+            f"model: {name} returned {tuple(outputs.shape)} for {min(2, len(given))} examples; expected "
+            "a row an example"
         )
     width = outputs[0].numel()
     tried = max(2, min(TRIED, NUMBERS // max(width, 1)))

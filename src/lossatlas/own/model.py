@@ -35,7 +35,7 @@ def module_of(model: Any) -> tuple[nn.Module, str]:
     if named is not None:
         model = _imported(named)
     if not isinstance(model, nn.Module):
-        model = _made(model, named or getattr(model, "__qualname__", type(model).__name__))
+        model = _made(model, named or str(getattr(model, "__qualname__", type(model).__name__)))
     while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel) or hasattr(model, "_orig_mod"):
         model = model._orig_mod if hasattr(model, "_orig_mod") else model.module
     return model, named or type(model).__qualname__

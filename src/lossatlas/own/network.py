@@ -100,24 +100,26 @@ class Network:
         """SHA-256 of the weights and of the buffers that hold with them."""
         total = hashlib.sha256()
         for tensor in [self.theta, *self.landscape._named_buffers(None).values()]:
-            total.update(memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
+            total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return total.hexdigest()
 
     def at(self, checkpoint: Any, label: str | None = None) -> Network:
         """Return the same model on the same data at other weights, with their own batch-norm statistics.
 
         Args:
-            checkpoint: a path (of a directory the last one), a state (name -> tensor), a module, or weights alone (D,).
-                Where batch-norm statistics are not among them they are computed anew at every point, and a note says so.
+            checkpoint: a path (of a directory the last one), a state (name -> tensor), a module, weights alone (D,).
+                Where batch-norm statistics are not among them they are computed anew at every point.
             label: what to call it; the file's name by default.
 
         Raises:
             LossatlasError: these are not the weights of this model.
         """
         own = self.landscape
-        source, named, files = replace(self.source, checkpoint=None, sha256=None), "another point", ()
+        source, named = replace(self.source, checkpoint=None, sha256=None), "another point"
+        files: tuple[Path, ...] = ()
+        buffers: Mapping[str, Tensor] = {}
         if isinstance(checkpoint, Tensor | np.ndarray):
-            theta, buffers, missing = _vector(own, checkpoint), {}, self.has_statistics
+            theta, missing = _vector(own, checkpoint), self.has_statistics
         else:
             where: str | Path = "the state"
             if isinstance(checkpoint, str | Path):
@@ -182,7 +184,7 @@ class Network:
     # Probes: each is a function of a network in a file of its own (surface.py, ...), and a line here.
 
     def without_statistics(self) -> Network:
-        """Return the network as one whose weights came without batch-norm statistics: its own policy is not ``stored``."""
+        """Return the network as one whose weights came without batch-norm statistics: ``stored`` is not for it."""
         note = f"{_ANEW} at every point: {self.label} has none"
         log.warning("%s", note)
         found = replace(self, notes=(*self.notes, note))

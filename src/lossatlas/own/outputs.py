@@ -1,4 +1,4 @@
-"""What of a network's return value is scored: a tensor, an object's ``.logits``, an entry of a dict, the first of several."""
+"""What of a network's return value is scored: itself, an object's ``.logits``, an entry of a dict, a tuple's first."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def pick(found: Any) -> Pick | None:
         return Pick(tensors[0])
     names = sorted(map(str, found)) if isinstance(found, Mapping) else type(found).__name__
     raise LossatlasError(
-        f"model: it returned {names}; expected a tensor, an object or dict with {', '.join(NAMES[:3])}, or a tuple that "
-        "begins with the outputs"
+        f"model: it returned {names}; expected a tensor, an object or dict with {', '.join(NAMES[:3])}, or a tuple "
+        "that begins with the outputs"
     )
 
 
@@ -62,9 +62,7 @@ def losses(found: Any, x: Inputs) -> Tensor:
     """Return the loss that a network computed itself for a chunk, once for each of its examples."""
     loss = own_loss(found)
     if loss is None:
-        raise LossatlasError(
-            "model: it returned no loss; expected an object or dict with `loss`, as for the first examples"
-        )
+        raise LossatlasError("model: it returned no loss for a chunk; expected `loss` as for the first examples")
     return loss.reshape(1).expand(count(x))
 
 
