@@ -203,8 +203,10 @@ class NetworkLandscape(Landscape):
         statistics: for ``recompute``: inputs that the statistics are computed from, the training data; x by default.
         dtype: of parameters, buffers and floating data; the model's by default.
         device: where to evaluate; the model's by default.
-        output: from what the network returns to a tensor (n, ...); as it is by default.
+        output: from what the network returns, and the inputs, to a tensor (n, ...); as it is by default.
         sums: type in which gradients and Hessian products are summed over chunks. Losses are always summed in float64.
+        theta: weights (D,) in place of the model's, which may then be on torch's ``meta`` device (``shapes_only``);
+            they are not copied where they have the landscape's type.
     """
 
     def __init__(
@@ -219,8 +221,9 @@ class NetworkLandscape(Landscape):
         statistics: Inputs | None = None,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
-        output: Callable[[Any], Any] | None = None,
+        output: Callable[[Any, Inputs], Any] | None = None,
         sums: torch.dtype = torch.float64,
+        theta: Tensor | None = None,
     ) -> None:
         _check_policy(batch_norm, buffers, statistics)
         if batch_size < 1:
@@ -244,8 +247,8 @@ class NetworkLandscape(Landscape):
         self.x, self.y = each(x, self._data), self._data(y)
         self._statistics = self.x if statistics is None else each(statistics, self._data)
         self._weigh()
-        self._theta = self._flat_weights(model)
-        self._whole = _shapes_only(model, self.device, self.dtype)
+        self._theta = flat_weights(model, self.dtype, self.device) if theta is None else self._point(theta)
+        self._whole = shapes_only(model, self.device, self.dtype)
         self._recurrent = any(isinstance(layer, nn.RNNBase) for layer in self._whole.modules())
         self._attends = any(isinstance(layer, _ATTENTION) for layer in self._whole.modules())
         self._set_policy(batch_norm)
@@ -402,7 +405,7 @@ class NetworkLandscape(Landscape):
             if self._attends:
                 stack.enter_context(_without_fast_path())
             found = functional_call(self._model, tensors, *arguments(x))
-        return found if self.output is None else self.output(found)
+        return found if self.output is None else self.output(found, x)
 
     def _sum(
         self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Inputs, y: Tensor, weights: Tensor | None
@@ -458,13 +461,6 @@ class NetworkLandscape(Landscape):
             result.update(self.buffer_layout.unflatten(flat.detach().to(self.device, self.dtype, copy=True)))
         return result
 
-    def _flat_weights(self, model: nn.Module) -> Tensor:
-        """Return a model's weights (D,) in the landscape's type, tensor by tensor: no second copy of them all."""
-        theta = torch.empty(self.dim, dtype=self.dtype, device=self.device)
-        for parameter, where in zip(model.parameters(), self.layout.slices.values(), strict=True):
-            theta[where] = parameter.detach().reshape(-1)
-        return theta
-
     def _data(self, tensor: Tensor) -> Tensor:
         if tensor.dtype == torch.uint8:
             raise LossatlasError(
@@ -505,6 +501,44 @@ def channels_last(images: Tensor) -> Tensor:
     this order lead torch to the faster kernels.
     """
     return images.clone(memory_format=torch.channels_last)
+
+
+def shapes_only(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Return a copy of a model in eval mode whose parameters have shapes but no numbers: they are given when called.
+
+    Buffers are copied, floating ones in ``dtype``.
+    """
+    known: dict[int, Any] = {
+        id(p): nn.Parameter(torch.empty_like(p, device="meta", dtype=dtype), p.requires_grad)
+        for p in model.parameters()
+    }
+    for module in model.modules():  # what a hook computes from parameters (weight norm) and puts beside them
+        known |= {id(t): t.detach() for t in vars(module).values() if isinstance(t, Tensor) and t.grad_fn is not None}
+    try:
+        result = copy.deepcopy(model, known).eval()
+    except Exception as error:
+        raise LossatlasError(
+            f"landscape: {type(model).__name__} cannot be copied ({type(error).__name__}: {error}); expected a module "
+            "that copy.deepcopy takes"
+        ) from error
+    precise = torch.complex128 if dtype == torch.float64 else torch.complex64
+    for module in result.modules():
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                kind = dtype if buffer.is_floating_point() else precise if buffer.is_complex() else buffer.dtype
+                module._buffers[name] = buffer.to(device, kind)
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            module.sparse = False
+    return result
+
+
+def flat_weights(model: nn.Module, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return a model's weights (D,) in a type, in ``Layout.of(model)`` order; no other copy is made."""
+    parameters = list(model.parameters())
+    theta = torch.empty(sum(p.numel() for p in parameters), dtype=dtype, device=device)
+    for place, parameter in zip(theta.split([p.numel() for p in parameters]), parameters, strict=True):
+        place.copy_(parameter.detach().reshape(-1))
+    return theta
 
 
 def recompute_batch_norm(
@@ -611,35 +645,6 @@ def _check_policy(batch_norm: str, buffers: object = None, statistics: object = 
         raise LossatlasError(
             f"landscape: got statistics with batch_norm {batch_norm!r}, which ignores them; expected 'recompute'"
         )
-
-
-def _shapes_only(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """Return a copy of a model in eval mode whose parameters have shapes but no numbers: they are given when called.
-
-    Buffers are copied, floating ones in ``dtype``.
-    """
-    known: dict[int, Any] = {
-        id(p): nn.Parameter(torch.empty_like(p, device="meta", dtype=dtype), p.requires_grad)
-        for p in model.parameters()
-    }
-    for module in model.modules():  # what a hook computes from parameters (weight norm) and puts beside them
-        known |= {id(t): t.detach() for t in vars(module).values() if isinstance(t, Tensor) and t.grad_fn is not None}
-    try:
-        result = copy.deepcopy(model, known).eval()
-    except Exception as error:
-        raise LossatlasError(
-            f"landscape: {type(model).__name__} cannot be copied ({type(error).__name__}: {error}); expected a module "
-            "that copy.deepcopy takes"
-        ) from error
-    precise = torch.complex128 if dtype == torch.float64 else torch.complex64
-    for module in result.modules():
-        for name, buffer in module._buffers.items():
-            if buffer is not None:
-                kind = dtype if buffer.is_floating_point() else precise if buffer.is_complex() else buffer.dtype
-                module._buffers[name] = buffer.to(device, kind)
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
-            module.sparse = False
-    return result
 
 
 @contextmanager
