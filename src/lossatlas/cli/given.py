@@ -93,10 +93,8 @@ def _named(text: str) -> Any:
         found: Any = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
-        kept = (
-            isinstance(found, tuple | list | dict | Examples) or hasattr(found, "__iter__") or hasattr(found, "__len__")
-        )
-        return found() if callable(found) and not kept else found
+        is_data = isinstance(found, Examples) or hasattr(found, "__iter__") or hasattr(found, "__len__")
+        return found() if callable(found) and not is_data else found
     except AttributeError as error:
         raise LossatlasError(f"--data: {text!r}: {error}; {EXPECTED}") from None
     except Exception as error:  # a user's module may raise anything
