@@ -50,8 +50,8 @@ def _pickled(path: Path) -> Any:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise LossatlasError(
-            f"--data: {path}: not readable as tensors ({first}); save torch.save((x, y), file), or name a function that "
-            "returns the data, module:name"
+            f"--data: {path}: not readable as tensors ({first}); save torch.save((x, y), file), or name a function "
+            "that returns the data, module:name"
         ) from None
 
 
@@ -94,7 +94,7 @@ def _named(text: str) -> Any:
         for part in name.split("."):
             found = getattr(found, part)
         is_data = isinstance(found, Examples) or hasattr(found, "__iter__") or hasattr(found, "__len__")
-        return found() if callable(found) and not is_data else found
+        return found() if isinstance(found, type) or (callable(found) and not is_data) else found
     except AttributeError as error:
         raise LossatlasError(f"--data: {text!r}: {error}; {EXPECTED}") from None
     except Exception as error:  # a user's module may raise anything
