@@ -25,7 +25,8 @@ from lossatlas.files.points import Journal, write_points
 from lossatlas.files.rows import COMMIT_SECONDS
 from lossatlas.files.state import DamagedError
 from lossatlas.files.state import State as StateFolder
-from lossatlas.landscape.landscape import channels_last, cross_entropies
+from lossatlas.landscape.criteria import cross_entropies
+from lossatlas.landscape.landscape import channels_last
 from lossatlas.landscape.layout import Layout
 from lossatlas.seeds import derive
 from lossatlas.specs.registry import Job
