@@ -19,6 +19,8 @@ from lossatlas.landscape.landscape import NetworkLandscape
 from lossatlas.landscape.layout import Layout
 from lossatlas.models.checkpoints import checkpoints, matched, read_state, sha256
 from lossatlas.own.data import Examples
+from lossatlas.own.hessian import hessian
+from lossatlas.own.surface import surface
 
 log = logging.getLogger(__name__)
 
@@ -182,6 +184,8 @@ class Network:
         return self.landscape.at_policy("recompute")
 
     # Probes: each is a function of a network in a file of its own (surface.py, ...), and a line here.
+    surface = surface
+    hessian = hessian
 
     def without_statistics(self) -> Network:
         """Return the network as one whose weights came without batch-norm statistics: ``stored`` is not for it."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from lossatlas.landscape.inputs import tensors
 from lossatlas.landscape.landscape import Landscape, NetworkLandscape
 from lossatlas.landscape.layout import WEIGHT, Layout
 
@@ -110,18 +112,15 @@ def about(network: Placed) -> dict[str, Any]:
         data = getattr(network, "data", None)
         found |= {
             "examples": len(landscape.y),
-            "data_sha256": data.digest() if data is not None else _digest([landscape.x, landscape.y]),
+            "data_sha256": data.digest() if data is not None else _digest([*tensors(landscape.x), landscape.y]),
             "criterion": getattr(network, "criterion", getattr(landscape.criterion, "__name__", "callable")),
             "batch_norm": landscape.batch_norm if has_statistics(network) else "none",
         }
     return found
 
 
-def _digest(parts: Any) -> str:
+def _digest(parts: Sequence[Tensor]) -> str:
     total = hashlib.sha256()
-    for part in parts if isinstance(parts, list) else [parts]:
-        tensors = list(part.values()) if isinstance(part, dict) else [part]
-        for tensor in tensors:
-            if isinstance(tensor, Tensor):
-                total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    for part in parts:
+        total.update(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
