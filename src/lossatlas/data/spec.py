@@ -183,7 +183,9 @@ class DataSet(Spec):
     """Which data, and how much of it."""
 
     name: str = key("Name of a data set (lossatlas.data).")
-    variant: str | None = key("Which source of it; null = what the preset or the key variants of config.yaml says.", None)
+    variant: str | None = key(
+        "Which source of it; null = what the preset or the key variants of config.yaml says.", None
+    )
     train: int | None = key("Training examples; null = all.", None, ge=1)
     test: int | None = key("Test examples; null = all.", None, ge=1)
     size: int | None = key("Side in pixels that images are averaged down to; null = as they are.", None, ge=1)

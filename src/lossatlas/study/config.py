@@ -30,7 +30,9 @@ class ConfigFile(Spec):
     formats: Annotated[list[Literal["png", "pdf", "svg"]], AfterValidator(unique("name each once"))] = key(
         "Figure formats.", min_length=1
     )
-    variants: dict[str, str] | None = key("Data set -> variant that replaces the preset's, but not what a study itself says.", {})
+    variants: dict[str, str] | None = key(
+        "Data set -> variant that replaces the preset's, but not what a study itself says.", {}
+    )
     overrides: dict[str, dict[str, Any]] | None = key("Study -> keys merged in after the preset.", {})
     machines: dict[str, str] | None = key(
         "Name -> results of another machine (the folder that claims/ lies in); their verdicts stand beside ours in the "

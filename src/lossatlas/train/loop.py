@@ -63,6 +63,7 @@ class Examples:
         normalise: raw inputs -> float32 network inputs.
         dtype: the network's float type.
         extra: D_d of the poisoned objective, for recipes that have one.
+        own: whether they are a user's own, whose networks may know more classes than these.
     """
 
     x: Tensor
@@ -72,6 +73,7 @@ class Examples:
     normalise: Callable[[Tensor], Tensor]
     dtype: torch.dtype = torch.float32
     extra: Extra | None = None
+    own: bool = False
 
     def inputs(self, x: Tensor) -> Tensor:
         """Return the network's inputs for raw examples: normalised, images channels_last (faster on CPU and GPU)."""
