@@ -18,7 +18,11 @@ from lossatlas.errors import LossatlasError
 from lossatlas.landscape.landscape import NetworkLandscape
 from lossatlas.landscape.layout import Layout
 from lossatlas.models.checkpoints import checkpoints, matched, read_state, sha256
+from lossatlas.own.basin import basin
 from lossatlas.own.data import Examples
+from lossatlas.own.hessian import hessian
+from lossatlas.own.line import line
+from lossatlas.own.surface import surface
 
 log = logging.getLogger(__name__)
 
@@ -182,6 +186,10 @@ class Network:
         return self.landscape.at_policy("recompute")
 
     # Probes: each is a function of a network in a file of its own (surface.py, ...), and a line here.
+    surface = surface
+    line = line
+    hessian = hessian
+    basin = basin
 
     def without_statistics(self) -> Network:
         """Return the network as one whose weights came without batch-norm statistics: ``stored`` is not for it."""

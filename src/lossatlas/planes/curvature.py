@@ -16,7 +16,7 @@ from torch import Tensor
 from lossatlas.arrays import Array
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.landscape import Landscape
-from lossatlas.planes.spec import PRODUCTS, TOLERANCE
+from lossatlas.planes.defaults import PRODUCTS, TOLERANCE
 
 Product = Callable[[Tensor], Tensor]
 
