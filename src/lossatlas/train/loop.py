@@ -76,7 +76,8 @@ class Examples:
 
     def inputs(self, x: Tensor) -> Tensor:
         """Return the network's inputs for raw examples: normalised, images channels_last (faster on CPU and GPU)."""
-        x = self.normalise(x).to(self.dtype)
+        x = self.normalise(x)
+        x = x.to(self.dtype) if x.is_floating_point() else x
         if x.ndim == 4 and x.shape[1] == 1:
             return channels_last(x)
         return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x

@@ -340,8 +340,8 @@ class Run(Spec):
         "given",
     )
     scale: Literal["standard", "unit", "raw"] = key(
-        "standard: inputs of zero mean and unit variance over the training part. unit: images in [0, 1]. raw: vectors "
-        "as they are.",
+        "standard: inputs of zero mean and unit variance over the training part. unit: images in [0, 1]. raw: numbers "
+        "as they are, the default for a user's own tensors and builders of data.",
         "standard",
     )
     model: Model = key('A model by name with its arguments, or {builder: "package.module:function"} with its own.')
@@ -360,6 +360,16 @@ class Run(Spec):
         None,
         quiet=True,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_they_are(cls, raw: Any) -> Any:
+        """Leave a user's own tensors as they are, unless the study says a scale."""
+        data = raw.get("data") if isinstance(raw, Mapping) else None
+        if isinstance(data, Mapping) and "scale" not in raw:
+            name = "builder" if data.get("builder") is not None else data.get("name")
+            return {**raw, "scale": "raw"} if name in ("tensors", "builder") else raw
+        return raw
 
     @model_validator(mode="after")
     def _from_files(self) -> "Run":
@@ -411,10 +421,10 @@ class Run(Spec):
         """Refuse a scale or labels that do not fit the data or the recipe."""
         if self.labels == "inputs" and self.recipe.criterion != "mse":
             raise mistake("recipe.criterion", "`labels: inputs` makes targets of numbers; write `criterion: mse`")
-        images = describe(self.data.name)["kind"] == "images"
-        if self.scale == "raw" and images:
+        kind = describe(self.data.name)["kind"]
+        if self.scale == "raw" and kind == "images":
             raise mistake("scale", "`raw` is for vectors; write `unit` or `standard` for images")
-        if self.scale == "unit" and not images:
+        if self.scale == "unit" and kind == "vectors":
             raise mistake("scale", f"`unit` is for images; {self.data.name} has none")
         return self
 
