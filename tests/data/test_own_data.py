@@ -182,7 +182,7 @@ def test_a_builder_of_data_is_named_by_its_source(here):
     assert both.x_test.tolist() == [[float(i)] * 2 for i in range(6)]
     with pytest.raises(LossatlasError, match="raised ValueError: no such year"):
         prepared(here, {"builder": f"{name}:raises", "n": 3})
-    with pytest.raises(LossatlasError, match="cannot be called with .*'m': 3"):
+    with pytest.raises(LossatlasError, match=r"cannot be called with .*'m': 3"):
         prepared(here, {"builder": f"{name}:draw", "m": 3})
     (here / f"{name}_2.py").write_text(CODE)
     before = planned({**asked, "builder": f"{name}_2:draw"}).hash

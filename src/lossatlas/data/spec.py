@@ -256,7 +256,7 @@ class DataSet(Spec):
                 raise mistake("path", "is of the data sets tensors and folder; write `name: tensors`")
             raw = {**{n: value for n, value in raw.items() if n != "path"}, "options": {**options, "path": raw["path"]}}
         if raw.get("name") == "builder":
-            raw = {**raw, "options": _named_by_source(raw["options"] if "options" in raw else {})}
+            raw = {**raw, "options": _named_by_source(raw.get("options", {}))}
         return raw
 
     @field_validator("name")
