@@ -63,6 +63,7 @@ class Examples:
         normalise: raw inputs -> float32 network inputs.
         dtype: the network's float type.
         extra: D_d of the poisoned objective, for recipes that have one.
+        own: whether they are a user's own, whose networks may know more classes than these.
     """
 
     x: Tensor
@@ -72,10 +73,12 @@ class Examples:
     normalise: Callable[[Tensor], Tensor]
     dtype: torch.dtype = torch.float32
     extra: Extra | None = None
+    own: bool = False
 
     def inputs(self, x: Tensor) -> Tensor:
         """Return the network's inputs for raw examples: normalised, images channels_last (faster on CPU and GPU)."""
-        x = self.normalise(x).to(self.dtype)
+        x = self.normalise(x)
+        x = x.to(self.dtype) if x.is_floating_point() else x
         if x.ndim == 4 and x.shape[1] == 1:
             return channels_last(x)
         return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
