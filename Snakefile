@@ -27,9 +27,9 @@ wildcard_constraints:
 
 
 rule all:
-    """The gallery of every study configured: figures, tables, scorecard."""
+    """The gallery of every study configured: figures, tables, scorecard; of studies of your own, theirs."""
     input:
-        "results/figures/all/.built",
+        PLAN.targets(),
 
 
 onstart:

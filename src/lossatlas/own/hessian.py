@@ -21,7 +21,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.landscape.landscape import Landscape, NetworkLandscape
 from lossatlas.own.bars import ticking
 from lossatlas.own.measured import out_of_memory
-from lossatlas.own.point import Placed, examples_of, has_statistics, some_examples
+from lossatlas.own.point import Placed, has_statistics, limited
 from lossatlas.own.result import Clock, Result
 from lossatlas.own.trust import SAME, Check, Outcome, Verdict
 from lossatlas.planes import curvature
@@ -160,9 +160,7 @@ def hessian(
         raise LossatlasError(
             f"hessian: got trace {trace!r}, density {density!r}, most {most!r}; expected numbers of vectors and steps"
         )
-    have = examples_of(network)
-    wanted = have if examples == "all" else min(have, EXAMPLES) if examples is None else int(examples)
-    smaller = some_examples(network, wanted, seed) if have else network
+    smaller, said = limited(network, examples, EXAMPLES, seed)
     settings = {"trace": trace, "density": density, "tolerance": tolerance, "most": most, "seed": seed}
     clock = Clock("hessian", smaller, settings)
     landscape, theta = smaller.landscape, smaller.theta
@@ -200,7 +198,6 @@ def hessian(
     spent = found.products + trace + (density[0] * density[1] if density else 0)
     cost = sum(part.products / 2 for part in parts) / max(spent, 1)
     verdict = Verdict(_checks(found, parts, smaller, float(gradient.double().norm())), cost) if check else Verdict()
-    said = f"{wanted:,} of {have:,} examples (seed {seed}); examples='all' takes all of them" if wanted < have else ""
     fixed = "batch-norm statistics are held fixed" if has_statistics(smaller) else ""
     return Hessian(
         clock.record(),

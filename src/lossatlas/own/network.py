@@ -18,8 +18,10 @@ from lossatlas.errors import LossatlasError
 from lossatlas.landscape.landscape import NetworkLandscape
 from lossatlas.landscape.layout import Layout
 from lossatlas.models.checkpoints import checkpoints, matched, read_state, sha256
+from lossatlas.own.basin import basin
 from lossatlas.own.data import Examples
 from lossatlas.own.hessian import hessian
+from lossatlas.own.line import line
 from lossatlas.own.surface import surface
 
 log = logging.getLogger(__name__)
@@ -185,7 +187,9 @@ class Network:
 
     # Probes: each is a function of a network in a file of its own (surface.py, ...), and a line here.
     surface = surface
+    line = line
     hessian = hessian
+    basin = basin
 
     def without_statistics(self) -> Network:
         """Return the network as one whose weights came without batch-norm statistics: ``stored`` is not for it."""
@@ -253,18 +257,23 @@ def placed(
     return theta, buffers, missing
 
 
+def check_weights(label: str, layout: Layout, theta: Tensor) -> None:
+    """Raise for weights that are not finite, tensor by tensor: one beside them is all that is held."""
+    bad = [name for name, where in layout.slices.items() if not bool(theta[where].isfinite().all())]
+    if bad:
+        raise LossatlasError(
+            f"{label}: {bad[0]} ({len(bad)} of {len(layout)} tensors) has NaN or infinite weights; the training has "
+            "diverged, take an earlier checkpoint"
+        )
+
+
 def checked(network: Network) -> Network:
     """Return a network whose weights and loss are finite numbers.
 
     Raises:
         LossatlasError: they are not.
     """
-    bad = [name for name, where in network.layout.slices.items() if not bool(network.theta[where].isfinite().all())]
-    if bad:
-        raise LossatlasError(
-            f"{network.label}: {bad[0]} ({len(bad)} of {len(network.layout)} tensors) has NaN or infinite weights; the "
-            "training has diverged, take an earlier checkpoint"
-        )
+    check_weights(network.label, network.layout, network.theta)
     own = network.landscape
     first = own if own.batch_norm == "batch" else own.at_examples(torch.arange(min(network.examples, own.batch_size)))
     loss = float(first.loss(network.theta))

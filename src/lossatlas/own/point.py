@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from lossatlas.errors import LossatlasError
 from lossatlas.landscape.inputs import tensors
 from lossatlas.landscape.landscape import Landscape, NetworkLandscape
 from lossatlas.landscape.layout import WEIGHT, Layout
@@ -80,20 +81,69 @@ def some_examples(network: Placed, count: int, seed: int) -> Placed:
     if not isinstance(landscape, NetworkLandscape) or count >= len(landscape.y):
         return network
     rows = torch.randperm(len(landscape.y), generator=torch.Generator().manual_seed(seed))[:count].sort().values
-    subset = getattr(network, "subset", None)
-    if subset is not None:
-        found: Placed = subset(count, seed)
-        return found
-    return Point(landscape.at_examples(rows), network.theta, network.layout, network.label)
+    return on(network, landscape.at_examples(rows))
 
 
-def with_statistics(network: Placed, policy: str) -> Placed | None:
-    """Return the same point under another batch-norm policy; None where the network cannot have it."""
-    change = getattr(network, "with_statistics", None)
-    if change is None:
-        return None
-    found: Placed = change(policy)
+def limited(network: Placed, examples: Any, most: int, seed: int) -> tuple[Placed, str]:
+    """Return the point on as many examples as were asked for, and the sentence that says so where some are left out.
+
+    Args:
+        network: the point.
+        examples: their number; ``all``; None = ``most`` of them.
+        most: how many where nobody says.
+        seed: by which they are drawn.
+
+    Raises:
+        LossatlasError: no such number.
+    """
+    have = examples_of(network)
+    if not have:
+        return network, ""
+    wanted = have if examples == "all" else min(have, most) if examples is None else examples
+    if isinstance(wanted, bool) or not isinstance(wanted, int) or not 1 <= wanted <= have:
+        raise LossatlasError(f"examples: got {examples!r}; expected 'all', None or 1 to {have}")
+    if wanted == have:
+        return network, ""
+    said = f"{wanted:,} of {have:,} examples (seed {seed}); examples='all' takes all of them"
+    return some_examples(network, wanted, seed), said
+
+
+def on(network: Placed, landscape: Landscape) -> Placed:
+    """Return the same point of another landscape of the same network."""
+    given: Any = network
+    found: Placed = replace(given, landscape=landscape)
     return found
+
+
+def recomputed(landscape: NetworkLandscape) -> NetworkLandscape:
+    """Return the landscape with batch-norm statistics computed anew at every point, from its own examples."""
+    return landscape.at_policy("recompute", landscape.x)
+
+
+def anywhere(network: Placed) -> tuple[Placed, str]:
+    """Return the point on a landscape that may be evaluated far from it, and the sentence that says what was changed.
+
+    Stored batch-norm statistics belong to the weights they were collected with: elsewhere they are computed anew, from
+    the examples.
+    """
+    landscape = network.landscape
+    if not isinstance(landscape, NetworkLandscape) or not has_statistics(network) or landscape.batch_norm != "stored":
+        return network, ""
+    said = f"batch-norm statistics are computed anew at every point, from these {len(landscape.y):,} examples"
+    return on(network, recomputed(landscape)), said
+
+
+def same_model(network: Placed, other: Placed) -> None:
+    """Refuse points that no line joins.
+
+    Raises:
+        LossatlasError: they are of different models, or their networks have different examples.
+    """
+    if network.layout != other.layout:
+        raise LossatlasError(f"networks: {network.label} and {other.label} are not of one model; expected the same")
+    together = getattr(network, "together", None)
+    if together is not None and hasattr(other, "data"):
+        together(other)
 
 
 def about(network: Placed) -> dict[str, Any]:

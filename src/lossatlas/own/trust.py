@@ -28,7 +28,7 @@ from lossatlas.arrays import Array
 from lossatlas.landscape.directions import gaussian, normalise
 from lossatlas.landscape.landscape import Landscape, NetworkLandscape
 from lossatlas.own.measured import losses
-from lossatlas.own.point import Placed, has_statistics, with_statistics
+from lossatlas.own.point import Placed, has_statistics, recomputed
 from lossatlas.seeds import derive
 
 SAME = 0.5
@@ -208,14 +208,9 @@ class SliceTrust:
         landscape = self.network.landscape
         assert isinstance(landscape, NetworkLandscape)
         other = "stored" if landscape.batch_norm == "recompute" else "recompute"
-        try:
-            changed = with_statistics(self.network, other)
-        except Exception as error:  # the network says why it has no other policy
-            return Check("batch norm", "undecided", nothing, "none", f"no policy {other!r}: {error}")
-        if changed is None:
-            return Check("batch norm", "undecided", nothing, "none", "one policy only: load the network by la.load")
+        changed = recomputed(landscape) if other == "recompute" else landscape.at_policy("stored")
         # Levels are compared, not excesses: statistics that are not the weights' own lift the minimum itself.
-        gap = difference(self._excess(changed.landscape, self.shown[0]), self.curves[0], self.rise)
+        gap = difference(self._excess(changed, self.shown[0]), self.curves[0], self.rise)
         words = f"{'the same' if gap <= SAME else 'another'} curve with statistics {other!r}"
         return compared("batch norm", gap, f"{words} in place of {landscape.batch_norm!r} (difference {gap:.2g})")
 

@@ -66,6 +66,7 @@ class Config:
         data_path: folders searched for data sets before ``LOSSATLAS_DATA``.
         machines: name -> results of another machine.
         judges: whether the preset is large enough for verdicts.
+        own: studies that lie outside ``config/studies``, each of which has a gallery of its own.
     """
 
     preset: str
@@ -77,6 +78,7 @@ class Config:
     data_path: tuple[str, ...]
     machines: dict[str, str] = field(default_factory=dict)
     judges: bool = True
+    own: tuple[str, ...] = ()
 
 
 def _file(entry: str, what: str, root: Path) -> Path:
@@ -121,6 +123,21 @@ def _document(path: Path) -> Mapping:
     raise LossatlasError(f"{path}: {what}; a study is a mapping with title, reference, runs and figures")
 
 
+def _is_ours(path: Path, root: Path) -> bool:
+    return path.resolve().parent == (root / "config" / "studies").resolve()
+
+
+def _check_name(path: Path, files: Mapping[str, Path], root: Path) -> None:
+    """Raise where a study would take the place of another in ``results/``: its figures lie under its file's name."""
+    ours = root / "config" / "studies" / f"{path.stem}.yaml"
+    other = files.get(path.stem, ours if ours.is_file() and not _is_ours(path, root) else None)
+    if other is not None:
+        raise LossatlasError(
+            f"{path}: a study called {path.stem!r}, as {other} is; its figures would take the place of that one's in "
+            "results/figures; rename the file"
+        )
+
+
 def _read(raw: Mapping, root: Path) -> tuple[ConfigFile, Preset, str]:
     """Return the configuration, its preset and that one's name."""
     config = _checked(ConfigFile, dict(raw), "config/config.yaml or --config")
@@ -143,9 +160,12 @@ def load(raw: Mapping, root: Path) -> Config:
     """
     config, preset, name = _read(raw, root)
     overrides = _typed(config.overrides or {})
-    studies = {}
+    studies: dict[str, StudyFile] = {}
+    files: dict[str, Path] = {}
     for entry in config.studies:
         path = _file(entry, "study", root)
+        _check_name(path, files, root)
+        files[path.stem] = path
         merged = merge(_document(path), preset.studies.get(path.stem, {}))
         studies[path.stem] = read_study(merge(merged, overrides.get(path.stem, {})), f"{path} (preset {name})")
     return Config(
@@ -158,4 +178,5 @@ def load(raw: Mapping, root: Path) -> Config:
         data_path=tuple(config.data_path or ()),
         machines=dict(config.machines or {}),
         judges=preset.judges,
+        own=tuple(name for name, path in files.items() if not _is_ours(path, root)),
     )

@@ -18,7 +18,6 @@ from lossatlas.train.loop import Examples
 from lossatlas.train.poison import fixed, generated
 from lossatlas.train.precision import device_for
 
-
 OWN = ("folder", "tensors", "builder")
 """Data sets of a user's own, which need not have an example of every class that a network knows."""
 
