@@ -17,7 +17,7 @@ WIDTH = 100
 
 HEAD = """# Command line
 
-Written by `make docs` from the commands themselves (`src/lossatlas/cli/`). `pip install lossatlas` is enough for the
+Written by `make docs` from the commands themselves (`src/lossatlas/cli/`). An installed lossatlas is enough for the
 commands on a network of one's own; `new`, `check`, `run`, `fsck`, `compare` and `publish` need
 `pip install 'lossatlas[workflow]'`.
 
