@@ -76,7 +76,7 @@ def test_help_loads_nothing_heavy():
     [
         ("surface", 2, "Missing argument 'MODEL'"),
         ("nonsense", 2, "No such command 'nonsense'"),
-        ("surface a:b c.pt --data d.pt --grid two", 2, "'two' is not a valid integer"),
+        ("surface a:b c.pt --data d.pt --grid two", 2, "Invalid value for '--grid'"),
         ("surface a:b c.pt", 2, "Missing option '--data'"),
         ("surface a:b c.pt --data d.pt", 1, "c.pt: no such checkpoint"),
         ("trajectory a:b nowhere --data d.pt", 1, "nowhere: no such folder"),
@@ -139,6 +139,13 @@ def test_connect_and_hessian_write_what_they_are_asked_for(mine, capsys):
         ]
     for net in nets:
         assert min(abs(value - loss(net, x, y)) for value in values) < 1e-5
+    states = [{name: value * scale for name, value in nets[0].state_dict().items()} for scale in (0.5, 0.8)]
+    made.Path("run").mkdir()
+    for i, state in enumerate([*states, nets[1].state_dict()]):
+        torch.save(state, f"run/step-{i}.pt")
+    assert main(f"trajectory {model} run -d data.pt --grid 3 -f csv -o path -q".split()) == 0
+    assert main(f"jump {model} a.pt -d data.pt --count 1 --epochs 1 -f csv -o path -q".split()) == 0
+    assert sorted(file.name for file in made.Path("path").iterdir()) == ["jump.csv", "trajectory.csv"]
     capsys.readouterr()
     assert main(f"hessian {model} a.pt -d data.pt -f vtk -q".split()) == 1
     assert "'vtk'; expected one of" in capsys.readouterr().err
