@@ -172,5 +172,5 @@ def about(network: Placed) -> dict[str, Any]:
 def _digest(parts: Sequence[Tensor]) -> str:
     total = hashlib.sha256()
     for part in parts:
-        total.update(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        total.update(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()

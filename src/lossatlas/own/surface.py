@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 
 from lossatlas.arrays import Array
 from lossatlas.draw import style
 from lossatlas.draw.plane import MAP, filled
 from lossatlas.own import relief, slices
+from lossatlas.own.large import moved, vector_type
 from lossatlas.own.measured import losses, lost_note
 from lossatlas.own.point import Placed
 from lossatlas.own.result import Clock, Result
 from lossatlas.own.slices import Chosen, ends, sized
 from lossatlas.own.trust import SliceTrust, Verdict
-from lossatlas.planes.plane import Plane
 
 AXES = ("first direction", "second direction")
 
@@ -155,7 +153,8 @@ def on_plane(
     network: Placed, chosen: Chosen, x: Array, y: Array, what: str, progress: bool | None
 ) -> tuple[Array, int]:
     """Return the losses (ny, nx) at theta + x u + y v, and how many points did not fit into memory."""
-    cut = Plane(network.theta.double(), torch.stack(list(chosen.vectors))).at(x, y)
-    points = (line.start + float(a) * line.direction for line in map(cut.line, builtins.range(len(y))) for a in x)
+    theta, (first, second) = network.theta.to(vector_type(network.landscape)), chosen.vectors
+    rows = (moved(theta, float(b), second) for b in y)
+    points = (moved(row, float(a), first) for row in rows for a in x)
     found, lost = losses(network.landscape, points, len(x) * len(y), what, progress)
     return found.reshape(len(y), len(x)), lost
