@@ -30,16 +30,17 @@ _LOOK: Any = style.RC
 class Clock:
     """Begins when a probe does, and writes its record."""
 
-    def __init__(self, method: str, network: Placed, settings: Mapping[str, Any]) -> None:
+    def __init__(self, method: str, network: Placed | dict[str, Any], settings: Mapping[str, Any]) -> None:
         """Start the clock.
 
         Args:
             method: name of the function.
-            network: where it looks.
+            network: where it looks, or what is known of that.
             settings: JSON-able arguments as they were used, seeds among them.
         """
         self.started = time.time()
-        self.method, self.network, self.settings = method, about(network), dict(settings)
+        self.method, self.settings = method, dict(settings)
+        self.network = network if isinstance(network, dict) else about(network)
 
     def record(self, **more: Any) -> dict[str, Any]:
         """Return the record: what was computed, of what, how, by which versions, when, in how many seconds."""
