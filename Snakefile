@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from lossatlas.workflow.slurm import keep_jobs_in_sight
 from lossatlas.workflow.watch import begin
 from lossatlas.workflow.wiring import load_plan
 
@@ -13,6 +14,9 @@ configfile: str(ROOT / "config" / "config.yaml")
 
 
 PLAN = load_plan(config, ROOT)
+
+
+keep_jobs_in_sight()
 
 
 wildcard_constraints:

@@ -5,10 +5,13 @@ import math
 import pytest
 import torch
 
-from lossatlas._torchvision import InterpolationMode, functional
+from lossatlas import _torchvision
 from lossatlas.data import augment
 from lossatlas.data.augment import Augment
 from lossatlas.errors import LossatlasError
+
+_torchvision.ready()
+from torchvision.transforms.v2 import InterpolationMode, functional  # noqa: E402
 
 
 def seeded(seed=0):

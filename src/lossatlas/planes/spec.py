@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Discriminator, Tag, model_validator
 from lossatlas.claims.spec import Measure
 from lossatlas.clouds.spec import path_gram
 from lossatlas.draw.spec import Columns, Figure, Table
+from lossatlas.planes.defaults import PRODUCTS, TOLERANCE
 from lossatlas.seeds import derive
 from lossatlas.specs.artefact import Artefact
 from lossatlas.specs.base import Accepts, Reference, Refers, Spec, key, mistake, unique
@@ -17,12 +18,6 @@ from lossatlas.train.spec import Count, Index, OnNetwork, Precision, network_spe
 
 REACH = 0.5
 """How far along a line sharpness is looked for, in units of its direction: if scaled, half of a filter's norm."""
-
-TOLERANCE = 1e-2
-"""Of both ends' residuals, relative to the larger magnitude: a ratio of 0.01 of the two ends is then still resolved."""
-
-PRODUCTS = 60
-"""Hessian-vector products after which the ends of a spectrum are given up."""
 
 Normalise = Literal["none", "layer", "filter"]
 SharpnessOfLine = Literal["rise", "worst", "curvature"]

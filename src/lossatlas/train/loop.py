@@ -25,7 +25,8 @@ from lossatlas.files.points import Journal, write_points
 from lossatlas.files.rows import COMMIT_SECONDS
 from lossatlas.files.state import DamagedError
 from lossatlas.files.state import State as StateFolder
-from lossatlas.landscape.landscape import channels_last, cross_entropies
+from lossatlas.landscape.criteria import cross_entropies
+from lossatlas.landscape.landscape import channels_last
 from lossatlas.landscape.layout import Layout
 from lossatlas.seeds import derive
 from lossatlas.specs.registry import Job
@@ -274,9 +275,7 @@ class Training:
         """
         examples, recipe = self.examples, self.recipe
         device = examples.x.device
-        for group in self.optimizer.param_groups:
-            if "lr" in group:
-                group["lr"] = learning_rate(recipe, epoch)
+        self._set_rate(learning_rate(recipe, epoch))
         order_seed, augment_seed = derive(self.seed, "order", epoch), derive(self.seed, "augment", epoch)
         order = torch.randperm(len(examples.x), generator=torch.Generator().manual_seed(order_seed)).to(device)
         generator = torch.Generator(device).manual_seed(augment_seed)
@@ -288,6 +287,8 @@ class Training:
         step = self._closure_step if self.closure else self._step
         for number, batch in enumerate(batches, start=1):
             self.steps = epoch * len(batches) + number - 1
+            if epoch < recipe.get("warmup", 0.0):
+                self._set_rate(learning_rate(recipe, epoch, epoch + number / len(batches)))
             loss = step(examples.x[batch], examples.y[batch], generator)
             if not math.isfinite(loss):
                 raise DivergedError(
@@ -297,6 +298,11 @@ class Training:
             if inside is not None and number in marks:
                 inside(epoch + number / len(batches))
                 self.model.train()
+
+    def _set_rate(self, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            if "lr" in group:
+                group["lr"] = rate
 
     def _step(self, x: Tensor, y: Tensor, generator: torch.Generator) -> float:
         """Take one optimiser step and return the minibatch loss before it."""

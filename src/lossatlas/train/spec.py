@@ -1,5 +1,6 @@
 """Trainings: what a study says of a run, a recipe and a sweep, and the artefacts they become. Light."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -73,6 +74,8 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "sgd": Optimizer("torch.optim:SGD", ("lr", "momentum", "weight_decay", "nesterov")),
     # Fused: one pass over each parameter. On small networks the update is most of a step: 0.85 -> 0.45 ms a step.
     "adam": Optimizer("torch.optim:Adam", fixed={"fused": True}),
+    # Its weight decay shrinks the weights beside the step (Loshchilov and Hutter 2019), not by way of the gradient.
+    "adamw": Optimizer("torch.optim:AdamW", options={"betas": [0.9, 0.999]}, fixed={"fused": True}),
     "lbfgs_gss": Optimizer(
         "lossatlas.train.lbfgs_gss:LBFGSGoldenSection", (), {"history": 10, "evaluations": 6}, closure=True
     ),
@@ -96,7 +99,7 @@ TOGETHER = ("sgd", "adam")
 WORKERS = ("weight_decay", "momentum", "nesterov")
 """Keys that change what is minimised or how: an optimiser without them must not be given any."""
 
-RATES = ("milestones", "anneal")
+RATES = ("milestones", "anneal", "warmup")
 """Keys that change a learning rate, which an optimiser that searches for its step must not be given."""
 
 
@@ -131,7 +134,7 @@ class Recipe(Spec):
     lr: float = key("First learning rate; lbfgs_gss, which searches for its step, has none.", 0.1, gt=0)
     momentum: float = key("Momentum of SGD.", 0.0, ge=0, lt=1)
     nesterov: bool = key("Nesterov's momentum.", False)
-    weight_decay: float = key("L2 penalty added to the gradient.", 0.0, ge=0)
+    weight_decay: float = key("L2 penalty added to the gradient; of adamw: decay of the weights beside it.", 0.0, ge=0)
     epochs: int = key("Passes over the training set.", 1, ge=0)
     batch: int | None = key(
         "Minibatch size; null = all examples, in chunks that fit the cache: an epoch is then one step.", 128, ge=1
@@ -153,6 +156,12 @@ class Recipe(Spec):
     )
     poison: Poison | None = key("Second term of the poisoned objective; null = none.", None, quiet=True)
     anneal: Anneal | None = key("Decay of the learning rate towards the end; null = none.", None, quiet=True)
+    warmup: float = key(
+        "Epochs, also parts of one, over which the learning rate first rises linearly, step by step; 0 = none.",
+        0.0,
+        quiet=True,
+        ge=0,
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -186,6 +195,8 @@ class Recipe(Spec):
                 )
         if optimizer.closure and self.clip is not None:
             raise mistake("clip", f"{self.optimizer} chooses its steps by the loss; remove it")
+        if self.warmup > self.epochs:
+            raise mistake("warmup", f"{self.warmup:g} epochs of {self.epochs}: it would never reach `lr`")
         if self.nesterov and "nesterov" in optimizer.keys and not self.momentum:
             raise mistake("nesterov", "needs momentum above 0")
         if self.poison is not None:
@@ -253,17 +264,21 @@ def change(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 def retraining(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """Return the recipe of a retraining: the run's own with its first learning rate throughout, then ``changes``.
 
-    The paper does not state the retraining's learning rate, schedule and weight decay; keeping the run's own decay
+    It begins at trained weights and so without a warm-up. The paper does not state the retraining's learning rate, schedule and weight decay; keeping the run's own decay
     and its first learning rate is our choice, and ``fig2_control`` of study trajectories shows what hangs on it.
     """
-    return change(read(Recipe, {**recipe.hashed(), "milestones": []}), changes)
+    return change(read(Recipe, {**recipe.hashed(), "milestones": [], "warmup": 0.0}), changes)
 
 
-def learning_rate(recipe: Mapping, epoch: int) -> float:
+def learning_rate(recipe: Mapping, epoch: int, done: float = math.inf) -> float:
     """Return the learning rate of an epoch (counted from 0): lr times gamma for each milestone passed.
 
     With ``anneal`` it also falls exponentially, from the share ``after`` of the epochs on, to ``to`` times its value.
+    With ``warmup`` it is less at first: as many of its parts as the epochs ``done`` at the end of the step are of it.
     """
+    warmup = recipe.get("warmup", 0.0)
+    if done < warmup:
+        return learning_rate(recipe, epoch) * done / warmup
     passed = sum(epoch >= round(fraction * recipe["epochs"]) for fraction in recipe["milestones"])
     rate = float(recipe["lr"] * recipe["gamma"] ** passed)
     anneal = recipe.get("anneal")
