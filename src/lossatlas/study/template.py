@@ -1,4 +1,4 @@
-"""A ready study of a user's own network: the YAML that ``snakemake`` takes, written from model, data and checkpoints."""
+"""A ready study of a user's own network: the YAML that the workflow takes, from model, data and checkpoints."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,15 +16,15 @@ HEAD = """# A study of your own network; docs/own-study.md explains it, docs/ref
 #     snakemake --cores 2 --config studies=[{path}]
 #     open results/galleries/{name}/index.html
 #
-# Every number may be changed: only what follows from it is computed again. Paths are relative to the folder in which the
-# command is given. A replaced checkpoint, changed data or a changed builder is another one, and computed anew.
+# Every number may be changed: only what follows from it is computed again. Paths are relative to the folder in which
+# the command is given. A replaced checkpoint, changed data or a changed builder is another one, and computed anew.
 
 """
 
 ABOUT = {
-    "defaults": "What all runs have in common. The recipe says what the loss is, and how networks are retrained after a jump.",
+    "defaults": "What all runs have in common. The recipe says what the loss is and how networks go on after a jump.",
     "runs": "The networks. With `checkpoint` or `checkpoints` nothing is trained.",
-    "clouds": "Sets of weight vectors. jump: leave the minimum along random directions and train on (Horoi et al. 2021).",
+    "clouds": "Sets of weight vectors. jump: leave the minimum in random directions and train on (Horoi et al. 2021).",
     "embeddings": "Pictures of clouds in the plane.",
     "probes": "Measurements. `examples` is how many are looked at; leave it out for all.",
     "figures": "What is drawn, and what is said below it.",
@@ -104,7 +104,6 @@ def content(
         "embeddings": {"phate": {"method": "phate"}},
         "probes": {
             "surface": {"plane": {"run": names[0], "grid": 21, "examples": EXAMPLES, "parts": ["train"]}},
-            "basins": {"volume": {"runs": names, "cutoffs": CUTOFFS, "directions": 50, "examples": EXAMPLES}},
         },
         "figures": _figures(names),
         "tables": {
@@ -124,6 +123,8 @@ def content(
     }
     found["clouds"]["around"]["jump"]["retrain"] = {"epochs": 5}
     for name in names:
+        volume = {"runs": [name], "cutoffs": CUTOFFS, "directions": 50, "examples": EXAMPLES}
+        found["probes"][f"basin_{name}"] = {"volume": volume}
         found["probes"][f"hessian_{name}"] = {"curvature": {"run": name, "examples": EXAMPLES, "trace": 10}}
     if history is not None:
         found = merge(found, _of_history(history))
@@ -187,9 +188,9 @@ def _figures(names: Sequence[str]) -> dict[str, Any]:
         "basins": {
             "kind": "groups",
             "title": "How wide the basins are",
-            "caption": "Radius and volume of the region around each network where the training loss stays below the cutoff.",
+            "caption": "Radius and volume of the region around each network where the loss is below the cutoff.",
             "cutoff": CUTOFFS[-1],
-            "groups": [{"volume": "basins", "title": ", ".join(names)}],
+            "groups": [{"volume": f"basin_{name}", "title": name} for name in names],
         },
     }
 
@@ -209,7 +210,7 @@ def _of_history(name: str) -> dict[str, Any]:
             "path": {
                 "kind": "pathplanes",
                 "title": "The path of the training",
-                "caption": "Training loss on the plane of the two principal axes of the recorded weights.",
+                "caption": "Training loss on the plane of the two principal axes of its weights; square: the first.",
                 "panels": [{"plane": "path", "title": name}],
             },
         },

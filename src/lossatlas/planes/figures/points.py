@@ -17,9 +17,9 @@ def tabulate_hessians(spec: HessianTable, inputs: Inputs) -> pd.DataFrame:
     """Return one row a network: the ends of its Hessian's spectrum where the run ended, and its trace.
 
     Returns:
-        Columns row, replica, train_loss, lambda_min, lambda_max, their ratio ``min_over_max`` (0 and above: no direction
-        down), trace with its standard error ``trace_error`` where measured, residuals |Hv - lambda v| of both
-        eigenpairs, products (Hessian-vector products taken) and converged (1 or 0).
+        Columns row, replica, train_loss, lambda_min, lambda_max, their ratio ``min_over_max`` (0 and above: no
+        direction leads down), trace with its standard error ``trace_error`` where measured, residuals
+        |Hv - lambda v| of both eigenpairs, products (Hessian-vector products taken) and converged (1 or 0).
     """
     rows = []
     for entry in spec.rows:
