@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 
 from lossatlas.arrays import Array
