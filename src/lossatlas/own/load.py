@@ -21,6 +21,7 @@ from lossatlas.models.checkpoints import checkpoints, sha256
 from lossatlas.own import outputs as returned
 from lossatlas.own.criterion import OWN, TRIED, Chosen, MeanOf, chosen, mean_of
 from lossatlas.own.data import MOST, Examples, examples_of
+from lossatlas.own.large import EXACT
 from lossatlas.own.model import (
     HALVES,
     PRECISIONS,
@@ -39,9 +40,6 @@ CHUNK = 500
 
 NUMBERS = 2**22
 """Most numbers that the inputs or outputs of a chunk have, where that leaves an example."""
-
-EXACT = 1_000_000
-"""Weights up to which gradients are summed over chunks in float64; above, in the weights' own type."""
 
 
 def load(

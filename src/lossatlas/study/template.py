@@ -104,7 +104,6 @@ def content(
         "embeddings": {"phate": {"method": "phate"}},
         "probes": {
             "surface": {"plane": {"run": names[0], "grid": 21, "examples": EXAMPLES, "parts": ["train"]}},
-            "basins": {"volume": {"runs": names, "cutoffs": CUTOFFS, "directions": 50, "examples": EXAMPLES}},
         },
         "figures": _figures(names),
         "tables": {
@@ -124,6 +123,8 @@ def content(
     }
     found["clouds"]["around"]["jump"]["retrain"] = {"epochs": 5}
     for name in names:
+        volume = {"runs": [name], "cutoffs": CUTOFFS, "directions": 50, "examples": EXAMPLES}
+        found["probes"][f"basin_{name}"] = {"volume": volume}
         found["probes"][f"hessian_{name}"] = {"curvature": {"run": name, "examples": EXAMPLES, "trace": 10}}
     if history is not None:
         found = merge(found, _of_history(history))
@@ -189,7 +190,7 @@ def _figures(names: Sequence[str]) -> dict[str, Any]:
             "title": "How wide the basins are",
             "caption": "Radius and volume of the region around each network where the loss is below the cutoff.",
             "cutoff": CUTOFFS[-1],
-            "groups": [{"volume": "basins", "title": ", ".join(names)}],
+            "groups": [{"volume": f"basin_{name}", "title": name} for name in names],
         },
     }
 
@@ -209,7 +210,7 @@ def _of_history(name: str) -> dict[str, Any]:
             "path": {
                 "kind": "pathplanes",
                 "title": "The path of the training",
-                "caption": "Training loss on the plane of the two principal axes of the recorded weights.",
+                "caption": "Training loss on the plane of the two principal axes of its weights; square: the first.",
                 "panels": [{"plane": "path", "title": name}],
             },
         },
