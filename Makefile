@@ -50,6 +50,7 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/python -m lossatlas.workflow.dvc_stages --check
 	$(BIN)/python -m lossatlas.workflow.generated --check
+	$(BIN)/python -m lossatlas.cli.page --check
 
 # make setup     only the environment
 setup: $(VENV)/.installed
@@ -74,6 +75,7 @@ lock:
 # make docs      write docs/reference.md, docs/atlas.md and the JSON Schemas; insert published numbers into the pages
 docs: setup
 	$(BIN)/python -m lossatlas.workflow.generated
+	$(BIN)/python -m lossatlas.cli.page
 
 # make dvc       write dvc.yaml from the laptop preset of the published studies; the bundled store has what it names, no more
 dvc: setup

@@ -21,7 +21,7 @@ _KEPT: list[Any] = []
 def ready() -> None:
     """Let this process import torchvision, whoever does it and whenever: a user's builder, its libraries, our own data.
 
-    Costs nothing until then: neither torch nor torchvision is imported here.
+    ``import lossatlas`` calls it. It costs nothing until then: neither torch nor torchvision is imported here.
     """
     if NAME not in sys.modules and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())

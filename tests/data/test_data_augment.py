@@ -4,14 +4,11 @@ import math
 
 import pytest
 import torch
+from torchvision.transforms.v2 import InterpolationMode, functional
 
-from lossatlas import _torchvision
 from lossatlas.data import augment
 from lossatlas.data.augment import Augment
 from lossatlas.errors import LossatlasError
-
-_torchvision.ready()
-from torchvision.transforms.v2 import InterpolationMode, functional  # noqa: E402
 
 
 def seeded(seed=0):

@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from lossatlas import _torchvision
 from lossatlas.data import sources
 from lossatlas.data import spec as catalogue
 from lossatlas.errors import LossatlasError
@@ -97,7 +96,6 @@ def test_downloads_are_the_last_resort_and_are_verified(tmp_path, table, monkeyp
 
 
 def test_download_moves_a_whole_data_set_into_place(tmp_path, monkeypatch):
-    _torchvision.ready()
     from torchvision import datasets
 
     class Fake:
@@ -114,7 +112,6 @@ def test_download_moves_a_whole_data_set_into_place(tmp_path, monkeypatch):
 
 
 def test_a_failed_download_is_listed_and_leaves_nothing(tmp_path, table, monkeypatch):
-    _torchvision.ready()
     from torchvision import datasets
 
     def refuse(root, download):

@@ -6,16 +6,13 @@ from typing import get_args
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
-from lossatlas import _torchvision
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.layout import Layout
 from lossatlas.models import build, builders, from_vector
 from lossatlas.models.spec import MODELS, Activation, resolve
-
-_torchvision.ready()
-import torchvision  # noqa: E402
 
 LENET = {
     "name": "cnn",

@@ -176,7 +176,7 @@ def test_warm_up_rises_step_by_step(generator):
     model = nn.Linear(1, 1).double()
     nn.init.zeros_(model.bias)
     far = 1e8
-    examples = Examples(x, torch.full((12, 1), far, dtype=torch.float64), x[:3], x[:3], lambda x: x)
+    examples = Examples(x, torch.full((12, 1), far, dtype=torch.float64), x[:3], x[:3], lambda x: x, torch.float64)
     training = Training(model, examples, recipe, 0, "warm")
     moved = []
     for epoch in range(2):

@@ -7,8 +7,8 @@ from typing import Any
 
 from lossatlas.errors import LossatlasError
 
-PAIRS = (("x", "y"), ("inputs", "targets"), ("images", "labels"), ("data", "target"))
-"""Names of inputs and targets in a file of two arrays."""
+PAIRS = (("x", "y"), ("x_train", "y_train"))
+"""Names of inputs and targets in a file: of a user, and of a study's own data (`lossatlas.data.own`)."""
 
 EXPECTED = "expected a .pt or .npz file with x and y, or module:name of data or of a function that returns it"
 
@@ -18,8 +18,9 @@ def data(text: str) -> Any:
 
     Args:
         text: a ``.pt`` or ``.pth`` file (``torch.save`` of ``(x, y)`` or of a dict with x and y; read with
-            ``weights_only``), an ``.npz`` file (``x``, ``y``), or ``module:name`` of a ``DataLoader``, a ``Dataset``, a
-            pair, or a function without arguments that returns one, imported from the working directory.
+            ``weights_only``), an ``.npz`` file (``x``, ``y`` or ``x_train``, ``y_train``), or ``module:name`` of a
+            ``DataLoader``, a ``Dataset``, a pair, or a function without arguments that returns one, imported from the
+            working directory.
 
     Raises:
         LossatlasError: there is no such file or name, or it holds something else.
@@ -71,10 +72,7 @@ def _pair(found: Any, path: Path) -> Any:
     """Return (inputs, targets) of what a file holds; a dict of several inputs as it is."""
     if isinstance(found, dict):
         for x, y in PAIRS:
-            if {x, y} == set(found):
-                return found[x], found[y]
-        for x, y in PAIRS:
-            if {x, y} <= set(found) and not set(found) & {"input_ids", "attention_mask"}:
+            if {x, y} <= set(found):
                 return found[x], found[y]
         return found
     if isinstance(found, tuple | list) and len(found) == 2:

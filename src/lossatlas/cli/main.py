@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lossatlas import __version__, _torchvision
+from lossatlas import __version__
 from lossatlas.cli import doctor, probes, records, studies
 from lossatlas.errors import LossatlasError
 
@@ -62,7 +62,6 @@ def _options(
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     logging.basicConfig(format="lossatlas: %(message)s", level=logging.WARNING)
-    _torchvision.ready()
     try:
         given = sys.argv[1:] if arguments is None else arguments
         status = app(given or ["--help"], prog_name="lossatlas", standalone_mode=False)

@@ -121,6 +121,8 @@ def connect(
     other: Annotated[str, typer.Argument(metavar="OTHER", help="The second, of the same model.")],
     data: Data,
     out: Out = OUT,
+    points: Annotated[int, typer.Option(min=3, help="Of each curve.")] = 21,
+    examples: Examples = None,
     criterion: Criterion = None,
     batch_norm: BatchNorm = "stored",
     precision: Precision = None,
@@ -138,7 +140,7 @@ def connect(
     import lossatlas
 
     first = load(model, checkpoint, data, criterion, batch_norm, precision, device)
-    found = lossatlas.connect(first, first.at(other), seed=seed, progress=_bar(quiet))
+    found = lossatlas.connect(first, first.at(other), points, examples=examples, seed=seed, progress=_bar(quiet))
     _write(found, out, "connect", format)
 
 
@@ -147,6 +149,11 @@ def jump(
     checkpoint: Checkpoint,
     data: Data,
     out: Out = OUT,
+    count: Annotated[int, typer.Option(min=1, help="Directions.")] = 3,
+    epochs: Annotated[int, typer.Option(min=1, help="Of retraining.")] = 5,
+    lr: Annotated[float, typer.Option(help="Rate of SGD with momentum 0.9: the training's, or its last.")] = 0.01,
+    embedding: Annotated[str, typer.Option(help="pca, phate, umap, ...: how the paths are drawn.")] = "pca",
+    examples: Examples = None,
     criterion: Criterion = None,
     batch_norm: BatchNorm = "stored",
     precision: Precision = None,
@@ -160,9 +167,17 @@ def jump(
     \b
     Examples:
       lossatlas jump mynet:SmallCNN a.pt --data data.pt
+      lossatlas jump mynet:SmallCNN a.pt --data data.pt --count 5 --lr 0.001 --embedding phate
     """
     network = load(model, checkpoint, data, criterion, batch_norm, precision, device)
-    _write(network.jumps(seed=seed, progress=_bar(quiet)), out, "jump", format)
+    _write(
+        network.jumps(
+            count, epochs=epochs, lr=lr, embedding=embedding, examples=examples, seed=seed, progress=_bar(quiet)
+        ),
+        out,
+        "jump",
+        format,
+    )
 
 
 def trajectory(
@@ -170,6 +185,8 @@ def trajectory(
     checkpoints: Annotated[str, typer.Argument(metavar="FOLDER", help="Checkpoints of one training.")],
     data: Data,
     out: Out = OUT,
+    grid: Annotated[int, typer.Option(min=3, help="Points a side.")] = 21,
+    examples: Examples = None,
     criterion: Criterion = None,
     batch_norm: BatchNorm = "stored",
     precision: Precision = None,
@@ -186,7 +203,7 @@ def trajectory(
     if not Path(checkpoints).is_dir():
         raise LossatlasError(f"{checkpoints}: no such folder; expected one with the checkpoints of a training")
     network = load(model, checkpoints, data, criterion, batch_norm, precision, device)
-    _write(network.trajectory(progress=_bar(quiet)), out, "trajectory", format)
+    _write(network.trajectory(grid=grid, examples=examples, progress=_bar(quiet)), out, "trajectory", format)
 
 
 def load(

@@ -17,9 +17,9 @@ ABOUT = {
 
 \b
 Examples:
-      lossatlas fsck                 everything under results/
-      lossatlas fsck out/            a folder, here one that `lossatlas surface` filled
-      lossatlas fsck --subset 5%     a random part
+  lossatlas fsck                 everything under results/
+  lossatlas fsck out/            a folder, here one that `lossatlas surface` filled
+  lossatlas fsck --subset 5%     a random part
 
 Exit status 1 when a file is not what was written. `lossatlas fsck --help` has all options.
 """,
@@ -27,9 +27,9 @@ Exit status 1 when a file is not what was written. `lossatlas fsck --help` has a
 
 \b
 Examples:
-      lossatlas provenance out/surface.png
-      lossatlas provenance results/figures/trajectories/fig2.png
-      lossatlas provenance --verify results/figures/trajectories/fig2.png
+  lossatlas provenance out/surface.png
+  lossatlas provenance results/figures/trajectories/fig2.png
+  lossatlas provenance --verify results/figures/trajectories/fig2.png
 
 Exit status 1 when there is none, or the file does not come out again.
 """,
@@ -37,8 +37,8 @@ Exit status 1 when there is none, or the file does not come out again.
 
 \b
 Examples:
-      lossatlas compare results other/results
-      lossatlas compare a/gram.h5 b/gram.h5
+  lossatlas compare results other/results
+  lossatlas compare a/gram.h5 b/gram.h5
 
 Exit status 1 when they agree less than their machines let expect.
 """,
@@ -46,7 +46,7 @@ Exit status 1 when they agree less than their machines let expect.
 
 \b
 Examples:
-      lossatlas publish generalization
+  lossatlas publish generalization
 """,
 }
 """Command -> its help."""
@@ -71,7 +71,7 @@ def _called(name: str) -> Callable[[typer.Context], int]:
 def call(name: str, arguments: list[str]) -> int:
     """Run ``python -m lossatlas.<name>`` in this process; return its exit status."""
     if set(arguments) & {"-h", "--help"}:
-        print(ABOUT[name])
+        print(ABOUT[name].replace("\b\n", ""))
     elif name == "provenance" and len(arguments) == 1 and (text := made.told(Path(arguments[0]))):
         print(text)
         return 0

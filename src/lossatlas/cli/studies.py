@@ -15,7 +15,6 @@ from lossatlas import places
 from lossatlas.errors import LossatlasError
 
 REST = {"allow_extra_args": True, "ignore_unknown_options": False}
-GALLERY = "results/figures/all"
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +32,6 @@ def new(
     checkpoint: Annotated[
         list[str], typer.Option("--checkpoint", "-c", help="Trained weights; again for more. None: train here.")
     ] = [],  # noqa: B006 - typer copies it
-    title: Annotated[str, typer.Option(help="What stands above it.")] = "My network",
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
 ) -> None:
     """Write a study of a network of your own, ready to run and to be edited.
@@ -41,15 +39,11 @@ def new(
     \b
     Examples:
       lossatlas new my/study.yaml --model mynet:SmallCNN --data data.pt --checkpoint a.pt
-      lossatlas new my/study.yaml --model mynet:SmallCNN --data data.pt -c a.pt -c b.pt --title "Two minima"
+      lossatlas new my/study.yaml --model mynet:SmallCNN --data data.pt -c a.pt -c b.pt --force
     """
     from lossatlas.study import template
 
-    if study.suffix not in (".yaml", ".yml"):
-        raise LossatlasError(f"{study}: expected a name that ends with .yaml")
-    if study.exists() and not force:
-        raise LossatlasError(f"{study}: is there; name another file, or give --force to replace it")
-    template.write(study, model=model, data=data, checkpoints=checkpoint, title=title)
+    template.write(study, model=model, data=data, checkpoints=checkpoint, replace=force)
     print(f"{study}\nlossatlas check {study}    what it would make\nlossatlas run {study}      make it")
 
 
@@ -88,7 +82,7 @@ def run(
     preset: Annotated[str | None, typer.Option(help="Sizes: quick, laptop, paper, or a file.")] = None,
     cores: Annotated[int | None, typer.Option(min=1, help="Jobs at once.  [default: 2]")] = None,
     target: Annotated[
-        list[str], typer.Option("--target", "-t", help="Files to make instead of the gallery; again for more.")
+        list[str], typer.Option("--target", "-t", help="Files to make, not the whole gallery; again for more.")
     ] = [],  # noqa: B006 - typer copies it
     config: Annotated[list[str], typer.Option("--config", "-C", help="key=value of config.yaml; again for more.")] = [],  # noqa: B006
     profile: Annotated[str | None, typer.Option(help="Snakemake profile; slurm comes along.")] = None,
@@ -116,7 +110,7 @@ def run(
     command += ["--profile", _profile(profile, root)] if profile else []
     command += ["--dry-run"] if dry_run else []
     entries = [f"studies={json.dumps(studies)}", *([f"preset={preset}"] if preset else []), *config]
-    return _become([*command, *more, "--config", *entries, "--", *(target or [_gallery(studies)])])
+    return _become([*command, *more, "--config", *entries, *(["--", *target] if target else [])])
 
 
 def _split(studies: list[str], more: list[str]) -> tuple[list[str], list[str]]:
@@ -129,11 +123,6 @@ def _profile(named: str, root: Path) -> str:
     """Return a profile by name: of the working directory, of lossatlas, else Snakemake's business."""
     ours = root / named
     return str(ours) if not Path(named).exists() and (ours / "config.yaml").is_file() else named
-
-
-def _gallery(studies: list[str]) -> str:
-    """Return the gallery of studies."""
-    return GALLERY
 
 
 def _become(command: list[str]) -> int:

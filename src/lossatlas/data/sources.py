@@ -186,9 +186,6 @@ def _open(path: Path) -> Any:
 
 def _download(dataset: str, folder: Path, extra: bool) -> None:
     """Let torchvision fetch a data set into ``folder``; the folder appears whole, also when two jobs fetch at once."""
-    from lossatlas import _torchvision
-
-    _torchvision.ready()
     from torchvision import datasets
 
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")

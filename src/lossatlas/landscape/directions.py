@@ -6,6 +6,7 @@ tensor by tensor: beside the vector itself there is never more than a piece of i
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import prod
 
 import torch
 from torch import Tensor
@@ -47,7 +48,8 @@ def normalise(
     ``filter``: each filter d_ij becomes d_ij |theta_ij| / |d_ij|, the index j running along the first axis of a weight:
     the output channels of a convolution, the neurons of a linear layer (row j holds neuron j's incoming weights), the
     units of a recurrent layer, the tokens of an embedding; of an attention's ``in_proj_weight`` the units of its
-    queries, keys and values, each by itself. (Torch keeps the *input* channels of a transposed convolution there.) ``layer``: each tensor as a whole gets the norm of theta's. ``none``: the weights stay as drawn.
+    queries, keys and values, each by itself. (Torch keeps the *input* channels of a transposed convolution there.)
+    ``layer``: each tensor as a whole gets the norm of theta's. ``none``: the weights stay as drawn.
 
     Biases and normalisation parameters are set to zero under every ``how``, as in Li et al.; leave their kind out of
     ``zero`` to keep them, each tensor then scaled as a whole under ``filter`` too. (The authors' code puts theta itself
@@ -76,11 +78,14 @@ def normalise(
         where = layout.slices[name]
         if kind in zero:
             continue
-        part = drawn[where].to(result.device, torch.float64)
-        if how != "none":
-            rows = shape[0] if how == "filter" and kind == WEIGHT else 1
-            part = _scaled(part.reshape(rows, -1), reference[where].to(torch.float64).reshape(rows, -1)).reshape(-1)
-        result[where] = part
+        if how == "none":
+            result[where] = drawn[where]
+            continue
+        rows = shape[0] if how == "filter" and kind == WEIGHT else 1
+        tensors = (vector[where].reshape(rows, -1) for vector in (result, drawn, reference))
+        height = max(1, PIECE // max(1, prod(shape) // rows))  # filters scaled at once
+        for to, part, wanted in zip(*(tensor.split(height) for tensor in tensors), strict=True):
+            to.copy_(_scaled(part.to(to.device, torch.float64), wanted.to(torch.float64)))
     return result
 
 

@@ -15,9 +15,6 @@ def densenet(*, growth: int, blocks: list[int], input_shape: tuple[int, ...], ou
 
     Initialisation: torchvision's (convolutions N(0, 2 / fan_in), batch norm 1 and 0, the head's bias zero).
     """
-    from lossatlas import _torchvision
-
-    _torchvision.ready()
     from torchvision.models import DenseNet
 
     channels, _, _ = image_shape("densenet", input_shape)

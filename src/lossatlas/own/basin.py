@@ -3,9 +3,9 @@
 Radii after Huang et al. 2020, section 5 (:mod:`lossatlas.basins.radii`), in filter-normalised directions: a radius of
 1 changes every filter by as much as it is long. No volume is given, on purpose. E[r^D] over directions is carried by
 the largest radius alone (the effective number of directions is then 1, however many are taken), so that its logarithm
-is a lower bound whose error is not seen; filter-normalised directions lie on a set without volume besides; and the region
-below a cutoff is unbounded wherever outputs can be scaled (Dinh et al. 2017). What the radii do compare is how far one
-may go in a typical direction.
+is a lower bound whose error is not seen; filter-normalised directions lie on a set without volume besides; and the
+region below a cutoff is unbounded wherever outputs can be scaled (Dinh et al. 2017). What radii do compare is how far
+one may go in a typical direction.
 """
 
 from __future__ import annotations

@@ -24,14 +24,7 @@ from lossatlas.landscape.landscape import Landscape, NetworkLandscape
 from lossatlas.levelsets.alignment import Dense, match
 from lossatlas.own.bars import ticking
 from lossatlas.own.measured import losses, lost_note
-from lossatlas.own.point import (
-    Placed,
-    about,
-    anywhere,
-    has_statistics,
-    recomputed,
-    same_model,
-)
+from lossatlas.own.point import Placed, about, anywhere, has_statistics, limited, recomputed, same_model
 from lossatlas.own.result import Clock, Result
 from lossatlas.own.trust import SAME, Check, Outcome, Verdict
 from lossatlas.seeds import derive
@@ -130,7 +123,7 @@ def connect(
     b: Placed,
     points: int = 21,
     *,
-    path: bool = True,
+    path: bool | None = None,
     align: bool = True,
     terms: int = 4,
     steps: int | None = None,
@@ -151,7 +144,7 @@ def connect(
         a: the network at t = 0, from :func:`lossatlas.load`; ``a.at("b.pt")`` gives the other.
         b: that at t = 1.
         points: of each curve, both ends included.
-        path: whether to look for a low path.
+        path: whether to look for a low path; None = where the straight line has a barrier.
         align: whether to match units.
         terms: sines of the low path.
         steps: of its optimisation; None = as many as 40 seconds afford, 10 to 100.
@@ -178,7 +171,9 @@ def connect(
     notes = [note for note in (said, anew, lost_note(straight, lost)) if note]
     lengths = [float((last - first).norm()), np.nan, np.nan]
     low, finder = np.zeros(0), None
-    if path:
+    if path is None and barrier(straight) == 0:
+        notes.append("the straight line has no barrier: no other path was looked for; path=True looks for one")
+    elif path is not False:
         finder, taken = _low_path(landscape, first, last, Settings(terms, points), steps, seed, progress)
         low, lost = losses(landscape, iter(finder.points()), points, "low path", progress)
         clock.settings |= {"steps": taken, "lr": finder.settings.lr}
@@ -297,8 +292,10 @@ def _verdict(
         checks.append(Check("batch norm", "stated", float("nan"), "none", words))
     if len(low) and np.isfinite(low).all():
         height = barrier(low)
-        words = "an upper bound: a longer search may find a lower path" if height > 0 else "the ends are connected"
-        checks.append(Check("low path", "stated", height, "none", f"its barrier {height:.3g} is {words}"))
+        words = "0: the ends are connected"
+        if height > 0:
+            words = f"{height:.3g}, an upper bound: a longer search may find a lower path"
+        checks.append(Check("low path", "stated", height, "none", f"its barrier is {words}"))
     return Verdict(tuple(checks), taken / (len(t) * (2 if path is not None else 1)))
 
 

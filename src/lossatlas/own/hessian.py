@@ -1,8 +1,9 @@
 """The curvature at one's own network: both ends of the Hessian's spectrum, its trace and its density.
 
 From Hessian-vector products alone (:mod:`lossatlas.planes.curvature`): extremes by Lanczos with full
-reorthogonalisation (of large networks without, :mod:`lossatlas.own.large`), each with the residual |H y - mu y| within which an eigenvalue lies; the trace by Hutchinson's
-estimate, with its standard error; the density by stochastic Lanczos quadrature (Ghorbani, Krishnan, Xiao 2019).
+reorthogonalisation (of large networks without, :mod:`lossatlas.own.large`), each with the residual |H y - mu y| within
+which an eigenvalue lies; the trace by Hutchinson's estimate, with its standard error; the density by stochastic Lanczos
+quadrature (Ghorbani, Krishnan, Xiao 2019).
 """
 
 from __future__ import annotations
@@ -201,9 +202,10 @@ def hessian(
             nodes, weights = curvature.density(product(landscape), dim, *density, seeded, device, lean)
         parts = [ends(half, max(tolerance, 0.05)) for half in halves]
     loss, gradient = landscape.loss_and_grad(theta)
+    slope = curvature.inner(gradient, gradient) ** 0.5
     spent = found.products + trace + (density[0] * density[1] if density else 0)
     cost = sum(part.products / 2 for part in parts) / max(spent, 1)
-    verdict = Verdict(_checks(found, parts, smaller, float(gradient.double().norm())), cost) if check else Verdict()
+    verdict = Verdict(_checks(found, parts, smaller, slope), cost) if check else Verdict()
     fixed = "batch-norm statistics are held fixed" if has_statistics(smaller) else ""
     kept = "vectors are kept in the weights' type, Lanczos' last two only" if lean is not None else ""
     return Hessian(
@@ -220,7 +222,7 @@ def hessian(
         nodes if np.isfinite(nodes).any() else np.zeros((0, 0)),
         weights if np.isfinite(nodes).any() else np.zeros((0, 0)),
         float(loss),
-        float(gradient.double().norm()),
+        slope,
     )
 
 

@@ -6,6 +6,8 @@ Peak memory of each probe in multiples of the weights stands in ``docs/own-netwo
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import torch
 from torch import Tensor
 
@@ -25,6 +27,16 @@ def vector_type(landscape: Landscape) -> torch.dtype:
     return landscape.dtype if is_large(landscape) else torch.float64
 
 
-def moved(origin: Tensor, step: float, direction: Tensor) -> Tensor:
-    """Return origin + step direction (D,), in one new vector of the origin's type."""
-    return torch.add(origin, direction.to(origin.device, origin.dtype), alpha=step)
+def along(origin: Tensor, direction: Tensor, steps: Iterable[float], place: Tensor | None = None) -> Iterator[Tensor]:
+    """Yield origin + step direction (D,) for each step, in one place that the next overwrites.
+
+    Args:
+        origin: (D,), whose type the points have.
+        direction: (D,).
+        steps: in units of the direction.
+        place: (D,) of the origin's type; a new one by default.
+    """
+    place = torch.empty_like(origin) if place is None else place
+    direction = direction.to(origin.device, origin.dtype)
+    for step in steps:
+        yield torch.add(origin, direction, alpha=float(step), out=place)

@@ -21,8 +21,10 @@ from lossatlas.models.checkpoints import checkpoints, matched, read_state, sha25
 from lossatlas.own.basin import basin
 from lossatlas.own.data import Examples
 from lossatlas.own.hessian import hessian
+from lossatlas.own.jumps import jumps
 from lossatlas.own.line import line
 from lossatlas.own.surface import surface
+from lossatlas.own.trajectory import trajectory
 
 log = logging.getLogger(__name__)
 
@@ -189,6 +191,8 @@ class Network:
     surface = surface
     line = line
     hessian = hessian
+    jumps = jumps
+    trajectory = trajectory
     basin = basin
 
     def without_statistics(self) -> Network:

@@ -69,10 +69,12 @@ def examples_of(network: Placed) -> int:
 
 def has_statistics(network: Placed) -> bool:
     """Return whether the network keeps batch-norm statistics, which belong to the weights they were collected with."""
-    landscape = network.landscape
-    return isinstance(landscape, NetworkLandscape) and any(
-        name.endswith(("running_mean", "running_var")) for name in landscape.buffer_layout.names
-    )
+    return isinstance(network.landscape, NetworkLandscape) and keeps_statistics(network.landscape)
+
+
+def keeps_statistics(landscape: NetworkLandscape) -> bool:
+    """Return whether a landscape's network keeps batch-norm statistics."""
+    return any(name.endswith(("running_mean", "running_var")) for name in landscape.buffer_layout.names)
 
 
 def some_examples(network: Placed, count: int, seed: int) -> Placed:
@@ -153,7 +155,7 @@ def about(network: Placed) -> dict[str, Any]:
         "label": network.label,
         "weights": landscape.dim,
         "dtype": str(landscape.dtype).removeprefix("torch."),
-        "weights_sha256": _digest([network.theta]),
+        "weights_sha256": digest_of([network.theta]),
     }
     source = getattr(network, "source", None)
     if source is not None:
@@ -162,14 +164,15 @@ def about(network: Placed) -> dict[str, Any]:
         data = getattr(network, "data", None)
         found |= {
             "examples": len(landscape.y),
-            "data_sha256": data.digest() if data is not None else _digest([*tensors(landscape.x), landscape.y]),
+            "data_sha256": data.digest() if data is not None else digest_of([*tensors(landscape.x), landscape.y]),
             "criterion": getattr(network, "criterion", getattr(landscape.criterion, "__name__", "callable")),
             "batch_norm": landscape.batch_norm if has_statistics(network) else "none",
         }
     return found
 
 
-def _digest(parts: Sequence[Tensor]) -> str:
+def digest_of(parts: Sequence[Tensor]) -> str:
+    """Return the SHA-256 of tensors' bytes."""
     total = hashlib.sha256()
     for part in parts:
         total.update(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

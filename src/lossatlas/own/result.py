@@ -30,16 +30,17 @@ _LOOK: Any = style.RC
 class Clock:
     """Begins when a probe does, and writes its record."""
 
-    def __init__(self, method: str, network: Placed, settings: Mapping[str, Any]) -> None:
+    def __init__(self, method: str, network: Placed | dict[str, Any], settings: Mapping[str, Any]) -> None:
         """Start the clock.
 
         Args:
             method: name of the function.
-            network: where it looks.
+            network: where it looks, or what is known of that.
             settings: JSON-able arguments as they were used, seeds among them.
         """
         self.started = time.time()
-        self.method, self.network, self.settings = method, about(network), dict(settings)
+        self.method, self.settings = method, dict(settings)
+        self.network = network if isinstance(network, dict) else about(network)
 
     def record(self, **more: Any) -> dict[str, Any]:
         """Return the record: what was computed, of what, how, by which versions, when, in how many seconds."""
@@ -94,6 +95,7 @@ class Result(ABC):
         """Draw the picture with pyplot and return its axes (several as an array); ``.figure`` of one is the figure."""
         import matplotlib.pyplot as plt
 
+        plt.draw_if_interactive()  # loads the backend; in notebooks that sets settings, which the context would take back
         with mpl.rc_context(_LOOK):
             return self._draw(plt.figure(figsize=self.size, dpi=150, layout="constrained"))
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 
 from lossatlas.arrays import Array
 from lossatlas.draw import style
 from lossatlas.draw.plane import MAP, filled
 from lossatlas.own import relief, slices
-from lossatlas.own.large import moved, vector_type
+from lossatlas.own.large import along, vector_type
 from lossatlas.own.measured import losses, lost_note
 from lossatlas.own.point import Placed
 from lossatlas.own.result import Clock, Result
@@ -154,7 +155,7 @@ def on_plane(
 ) -> tuple[Array, int]:
     """Return the losses (ny, nx) at theta + x u + y v, and how many points did not fit into memory."""
     theta, (first, second) = network.theta.to(vector_type(network.landscape)), chosen.vectors
-    rows = (moved(theta, float(b), second) for b in y)
-    points = (moved(row, float(a), first) for row in rows for a in x)
+    place = torch.empty_like(theta)
+    points = (point for row in along(theta, second, y) for point in along(row, first, x, place))
     found, lost = losses(network.landscape, points, len(x) * len(y), what, progress)
     return found.reshape(len(y), len(x)), lost

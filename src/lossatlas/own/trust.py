@@ -27,7 +27,7 @@ from torch import Tensor
 from lossatlas.arrays import Array
 from lossatlas.landscape.directions import gaussian, normalise
 from lossatlas.landscape.landscape import Landscape, NetworkLandscape
-from lossatlas.own.large import moved, vector_type
+from lossatlas.own.large import along, vector_type
 from lossatlas.own.measured import losses
 from lossatlas.own.point import Placed, has_statistics, recomputed
 from lossatlas.seeds import derive
@@ -166,8 +166,7 @@ class SliceTrust:
     ) -> Array:
         """Return the loss along a direction less that at the point (or another number), at the steps."""
         chosen = self.steps if steps is None else steps
-        points = (moved(self.theta, float(x), direction) for x in chosen)
-        found, _ = losses(landscape, points, len(chosen), "is it right?", self.progress)
+        found, _ = losses(landscape, along(self.theta, direction, chosen), len(chosen), "is it right?", self.progress)
         count = len(landscape.y) if isinstance(landscape, NetworkLandscape) else 1
         whole = self.network.landscape
         self.taken += len(chosen) * count / (len(whole.y) if isinstance(whole, NetworkLandscape) else 1)
@@ -181,8 +180,8 @@ class SliceTrust:
         gaps = []
         for i in range(count):
             drawn = gaussian(self.network.layout, derive(self.seed, "trust", "direction", i))
-            along = normalise(drawn, self.network.theta, self.network.layout, self.how)
-            gaps.append(difference(self._excess(self.network.landscape, along), reference, self.rise))
+            other = normalise(drawn, self.network.theta, self.network.layout, self.how)
+            gaps.append(difference(self._excess(self.network.landscape, other), reference, self.rise))
         alike = sum(gap <= SAME for gap in gaps)
         worst = float(np.max(gaps)) if gaps else float("nan")
         criterion = f"every other direction within {SAME} of the rise: yes; most of them not: no"

@@ -85,7 +85,8 @@ class Krylov:
     def _lean_step(self, kind: torch.dtype) -> bool:
         """Take one product, keeping two vectors; the image is changed in place."""
         last = self.basis[-1]
-        rest = self.product(last).to(kind)
+        image = self.product(last)
+        rest = image.clone() if image is last else image.to(kind)
         length = inner(rest, rest)
         if not np.isfinite(length):
             return False

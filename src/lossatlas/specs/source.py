@@ -21,7 +21,6 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, ValidationInfo
 
-from lossatlas import _torchvision
 from lossatlas.errors import LossatlasError
 from lossatlas.specs.base import Spec, key, mistake
 from lossatlas.specs.yaml import nearest
@@ -216,7 +215,6 @@ def load(named: str, sha256: str) -> Any:
     """
     module, function = split(named)
     checked(named, sha256)
-    _torchvision.ready()
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)

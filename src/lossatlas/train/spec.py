@@ -270,8 +270,9 @@ def change(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 def retraining(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """Return the recipe of a retraining: the run's own with its first learning rate throughout, then ``changes``.
 
-    It begins at trained weights and so without a warm-up. The paper does not state the retraining's learning rate, schedule and weight decay; keeping the run's own decay
-    and its first learning rate is our choice, and ``fig2_control`` of study trajectories shows what hangs on it.
+    It begins at trained weights and so without a warm-up. The paper does not state the retraining's learning rate,
+    schedule and weight decay; keeping the run's own decay and its first learning rate is our choice, and
+    ``fig2_control`` of study trajectories shows what hangs on it.
     """
     return change(read(Recipe, {**recipe.hashed(), "milestones": [], "warmup": 0.0}), changes)
 
