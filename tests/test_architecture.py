@@ -13,7 +13,7 @@ from lossatlas.specs.registry import resolve
 from lossatlas.study import subjects
 
 SOURCE = ROOT / "src" / "lossatlas"
-GROUND = ("errors", "numerics", "arrays", "seeds", "progress", "statistics", "_torchvision")
+GROUND = ("errors", "numerics", "arrays", "seeds", "progress", "statistics", "places", "_torchvision")
 FLOORS = (
     GROUND,
     ("specs",),
@@ -31,6 +31,7 @@ FLOORS = (
     ("workflow",),
     ("provenance", "fsck", "compare", "publish"),
     ("__init__",),
+    ("cli",),
 )
 """Each imports only what stands before it; of one floor none imports another (the ground: any).
 

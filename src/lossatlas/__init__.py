@@ -9,7 +9,11 @@
 
 from typing import TYPE_CHECKING, Any
 
+from lossatlas import _torchvision
+
 __version__ = "0.1.0"
+
+_torchvision.ready()
 
 _LAZY = {
     "load": "lossatlas.own.load",

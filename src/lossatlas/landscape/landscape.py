@@ -487,7 +487,8 @@ class NetworkLandscape(Landscape):
                 f"landscape: the network returned {got} for {count(x)} examples; expected ({count(x)}, ...)"
             )
         tolerance = 100 * torch.finfo(self.dtype).eps
-        if not torch.allclose(a, b, rtol=tolerance, atol=tolerance * float(a.abs().max()), equal_nan=True):
+        largest = float(a.abs().nan_to_num(0.0, 0.0).max())
+        if not torch.allclose(a, b, rtol=tolerance, atol=tolerance * largest, equal_nan=True):
             raise LossatlasError(
                 f"landscape: {type(self._model).__name__} is not deterministic: two evaluations of the same inputs "
                 f"differ by {float((a - b).abs().max()):.3g}; remove the random layer or make it follow model.eval()"

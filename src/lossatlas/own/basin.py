@@ -25,9 +25,11 @@ from lossatlas.errors import LossatlasError
 from lossatlas.landscape.directions import gaussian, normalise
 from lossatlas.landscape.layout import WEIGHT
 from lossatlas.own.bars import ticking
+from lossatlas.own.large import vector_type
 from lossatlas.own.point import Placed, has_statistics, limited
 from lossatlas.own.result import Clock, Result
 from lossatlas.own.trust import SAME, Check, Outcome, Verdict
+from lossatlas.planes.curvature import inner
 from lossatlas.seeds import derive
 
 EXAMPLES = 1000
@@ -146,9 +148,9 @@ def basin(
     radii = _Lifted(smaller, 1.0 - loss if loss <= 0 else 0.0)
     with ticking("basin", directions, progress) as tick:
         for i in range(directions):
-            drawn = gaussian(layout, derive(seed, "basin", i), torch.float64)
+            drawn = gaussian(layout, derive(seed, "basin", i), vector_type(landscape))
             along = normalise(drawn, theta, layout, "filter")
-            norms[i] = float(along.double().norm())
+            norms[i] = inner(along, along) ** 0.5
             if not norms[i] > 0:
                 raise LossatlasError(f"basin: every weight of {network.label} is a bias or zero; no direction is left")
             found[:, i] = radii.crossings(along[None], radii.least + rises).radii[:, 0]

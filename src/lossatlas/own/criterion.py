@@ -46,7 +46,7 @@ def default(outputs: Tensor, y: Tensor) -> Chosen:
         if outputs.ndim >= 3 and y.ndim == outputs.ndim - 1 and outputs.shape[:-1] == y.shape:
             return Chosen(TokenCrossEntropy(), "token_cross_entropy", "the targets are tokens of sequences")
         if outputs.ndim >= 2 and outputs.shape[1] > 1 and y.shape == (len(outputs), *outputs.shape[2:]):
-            return Chosen(criterion_function("cross_entropy"), "cross_entropy", "the targets are class indices")
+            return Chosen(_ClassWeights.of(nn.CrossEntropyLoss()), "cross_entropy", "the targets are class indices")
         if outputs.numel() == y.numel() and len(y) and int(y.min()) >= 0 and int(y.max()) <= 1:
             return Chosen(criterion_function("binary_cross_entropy"), "binary_cross_entropy", "the targets are 0 and 1")
     elif outputs.shape == y.shape or outputs.shape == (*y.shape, 1):
@@ -69,8 +69,10 @@ def chosen(criterion: Any, outputs: Tensor, y: Tensor) -> Chosen:
         LossatlasError: it fails on the outputs, or returns something that is neither a loss an example nor a mean.
     """
     if criterion is None:
-        return default(outputs, y)
-    if isinstance(criterion, str):
+        return _tried(default(outputs, y), outputs, y)
+    if criterion == "cross_entropy":
+        found = Chosen(_ClassWeights.of(nn.CrossEntropyLoss()), "cross_entropy")
+    elif isinstance(criterion, str):
         found = Chosen(criterion_function(criterion), criterion)
     elif isinstance(criterion, nn.CrossEntropyLoss):
         found = Chosen(_ClassWeights.of(criterion), "cross_entropy")
@@ -125,7 +127,8 @@ class _ClassWeights:
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if self.weight is None and self.smoothing == 0 and not targets.is_floating_point():
-            losses = cross_entropies(outputs, targets.clamp(min=0)) * (targets != self.ignore_index)
+            counted = targets != self.ignore_index
+            losses = cross_entropies(outputs, targets.where(counted, 0)) * counted
         else:
             weight = None if self.weight is None else self.weight.to(outputs.device)
             losses = nn.functional.cross_entropy(
@@ -145,7 +148,7 @@ class _ClassWeights:
         else:
             places = (targets != self.ignore_index).double()
             if self.weight is not None:
-                places = places * self.weight.to(targets.device)[targets.clamp(min=0, max=len(self.weight) - 1)]
+                places = places * self.weight.to(targets.device)[targets.where(places > 0, 0)]
         return places.reshape(len(targets), -1).sum(1)
 
 

@@ -1,8 +1,9 @@
 """The curvature at one's own network: both ends of the Hessian's spectrum, its trace and its density.
 
 From Hessian-vector products alone (:mod:`lossatlas.planes.curvature`): extremes by Lanczos with full
-reorthogonalisation, each with the residual |H y - mu y| within which an eigenvalue lies; the trace by Hutchinson's
-estimate, with its standard error; the density by stochastic Lanczos quadrature (Ghorbani, Krishnan, Xiao 2019).
+reorthogonalisation (of large networks without, :mod:`lossatlas.own.large`), each with the residual |H y - mu y| within
+which an eigenvalue lies; the trace by Hutchinson's estimate, with its standard error; the density by stochastic Lanczos
+quadrature (Ghorbani, Krishnan, Xiao 2019).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from lossatlas.draw import style
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.landscape import Landscape, NetworkLandscape
 from lossatlas.own.bars import ticking
+from lossatlas.own.large import is_large
 from lossatlas.own.measured import out_of_memory
 from lossatlas.own.point import Placed, has_statistics, limited
 from lossatlas.own.result import Clock, Result
@@ -184,25 +186,32 @@ def hessian(
 
             return times
 
-        start = curvature.starting_vector(dim, derive(seed, "hessian", "start"), device)
-        found = curvature.extremes(product(landscape), start, tolerance, most)
+        lean = landscape.dtype if is_large(landscape) else None
+
+        def ends(at: Landscape, tolerance: float) -> curvature.Extremes:
+            start = curvature.starting_vector(dim, derive(seed, "hessian", "start"), device, lean)
+            return curvature.extremes(product(at), start, tolerance, most, lean)
+
+        found = ends(landscape, tolerance)
         sums = (np.nan, np.nan)
         if trace:
-            sums = curvature.trace(product(landscape), dim, trace, derive(seed, "hessian", "trace"), device)
+            sums = curvature.trace(product(landscape), dim, trace, derive(seed, "hessian", "trace"), device, lean)
         nodes, weights = np.zeros((0, 0)), np.zeros((0, 0))
         if density:
             seeded = derive(seed, "hessian", "density")
-            nodes, weights = curvature.density(product(landscape), dim, *density, seeded, device)
-        parts = [curvature.extremes(product(half), start, max(tolerance, 0.05), most) for half in halves]
+            nodes, weights = curvature.density(product(landscape), dim, *density, seeded, device, lean)
+        parts = [ends(half, max(tolerance, 0.05)) for half in halves]
     loss, gradient = landscape.loss_and_grad(theta)
+    slope = curvature.inner(gradient, gradient) ** 0.5
     spent = found.products + trace + (density[0] * density[1] if density else 0)
     cost = sum(part.products / 2 for part in parts) / max(spent, 1)
-    verdict = Verdict(_checks(found, parts, smaller, float(gradient.double().norm())), cost) if check else Verdict()
+    verdict = Verdict(_checks(found, parts, smaller, slope), cost) if check else Verdict()
     fixed = "batch-norm statistics are held fixed" if has_statistics(smaller) else ""
+    kept = "vectors are kept in the weights' type, Lanczos' last two only" if lean is not None else ""
     return Hessian(
         clock.record(),
         verdict,
-        tuple(note for note in (said, fixed) if note),
+        tuple(note for note in (said, fixed, kept) if note),
         found.minimum,
         found.maximum,
         found.residual_min,
@@ -213,7 +222,7 @@ def hessian(
         nodes if np.isfinite(nodes).any() else np.zeros((0, 0)),
         weights if np.isfinite(nodes).any() else np.zeros((0, 0)),
         float(loss),
-        float(gradient.double().norm()),
+        slope,
     )
 
 

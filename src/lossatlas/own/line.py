@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from lossatlas.arrays import Array
 from lossatlas.draw import style
 from lossatlas.own import slices
+from lossatlas.own.large import along, vector_type
 from lossatlas.own.measured import losses, lost_note
 from lossatlas.own.point import Placed, about, anywhere, same_model
 from lossatlas.own.result import Clock, Result
@@ -109,7 +110,8 @@ def line(
         ((low, high),) = ends(1.0 if range is None else range, 1)
     else:
         same_model(network, other)
-        step = other.theta.double().to(network.theta.device) - network.theta.double()
+        kind = vector_type(network.landscape)
+        step = other.theta.to(network.theta.device, kind) - network.theta.to(kind)
         chosen = Chosen((step,), None, f"to {other.label} at t = 1")
         ((low, high),) = ends((-0.25, 1.25) if range is None else range, 1)
     smaller, (count,), said = sized(network, 1, grid, examples, seed)
@@ -121,8 +123,8 @@ def line(
         settings["other"] = about(other)
     clock = Clock("line", smaller, settings)
     t = np.linspace(low, high, count)
-    theta, along = smaller.theta.double(), chosen.vectors[0]
-    found, lost = losses(smaller.landscape, (theta + float(x) * along for x in t), count, "line", progress)
+    theta, direction = smaller.theta.to(vector_type(smaller.landscape)), chosen.vectors[0]
+    found, lost = losses(smaller.landscape, along(theta, direction, t), count, "line", progress)
     verdict = Verdict()
     if check:
         reach = max(abs(low), abs(high))
@@ -130,4 +132,4 @@ def line(
         verdict = asked.verdict(chosen.explained)
     notes = [note for note in (*notes, said, lost_note(found, lost)) if note]
     centre = float(smaller.landscape.loss(smaller.theta))
-    return Line(clock.record(), verdict, tuple(notes), t, found, centre, float(along.norm()), chosen.name)
+    return Line(clock.record(), verdict, tuple(notes), t, found, centre, float(direction.norm()), chosen.name)

@@ -21,6 +21,7 @@ from lossatlas.models.checkpoints import checkpoints, sha256
 from lossatlas.own import outputs as returned
 from lossatlas.own.criterion import OWN, TRIED, Chosen, MeanOf, chosen, mean_of
 from lossatlas.own.data import MOST, Examples, examples_of
+from lossatlas.own.large import EXACT
 from lossatlas.own.model import (
     HALVES,
     PRECISIONS,
@@ -30,7 +31,7 @@ from lossatlas.own.model import (
     random_layers,
     settled,
 )
-from lossatlas.own.network import Network, Source, checked, placed, state_of
+from lossatlas.own.network import Network, Source, check_weights, checked, placed, state_of
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +40,6 @@ CHUNK = 500
 
 NUMBERS = 2**22
 """Most numbers that the inputs or outputs of a chunk have, where that leaves an example."""
-
-EXACT = 1_000_000
-"""Weights up to which gradients are summed over chunks in float64; above, in the weights' own type."""
 
 
 def load(
@@ -91,9 +89,11 @@ def load(
         module = settled(module, _first(given.x, 2))
     if module.training and (random := random_layers(module)):
         notes.append(_say(f"the model was in train mode; {random[0]} and the like are off here, as after model.eval()"))
+    if next(module.parameters(), None) is None:
+        raise LossatlasError(f"model: {name} has no parameters; expected at least one")
     dtype, note = _dtype(module, precision)
     notes += [note] if note else []
-    where = next(module.parameters(), torch.empty(0)).device if device is None else torch.device(device)
+    where = next(module.parameters()).device if device is None else torch.device(device)
     shapes = shapes_only(module, where, dtype)  # in eval mode; the caller's module is not touched
     layout = Layout.of(module)
     files = tuple(checkpoints(checkpoint)) if isinstance(checkpoint, str | Path) else ()
@@ -102,6 +102,8 @@ def load(
     else:
         del module  # where we made it, its first weights go before the others come
         theta, missing = _taken(shapes, layout, files[-1] if files else checkpoint)
+    named = label or (files[-1].stem if files else name.rpartition(":")[2])
+    check_weights(named, layout, theta)
     scored = _scored(shapes, layout.unflatten(theta), given, criterion)
     landscape = NetworkLandscape(
         shapes,
@@ -117,7 +119,7 @@ def load(
     )
     network = Network(
         landscape,
-        label or (files[-1].stem if files else name.rpartition(":")[2]),
+        named,
         given,
         scored.criterion.name,
         Source(name, str(files[-1]), sha256(files[-1])) if files else Source(name),
@@ -226,10 +228,25 @@ def _scored(shapes: nn.Module, weights: Mapping[str, Tensor], given: Examples, c
     result = evaluated(call, ready(_first(given.x, tried)), name)
     outputs = result if taken is None else taken(result)
     found_criterion = chosen(criterion, outputs, given.y[:tried].to(outputs.device))
+    _check_classes(found_criterion, outputs, given.y)
     notes = [] if taken is None else [f"the network's outputs are its {taken}"]
     if found_criterion.note:
         notes.append(f"criterion {found_criterion.name}: {found_criterion.note}")
     return Scored(given.x, taken, found_criterion, width, notes)
+
+
+def _check_classes(criterion: Chosen, outputs: Tensor, y: Tensor) -> None:
+    """Refuse class indices of which the network has no output."""
+    if y.is_floating_point() or criterion.name not in ("cross_entropy", "token_cross_entropy"):
+        return
+    classes = outputs.shape[-1 if criterion.name == "token_cross_entropy" else 1]
+    ignored = getattr(criterion.function, "ignore_index", -100)
+    used = y[y != ignored]
+    if len(used) and not (int(used.min()) >= 0 and int(used.max()) < classes):
+        raise LossatlasError(
+            f"data: targets from {int(used.min())} to {int(used.max())}, and the network has {classes} outputs; "
+            f"expected class indices 0 to {classes - 1}, or {ignored} where none counts"
+        )
 
 
 def _own_loss(

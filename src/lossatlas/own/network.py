@@ -261,18 +261,23 @@ def placed(
     return theta, buffers, missing
 
 
+def check_weights(label: str, layout: Layout, theta: Tensor) -> None:
+    """Raise for weights that are not finite, tensor by tensor: one beside them is all that is held."""
+    bad = [name for name, where in layout.slices.items() if not bool(theta[where].isfinite().all())]
+    if bad:
+        raise LossatlasError(
+            f"{label}: {bad[0]} ({len(bad)} of {len(layout)} tensors) has NaN or infinite weights; the training has "
+            "diverged, take an earlier checkpoint"
+        )
+
+
 def checked(network: Network) -> Network:
     """Return a network whose weights and loss are finite numbers.
 
     Raises:
         LossatlasError: they are not.
     """
-    bad = [name for name, where in network.layout.slices.items() if not bool(network.theta[where].isfinite().all())]
-    if bad:
-        raise LossatlasError(
-            f"{network.label}: {bad[0]} ({len(bad)} of {len(network.layout)} tensors) has NaN or infinite weights; the "
-            "training has diverged, take an earlier checkpoint"
-        )
+    check_weights(network.label, network.layout, network.theta)
     own = network.landscape
     first = own if own.batch_norm == "batch" else own.at_examples(torch.arange(min(network.examples, own.batch_size)))
     loss = float(first.loss(network.theta))

@@ -175,5 +175,5 @@ def digest_of(parts: Sequence[Tensor]) -> str:
     """Return the SHA-256 of tensors' bytes."""
     total = hashlib.sha256()
     for part in parts:
-        total.update(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        total.update(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()

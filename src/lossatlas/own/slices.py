@@ -15,6 +15,7 @@ from lossatlas.arrays import Array
 from lossatlas.clouds.principal import principal_axes
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.directions import gaussian, normalise
+from lossatlas.own.large import vector_type
 from lossatlas.own.point import Placed, examples_of, some_examples
 from lossatlas.seeds import derive
 
@@ -34,7 +35,7 @@ class Chosen:
     """Directions of a slice.
 
     Attributes:
-        vectors: (D,) each, float64, in units of the coordinates.
+        vectors: (D,) each, float64 (of large networks: their own type), in units of the coordinates.
         how: normalisation of random ones; None for others.
         name: what they are called.
         explained: share of a path's variance in them; None for others.
@@ -61,8 +62,9 @@ def directions(network: Placed, given: Any, count: int, seed: int) -> Chosen:
     """
     if isinstance(given, str) and given in NORMALISED:
         how = NORMALISED[given]
-        drawn = [gaussian(network.layout, derive(seed, "slice", i), torch.float64) for i in range(count)]
-        vectors = tuple(normalise(d, network.theta.double(), network.layout, how) for d in drawn)
+        kind = vector_type(network.landscape)
+        drawn = (gaussian(network.layout, derive(seed, "slice", i), kind) for i in range(count))
+        vectors = tuple(normalise(d, network.theta.to(kind), network.layout, how) for d in drawn)
         name = "random directions as drawn" if how == "none" else f"random {how}-normalised directions"
         if any(not float(v.norm()) > 0 for v in vectors):
             raise LossatlasError(f"directions: {given!r} are zero: every weight of {network.label} is a bias or zero")
@@ -78,7 +80,8 @@ def directions(network: Placed, given: Any, count: int, seed: int) -> Chosen:
     if isinstance(given, str):
         known = [*NORMALISED, "pca"]
         raise LossatlasError(f"directions: got {given!r}; expected one of {known!r} or {count} tensors (D,)")
-    vectors = tuple(torch.as_tensor(v).detach().to(network.theta.device, torch.float64) for v in _listed(given))
+    kind = vector_type(network.landscape)
+    vectors = tuple(torch.as_tensor(v).detach().to(network.theta.device, kind) for v in _listed(given))
     shape = (network.landscape.dim,)
     if len(vectors) != count or any(tuple(v.shape) != shape for v in vectors):
         raise LossatlasError(f"directions: got shapes {[tuple(v.shape) for v in vectors]}; expected {count} of {shape}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,12 @@ from lossatlas.arrays import Array
 from lossatlas.draw import style
 from lossatlas.draw.plane import MAP, filled
 from lossatlas.own import relief, slices
+from lossatlas.own.large import along, vector_type
 from lossatlas.own.measured import losses, lost_note
 from lossatlas.own.point import Placed
 from lossatlas.own.result import Clock, Result
 from lossatlas.own.slices import Chosen, ends, sized
 from lossatlas.own.trust import SliceTrust, Verdict
-from lossatlas.planes.plane import Plane
 
 AXES = ("first direction", "second direction")
 
@@ -155,7 +154,8 @@ def on_plane(
     network: Placed, chosen: Chosen, x: Array, y: Array, what: str, progress: bool | None
 ) -> tuple[Array, int]:
     """Return the losses (ny, nx) at theta + x u + y v, and how many points did not fit into memory."""
-    cut = Plane(network.theta.double(), torch.stack(list(chosen.vectors))).at(x, y)
-    points = (line.start + float(a) * line.direction for line in map(cut.line, builtins.range(len(y))) for a in x)
+    theta, (first, second) = network.theta.to(vector_type(network.landscape)), chosen.vectors
+    place = torch.empty_like(theta)
+    points = (point for row in along(theta, second, y) for point in along(row, first, x, place))
     found, lost = losses(network.landscape, points, len(x) * len(y), what, progress)
     return found.reshape(len(y), len(x)), lost

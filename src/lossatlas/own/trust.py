@@ -27,6 +27,7 @@ from torch import Tensor
 from lossatlas.arrays import Array
 from lossatlas.landscape.directions import gaussian, normalise
 from lossatlas.landscape.landscape import Landscape, NetworkLandscape
+from lossatlas.own.large import along, vector_type
 from lossatlas.own.measured import losses
 from lossatlas.own.point import Placed, has_statistics, recomputed
 from lossatlas.seeds import derive
@@ -148,7 +149,7 @@ class SliceTrust:
         # A picture of many points affords more steps a curve: the checks stay a fraction of it.
         half = np.array([0.25, 0.5, 0.75, 1.0] if self.evaluations >= 900 else [0.5, 1.0])
         self.steps = self.reach * np.concatenate([-half[::-1], half])
-        self.theta = self.network.theta.double()
+        self.theta = self.network.theta.to(vector_type(self.network.landscape))
         landscape = self.network.landscape
         self.base = float(landscape.loss(self.theta))
         self.taken += 1
@@ -165,9 +166,7 @@ class SliceTrust:
     ) -> Array:
         """Return the loss along a direction less that at the point (or another number), at the steps."""
         chosen = self.steps if steps is None else steps
-        along = direction.double().to(self.theta.device)
-        points = (self.theta + float(x) * along for x in chosen)
-        found, _ = losses(landscape, points, len(chosen), "is it right?", self.progress)
+        found, _ = losses(landscape, along(self.theta, direction, chosen), len(chosen), "is it right?", self.progress)
         count = len(landscape.y) if isinstance(landscape, NetworkLandscape) else 1
         whole = self.network.landscape
         self.taken += len(chosen) * count / (len(whole.y) if isinstance(whole, NetworkLandscape) else 1)
@@ -181,8 +180,8 @@ class SliceTrust:
         gaps = []
         for i in range(count):
             drawn = gaussian(self.network.layout, derive(self.seed, "trust", "direction", i))
-            along = normalise(drawn, self.network.theta, self.network.layout, self.how)
-            gaps.append(difference(self._excess(self.network.landscape, along), reference, self.rise))
+            other = normalise(drawn, self.network.theta, self.network.layout, self.how)
+            gaps.append(difference(self._excess(self.network.landscape, other), reference, self.rise))
         alike = sum(gap <= SAME for gap in gaps)
         worst = float(np.max(gaps)) if gaps else float("nan")
         criterion = f"every other direction within {SAME} of the rise: yes; most of them not: no"

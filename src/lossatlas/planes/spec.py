@@ -530,6 +530,46 @@ class SharpnessTable(Table):
     reach: float = key("How far along a line the measures look, in units of its direction.", REACH, gt=0)
 
 
+class HessianRow(Spec):
+    """One network of table hessian_table, in all replicas."""
+
+    curvature: GridsName = key("Name of a curvature probe; over a plane, its point nearest to the run's end.")
+    title: str = key("Name of the row; the probe's by default.", "")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, raw: Any) -> Any:
+        return _titled(raw, "curvature")
+
+
+class HessianTable(Table):
+    """Smallest and largest eigenvalue of the training loss's Hessian where runs ended, and its trace."""
+
+    kind: Literal["hessian_table"] = "hessian_table"
+    draw: ClassVar[str] = "lossatlas.planes.figures.points:tabulate_hessians"
+    rows: list[HessianRow] = key("One network each, in all replicas.", min_length=1)
+
+
+class BarrierRow(Spec):
+    """One straight line between the ends of two runs."""
+
+    line: GridName = key("Name of a line probe with `to`, over limits that hold 0 and 1.")
+    title: str = key("Name of the row; the line's by default.", "")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, raw: Any) -> Any:
+        return _titled(raw, "line")
+
+
+class BarrierTable(Table):
+    """Losses at the ends of straight lines between networks, and what the lines climb between them."""
+
+    kind: Literal["barrier_table"] = "barrier_table"
+    draw: ClassVar[str] = "lossatlas.planes.figures.points:tabulate_barriers"
+    rows: list[BarrierRow] = key("One line each.", min_length=1)
+
+
 class VarianceRow(Spec):
     """One recorded path."""
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from lossatlas.errors import LossatlasError
@@ -117,6 +118,28 @@ def sha256(path: Path) -> str:
     return total.hexdigest()
 
 
+def checked(path: Path, given: str | None) -> str:
+    """Return :func:`sha256`, which must be the one given, if any.
+
+    Raises:
+        LossatlasError: it is another, or as :func:`files`.
+    """
+    found = sha256(path)
+    if given not in (None, found):
+        raise LossatlasError(
+            f"{path}: its SHA-256 is {found}, not {given}: the file is another one; if it was replaced after planning, "
+            "run the same command again; if the study says so, correct `sha256` there"
+        )
+    return found
+
+
 def _digest(file: Path) -> str:
+    about = file.stat()
+    return _digest_of(file.absolute(), about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _digest_of(file: Path, changed: int, size: int) -> str:
+    """Return the SHA-256 of a file's bytes; once for a plan, which asks again and again."""
     with open(file, "rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -63,6 +63,7 @@ class Examples:
         normalise: raw inputs -> float32 network inputs.
         dtype: the network's float type.
         extra: D_d of the poisoned objective, for recipes that have one.
+        own: whether they are a user's own, whose networks may know more classes than these.
     """
 
     x: Tensor
@@ -72,10 +73,12 @@ class Examples:
     normalise: Callable[[Tensor], Tensor]
     dtype: torch.dtype = torch.float32
     extra: Extra | None = None
+    own: bool = False
 
     def inputs(self, x: Tensor) -> Tensor:
         """Return the network's inputs for raw examples: normalised, images channels_last (faster on CPU and GPU)."""
-        x = self.normalise(x).to(self.dtype)
+        x = self.normalise(x)
+        x = x.to(self.dtype) if x.is_floating_point() else x
         if x.ndim == 4 and x.shape[1] == 1:
             return channels_last(x)
         return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
@@ -272,9 +275,7 @@ class Training:
         """
         examples, recipe = self.examples, self.recipe
         device = examples.x.device
-        for group in self.optimizer.param_groups:
-            if "lr" in group:
-                group["lr"] = learning_rate(recipe, epoch)
+        self._set_rate(learning_rate(recipe, epoch))
         order_seed, augment_seed = derive(self.seed, "order", epoch), derive(self.seed, "augment", epoch)
         order = torch.randperm(len(examples.x), generator=torch.Generator().manual_seed(order_seed)).to(device)
         generator = torch.Generator(device).manual_seed(augment_seed)
@@ -286,6 +287,8 @@ class Training:
         step = self._closure_step if self.closure else self._step
         for number, batch in enumerate(batches, start=1):
             self.steps = epoch * len(batches) + number - 1
+            if epoch < recipe.get("warmup", 0.0):
+                self._set_rate(learning_rate(recipe, epoch, epoch + number / len(batches)))
             loss = step(examples.x[batch], examples.y[batch], generator)
             if not math.isfinite(loss):
                 raise DivergedError(
@@ -295,6 +298,11 @@ class Training:
             if inside is not None and number in marks:
                 inside(epoch + number / len(batches))
                 self.model.train()
+
+    def _set_rate(self, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            if "lr" in group:
+                group["lr"] = rate
 
     def _step(self, x: Tensor, y: Tensor, generator: torch.Generator) -> float:
         """Take one optimiser step and return the minibatch loss before it."""
