@@ -50,18 +50,21 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/python -m lossatlas.workflow.dvc_stages --check
 	$(BIN)/python -m lossatlas.workflow.generated --check
+	$(BIN)/python -m lossatlas.cli.page --check
 
 # make setup     only the environment
 setup: $(VENV)/.installed
 
 # torch first and with its own dependencies: the index decides between its CPU and CUDA builds. torchvision without
-# dependencies: its wheel would ask for a torch of its own. The rest exactly as locked.
+# dependencies: its wheel would ask for a torch of its own. The rest exactly as locked. Before 0.2 lossatlas had a command
+# of its own in the place of Snakemake's; with that version goes the command, and Snakemake's comes back.
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@echo "== environment $(VENV) from requirements.lock (two to five minutes)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
 	$(PIP) install $$(grep '^torch==' requirements.lock)
 	$(PIP) install --no-deps -r requirements.lock
 	$(PIP) install --no-deps --no-build-isolation --editable .
+	grep -qs snakemake.cli $(BIN)/snakemake || $(PIP) install --no-deps --force-reinstall $$(grep '^snakemake==' requirements.lock)
 	touch $@
 
 # make lock      write the lock file from the environment
@@ -72,6 +75,7 @@ lock:
 # make docs      write docs/reference.md, docs/atlas.md and the JSON Schemas; insert published numbers into the pages
 docs: setup
 	$(BIN)/python -m lossatlas.workflow.generated
+	$(BIN)/python -m lossatlas.cli.page
 
 # make dvc       write dvc.yaml from the laptop preset of the published studies; the bundled store has what it names, no more
 dvc: setup

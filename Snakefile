@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from lossatlas.workflow.slurm import keep_jobs_in_sight
 from lossatlas.workflow.watch import begin
 from lossatlas.workflow.wiring import load_plan
 
@@ -15,6 +16,9 @@ configfile: str(ROOT / "config" / "config.yaml")
 PLAN = load_plan(config, ROOT)
 
 
+keep_jobs_in_sight()
+
+
 wildcard_constraints:
     id=r"[\w.-]+-[0-9a-f]{10}",
     study=r"[A-Za-z0-9_]+",
@@ -23,9 +27,9 @@ wildcard_constraints:
 
 
 rule all:
-    """The gallery of every study configured: figures, tables, scorecard."""
+    """The gallery of every study configured: figures, tables, scorecard; of studies of your own, theirs."""
     input:
-        "results/figures/all/.built",
+        PLAN.targets(),
 
 
 onstart:

@@ -17,7 +17,8 @@ from torch.func import functional_call, grad_and_value, vmap
 
 from lossatlas import models
 from lossatlas.barriers.pathfinder import FourierPath, Settings
-from lossatlas.landscape.landscape import NetworkLandscape, channels_last, criterion_function
+from lossatlas.landscape.criteria import criterion_function
+from lossatlas.landscape.landscape import NetworkLandscape, channels_last
 from lossatlas.models import spec as catalogue
 from lossatlas.models.spec import network
 

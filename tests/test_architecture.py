@@ -13,7 +13,7 @@ from lossatlas.specs.registry import resolve
 from lossatlas.study import subjects
 
 SOURCE = ROOT / "src" / "lossatlas"
-GROUND = ("errors", "numerics", "arrays", "seeds", "progress", "statistics", "_torchvision", "__init__")
+GROUND = ("errors", "numerics", "arrays", "seeds", "progress", "statistics", "places", "_torchvision")
 FLOORS = (
     GROUND,
     ("specs",),
@@ -25,12 +25,18 @@ FLOORS = (
     ("clouds",),
     ("planes",),
     ("trajectories", "levelsets", "barriers", "basins", "solutions"),
+    ("own",),
     ("study",),
     ("audit", "gallery"),
     ("workflow",),
     ("provenance", "fsck", "compare", "publish"),
+    ("__init__",),
+    ("cli",),
 )
-"""Each imports only what stands before it; of one floor none imports another (the ground: any)."""
+"""Each imports only what stands before it; of one floor none imports another (the ground: any).
+
+``lossatlas/__init__.py`` stands last: the front door names what it offers, and loads it when it is asked for.
+"""
 
 HEAVY = {"torch", "torchvision", "h5py", "scipy", "sklearn", "matplotlib", "pandas", "phate", "umap"}
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -106,7 +112,7 @@ def test_no_circle_among_packages():
         pytest.fail(f"a circle: {' -> '.join(error.args[1])}")
 
 
-SPEC = [file for file in FILES if file.name == "spec.py" or file.parent.name in ("specs", "study")]
+SPEC = [file for file in FILES if file.name in ("spec.py", "defaults.py") or file.parent.name in ("specs", "study")]
 ROLES = {
     "spec.py and planning": (SPEC, HEAVY),
     "files.py": ([file for file in FILES if file.name == "files.py"], {"torch", "matplotlib"}),
@@ -124,12 +130,14 @@ def test_a_role_stays_what_it_is(role):
     assert not wrong, "\n".join(wrong)
 
 
+LIGHT = ("spec", "seeds", "size", "defaults")
+"""Names of modules that planning may import, and that import nothing heavy: the last three are numbers alone."""
+
+
 def test_specs_import_light_modules_only():
     for file in SPEC:
         for name in ours(file):
-            light = (
-                floor(name) == 0 or name.split(".")[-1] in ("spec", "seeds", "size") or room(name) in ("specs", "study")
-            )
+            light = floor(name) == 0 or name.split(".")[-1] in LIGHT or room(name) in ("specs", "study")
             assert light, f"{module(file)} imports {name}"
 
 
@@ -182,6 +190,38 @@ for made in plan.artefacts.values():
     made.path
 print(*sorted(set(name.split(".")[0] for name in sys.modules) & set(sys.argv[2].split(","))))
 """
+
+
+FRONT_DOOR = """
+import sys
+import lossatlas
+print(*sorted(set(name.split(".")[0] for name in sys.modules) & set(sys.argv[1].split(","))))
+assert set(lossatlas.__all__) <= set(dir(lossatlas))
+print(lossatlas.load.__module__, "torch" in sys.modules)
+"""
+
+
+def test_the_front_door_loads_nothing_heavy_before_it_is_asked():
+    done = subprocess.run([sys.executable, "-c", FRONT_DOOR, ",".join(HEAVY)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["", "lossatlas.own.load True"]
+
+
+OWN_NETWORK = """
+import sys
+import lossatlas as la
+import torch
+x, y = torch.randn(6, 3), torch.tensor([0, 1, 0, 1, 0, 1])
+print(la.load(torch.nn.Linear(3, 2), data=(x, y)).examples)
+print(*sorted(set(name.split(".")[0] for name in sys.modules) & set(sys.argv[1].split(","))))
+"""
+
+
+def test_loading_ones_own_network_needs_no_extra():
+    extra = "pandas,sklearn,phate,umap,plotly,snakemake,dvc,jinja2,torchvision"
+    done = subprocess.run([sys.executable, "-c", OWN_NETWORK, extra], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["6", ""]
 
 
 def test_planning_loads_nothing_heavy():

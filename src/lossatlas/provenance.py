@@ -12,6 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from lossatlas import places
 from lossatlas.audit import origin, recompute
 from lossatlas.errors import LossatlasError
 
@@ -27,7 +28,7 @@ def main() -> int:
     parser.add_argument("--cores", type=int, default=1, help="with --verify: for Snakemake (default: 1)")
     given = parser.parse_args()
     try:
-        root = recompute.repository()
+        root = places.here_or_installed()
         if not given.verify:
             print(origin.describe(given.file, origin.read(given.file), root), end="")
             return 0

@@ -1,4 +1,7 @@
-"""How Snakemake finds the screen of lossatlas (`lossatlas.workflow.watch`): its logger plugin of that name."""
+"""How Snakemake finds the screen of lossatlas (`lossatlas.workflow.watch`): its logger plugin of that name.
+
+Imported before Snakemake reads its command line, which `lossatlas.workflow.command` puts in order where it is ours.
+"""
 
 from dataclasses import dataclass, field
 from logging import LogRecord
@@ -6,7 +9,10 @@ from logging import LogRecord
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 
+from lossatlas.workflow import command
 from lossatlas.workflow.watch import Watch, aside
+
+command.prepare()
 
 
 @dataclass

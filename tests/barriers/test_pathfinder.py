@@ -8,8 +8,8 @@ import torch
 from scipy import ndimage
 
 from lossatlas import models
+from lossatlas.barriers.defaults import OBJECTIVES
 from lossatlas.barriers.pathfinder import FourierPath, Settings, minibatches
-from lossatlas.barriers.spec import OBJECTIVES
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.analytic import TWO_WELLS_MINIMA, quadratic, two_wells
 from lossatlas.landscape.landscape import FunctionLandscape, NetworkLandscape

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
+from torchvision.transforms.v2 import InterpolationMode, functional
 
-from lossatlas._torchvision import InterpolationMode, functional
 from lossatlas.data import augment
 from lossatlas.data.augment import Augment
 from lossatlas.errors import LossatlasError

@@ -12,12 +12,15 @@ from lossatlas.data.generated import GENERATORS
 from lossatlas.data.sources import READERS
 from lossatlas.errors import LossatlasError
 
+OWN = ("tensors", "builder")
+
 ALL = [(name, variant) for name in catalogue.names() for variant in catalogue.describe(name)["variants"]]
 
 
 def test_names_are_those_of_the_plan():
     assert set(catalogue.names()) == {
         "mnist", "cifar10", "cifar100", "svhn", "digits", "iris", "auto-mpg", "swissroll", "rings", "folder",
+        "tensors", "builder",
     }  # fmt: skip
 
 
@@ -33,10 +36,10 @@ def test_import_needs_neither_torch_nor_numpy():
 @pytest.mark.parametrize("name, variant", ALL)
 def test_entries_are_complete(name, variant):
     about, entry = catalogue.describe(name), catalogue.describe_variant(name, variant)
-    assert about["kind"] in ("images", "vectors")
+    assert about["kind"] in ("images", "vectors", "tensors")
     assert about["task"] in ("classification", "regression")
     assert about["reference"]
-    assert entry["reader"] in (READERS | GENERATORS)
+    assert entry["reader"] in (*READERS, *GENERATORS, *OWN)
     assert {"train", "test"} <= set(entry["sizes"])
     for files in [*entry.get("files", []), entry.get("extra", {})]:
         for checksum in files.values():
@@ -53,7 +56,11 @@ def test_class_names():
 
 
 def test_checksums_differ_between_contents_and_have_the_documented_forms():
-    sums = {(name, variant): catalogue.source_checksum(name, variant) for name, variant in ALL if name != "folder"}
+    sums = {
+        (name, variant): catalogue.source_checksum(name, variant)
+        for name, variant in ALL
+        if name not in ("folder", *OWN)
+    }
     assert sums["swissroll", "generated"] == "generated:1"
     assert re.fullmatch(r"package:scikit-learn:[0-9a-f]{16}", sums["iris", "package"])
     plain = [value for (name, _), value in sums.items() if name not in ("swissroll", "rings", "iris", "digits")]

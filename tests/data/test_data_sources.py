@@ -96,14 +96,14 @@ def test_downloads_are_the_last_resort_and_are_verified(tmp_path, table, monkeyp
 
 
 def test_download_moves_a_whole_data_set_into_place(tmp_path, monkeypatch):
-    from lossatlas import _torchvision
+    from torchvision import datasets
 
     class Fake:
         def __init__(self, root, split="train", download=False):
             assert download
             Path(root, f"{split}_32x32.mat").write_text(split)
 
-    monkeypatch.setattr(_torchvision.datasets, "SVHN", Fake)
+    monkeypatch.setattr(datasets, "SVHN", Fake)
     sources._download("SVHN", tmp_path / "svhn", False)
     assert sorted(os.listdir(tmp_path)) == ["svhn"]
     assert sorted(os.listdir(tmp_path / "svhn")) == ["test_32x32.mat", "train_32x32.mat"]
@@ -112,14 +112,14 @@ def test_download_moves_a_whole_data_set_into_place(tmp_path, monkeypatch):
 
 
 def test_a_failed_download_is_listed_and_leaves_nothing(tmp_path, table, monkeypatch):
-    from lossatlas import _torchvision
+    from torchvision import datasets
 
     def refuse(root, download):
         Path(root, "half").write_text("x")
         raise OSError("no route\nto host")
 
     monkeypatch.setenv("LOSSATLAS_DOWNLOAD", "1")
-    monkeypatch.setattr(_torchvision.datasets, "MNIST", refuse)
+    monkeypatch.setattr(datasets, "MNIST", refuse)
     with pytest.raises(LossatlasError, match=r"torchvision's download \(OSError: no route to host\)"):
         sources.locate("mnist", "original", tmp_path, {})
     assert list((tmp_path / "results" / "downloads").iterdir()) == []

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lossatlas.errors import LossatlasError
+from lossatlas.landscape import directions
 from lossatlas.landscape.directions import difference, gaussian, normalise, orthogonalise, random_filter_normalised
 from lossatlas.landscape.layout import Layout
 
@@ -135,6 +136,20 @@ def test_gaussian_is_the_seeds_standard_normal_and_leaves_the_global_generator_a
     first, second = gaussian(layout, generator), gaussian(layout, generator)
     assert torch.equal(first, a)
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1, 15, 16, 17])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_pieces_of_a_direction_are_those_of_one_draw(more, dtype, monkeypatch, fresh_seed):
+    """Names of artefacts say nothing of how a direction is drawn: its numbers must stay."""
+    monkeypatch.setattr(directions, "PIECE", 64)
+    for size in (1, 15, 16, 64 + more, 192 + more):
+        layout = Layout(("w",), ((size,),), ("weight",))
+        whole = torch.Generator().manual_seed(fresh_seed)
+        expected = torch.randn(size, generator=whole, dtype=torch.float64)
+        pieces = torch.Generator().manual_seed(fresh_seed)
+        assert torch.equal(gaussian(layout, pieces, dtype), expected.to(dtype))
+        assert torch.equal(pieces.get_state(), whole.get_state())
 
 
 def test_random_filter_normalised_is_the_two_steps():

@@ -6,9 +6,9 @@ from typing import get_args
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
-from lossatlas import _torchvision
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.layout import Layout
 from lossatlas.models import build, builders, from_vector
@@ -73,7 +73,7 @@ def test_parameter_counts(spec, shape, expected):
 @pytest.mark.parametrize("depth, reference", [(11, "vgg11_bn"), (13, "vgg13_bn"), (16, "vgg16_bn"), (19, "vgg19_bn")])
 def test_vgg_has_the_convolutions_of_torchvisions(depth, reference):
     ours = [m for m in build({"name": "vgg", "depth": depth}, (3, 32, 32), 10, 0) if isinstance(m, nn.Conv2d)]
-    theirs = [m for m in getattr(_torchvision.models, reference)().features if isinstance(m, nn.Conv2d)]
+    theirs = [m for m in getattr(torchvision.models, reference)().features if isinstance(m, nn.Conv2d)]
     assert [tuple(m.weight.shape) for m in ours] == [tuple(m.weight.shape) for m in theirs]
 
 
@@ -97,7 +97,7 @@ def test_vgg_9_has_the_layers_of_li_et_al():
 
 def test_densenet_is_torchvisions_behind_the_stem():
     model = build({"name": "densenet"}, (3, 32, 32), 1000, 0).eval()
-    reference = _torchvision.models.densenet121()
+    reference = torchvision.models.densenet121()
     stems = ("features.conv0.", "features.norm0.")
     theirs = {name: p for name, p in reference.named_parameters() if not name.startswith(stems)}
     ours = {name: p for name, p in model.named_parameters() if not name.startswith(stems)}

@@ -158,3 +158,58 @@ def test_density_has_the_moments_of_the_spectrum(fresh_seed):
     at = np.linspace(nodes.min() - 1, nodes.max() + 1, 2001)
     mass = curvature.smoothed(nodes, weights, at, 0.05).sum() * (at[1] - at[0])
     assert mass == pytest.approx(1.0, rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32])
+def test_two_vectors_find_the_ends_that_all_of_them_find(kind, rng):
+    """Without reorthogonalisation, far beyond where ghosts come: known eigenvalues with an outlier at both ends."""
+    values = np.sort(np.concatenate([[-3.0, 10.0], rng.uniform(0, 1, 298)]))
+    q = np.linalg.qr(rng.normal(size=(300, 300)))[0]
+    matrix = torch.from_numpy(q @ np.diag(values) @ q.T).to(kind)
+    start = curvature.starting_vector(300, int(rng.integers(2**32)), torch.device("cpu"), kind)
+    assert start.dtype == kind
+    eps = torch.finfo(kind).eps
+    seen = []
+
+    def product(v):
+        seen.append(v.dtype)
+        return matrix @ v
+
+    found = curvature.extremes(product, start, 1e-14, 120, kind)
+    assert set(seen) == {kind}
+    assert found.minimum == pytest.approx(-3.0, abs=1000 * eps)
+    assert found.maximum == pytest.approx(10.0, abs=1000 * eps)
+    space = curvature.Krylov(product, start, kind)
+    for _ in range(120):
+        space.step()
+    assert len(space.basis) == 2
+    if kind == torch.float32:
+        ghosts = np.sum(np.abs(space.ritz()[0] - 10.0) < 1e-3)
+        assert ghosts > 1, "no ghost came: this test shows nothing"
+
+
+def test_lean_trace_and_density_are_the_exact_ones(rng, fresh_seed, monkeypatch):
+    monkeypatch.setattr(curvature, "PIECE", 16)
+    matrix = torch.from_numpy(rng.normal(size=(70, 70)))
+    matrix = matrix + matrix.T
+
+    def product(v):
+        return matrix @ v
+
+    device = torch.device("cpu")
+    exact = curvature.trace(product, 70, 5, fresh_seed, device)
+    np.testing.assert_allclose(curvature.trace(product, 70, 5, fresh_seed, device, torch.float64), exact, rtol=1e-12)
+    for ours, theirs in zip(
+        curvature.density(product, 70, 2, 12, fresh_seed, device, torch.float64),
+        curvature.density(product, 70, 2, 12, fresh_seed, device),
+        strict=True,
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-8)
+
+
+def test_a_lean_space_closes_and_says_what_is_not_finite(rng):
+    start = torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64)
+    matrix = torch.diag(torch.tensor([1.0, 2.0, 9.0], dtype=torch.float64))
+    found = curvature.extremes(lambda v: matrix @ v, start, 1e-9, 10, torch.float64)
+    assert (found.minimum, found.maximum, found.products) == (pytest.approx(1.0), pytest.approx(2.0), 2)
+    assert np.isnan(curvature.extremes(lambda v: v * float("inf"), start, 1e-9, 10, torch.float64).minimum)

@@ -21,9 +21,12 @@ PATIENCE = 900
 """Seconds after which a test gives a real daemon up; never part of what a test asserts."""
 
 RUNNER = """
-from lossatlas.workflow.command import main
+import sys
+
+from snakemake.cli import main
 from snakemake_executor_plugin_slurm import Executor
 Executor.next_seconds_between_status_checks = property(lambda self: 1, lambda self, value: None)
+sys.argv[0] = "snakemake"
 main()
 """
 """The command `snakemake`; SLURM is asked for the state of jobs every second, for users every 65 to 180 s."""

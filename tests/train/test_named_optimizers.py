@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lossatlas import models
+from lossatlas.errors import LossatlasError
 from lossatlas.specs.base import read
 from lossatlas.train.lbfgs_armijo import LBFGSArmijo
 from lossatlas.train.optimizers import make_optimizer
@@ -35,6 +36,7 @@ TORCH = {
     "adagrad": (torch.optim.Adagrad, {}, {}),
     "adam": (torch.optim.Adam, {}, {}),
     "adamax": (torch.optim.Adamax, {"betas": [0.9, 0.99]}, {}),
+    "adamw": (torch.optim.AdamW, {"betas": [0.8, 0.95]}, {"weight_decay": 0.0}),
     "amsgrad": (torch.optim.Adam, {"betas": [0.9, 0.99]}, {"amsgrad": True}),
     "asgd": (torch.optim.ASGD, {"lambd": 1e-4, "alpha": 0.75}, {}),
     "rmsprop": (torch.optim.RMSprop, {"alpha": 0.72}, {}),
@@ -154,7 +156,42 @@ def test_lbfgs_minimises_a_quadratic_and_rosenbrock(generator):
         assert torch.allclose(theta.detach(), minimum.double(), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["proxprop", "lbfgs_armijo", "adadelta", "asgd", "rmsprop"])
+def test_adamw_decays_beside_the_gradient(generator):
+    start = random(generator, 5)
+    weights = nn.Parameter(start.clone())
+    optimizer = make_optimizer([weights], resolve({"optimizer": "adamw", "lr": 0.03, "weight_decay": 0.2}))
+    weights.grad = torch.zeros_like(weights)
+    optimizer.step()
+    torch.testing.assert_close(weights.detach(), start * (1 - 0.03 * 0.2), rtol=1e-14, atol=0)
+
+
+def test_warm_up_rises_step_by_step(generator):
+    """SGD on a constant gradient moves by the sum of the rates: 1/6, 2/6, ... of lr over one and a half epochs of 4."""
+    from lossatlas.train.loop import Examples, Training
+
+    recipe = resolve({"lr": 0.6, "batch": 3, "epochs": 3, "warmup": 1.5, "criterion": "mse", "precision": "float64"})
+    assert recipe["warmup"] == 1.5
+    assert "warmup" not in resolve({"lr": 0.6}), "a key that is not set is not hashed"
+    x = torch.zeros(12, 1, dtype=torch.float64)  # outputs are the bias b; the loss (b - t)^2 has the gradient 2 (b - t)
+    model = nn.Linear(1, 1).double()
+    nn.init.zeros_(model.bias)
+    far = 1e8
+    examples = Examples(x, torch.full((12, 1), far, dtype=torch.float64), x[:3], x[:3], lambda x: x, torch.float64)
+    training = Training(model, examples, recipe, 0, "warm")
+    moved = []
+    for epoch in range(2):
+        training.epoch(epoch, lambda _: moved.append(model.bias.item()), inside_points=4)
+    rates, place = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.6, 0.6], 0.0
+    for rate, got in zip(rates, moved, strict=True):
+        place += rate * 2 * (far - place)
+        assert got == pytest.approx(place, rel=1e-12)
+    with pytest.raises(LossatlasError, match="2 epochs of 1: it would never reach"):
+        resolve({"epochs": 1, "warmup": 2.0})
+    with pytest.raises(LossatlasError, match="warmup"):
+        resolve({"optimizer": "lbfgs_gss", "epochs": 3, "warmup": 1.0, "batch": None})
+
+
+@pytest.mark.parametrize("name", ["proxprop", "adamw", "lbfgs_armijo", "adadelta", "asgd", "rmsprop"])
 def test_optimisers_lower_the_loss_of_a_network(name, generator):
     from lossatlas.train.loop import Examples, Training
 

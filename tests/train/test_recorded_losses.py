@@ -15,7 +15,8 @@ from scipy.special import logsumexp
 from torch import nn
 
 from lossatlas.files.hdf5 import open_hdf5, read_table
-from lossatlas.landscape.landscape import NetworkLandscape, cross_entropies
+from lossatlas.landscape.criteria import cross_entropies
+from lossatlas.landscape.landscape import NetworkLandscape
 from lossatlas.specs.base import read
 from lossatlas.train.jobs.sweep import sweep
 from lossatlas.train.jobs.train import train

@@ -49,3 +49,38 @@ for target in ("results/figures/all", "results/figures/all/", "results/figures/a
             GALLERY,
         message:
             "open results/figures/all/index.html"
+
+
+rule own_gallery:
+    """The gallery of a study of your own, which no other study changes."""
+    input:
+        figures=lambda w: PLAN.figure_files(w.study),
+        tables=lambda w: PLAN.table_files(w.study),
+        claims="results/claims/{study}.csv",
+        statements="results/claims/{study}.statements.csv",
+    output:
+        built="results/galleries/{study}/.built",
+    log:
+        "results/logs/own_gallery/{study}.log",
+    wildcard_constraints:
+        study="|".join(PLAN.own) or "(?!)",
+    resources:
+        **PLAN.resources("gallery"),
+    params:
+        manifest=lambda w: PLAN.manifest_of(w.study),
+    message:
+        "gallery results/galleries/{wildcards.study}/index.html"
+    script:
+        "../scripts/gallery.py"
+
+
+for page in PLAN.own:
+    for target in (f"results/galleries/{page}", f"results/galleries/{page}/", f"results/galleries/{page}/index.html"):
+
+        rule:
+            name:
+                target
+            input:
+                f"results/galleries/{page}/.built",
+            message:
+                f"open results/galleries/{page}/index.html"

@@ -94,7 +94,7 @@ def target(provenance: Mapping) -> str:
         role = subjects.products()[provenance["spec"]["kind"]].role
         return f"results/{role}s/{study}/{name}.csv"
     names = {"scorecard": "results/claims.csv", "statements": "results/scorecard.csv", "index": "results/index.csv"}
-    names["gallery"] = "results/figures/all"
+    names["gallery"] = provenance.get("target", "results/figures/all")
     if provenance.get("kind") in names:
         return names[provenance["kind"]]
     raise LossatlasError("its provenance names neither an artefact nor a product of a study; nothing can make it again")

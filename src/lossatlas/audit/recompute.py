@@ -99,11 +99,3 @@ def _inputs(provenance: Mapping, plan: Plan) -> list[Artefact]:
         same = (provenance["study"], provenance["name"])
         products = [product for product in products if (product.study, product.name) == same]
     return [made for product in products for made in product.artefacts]
-
-
-def repository() -> Path:
-    """Return the repository: the working directory, or the one this package lies in."""
-    for root in (Path.cwd(), Path(__file__).resolve().parents[3]):
-        if (root / "Snakefile").is_file() and (root / "config" / "config.yaml").is_file():
-            return root
-    raise LossatlasError("no Snakefile here; run this in the repository")

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lossatlas.barriers.spec import LR, OBJECTIVES, PENALTY, POINTS, TERMS, Objective
+from lossatlas.barriers.defaults import LR, OBJECTIVES, PENALTY, POINTS, TERMS, Objective
 from lossatlas.landscape.landscape import Landscape
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8

@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, model_validator
 
+from lossatlas.barriers.defaults import LR, PENALTY, POINTS, TERMS, Objective
 from lossatlas.claims.spec import Measure
 from lossatlas.clouds.spec import embed_work
 from lossatlas.draw.spec import Columns, Figure
@@ -25,13 +26,6 @@ Point = Annotated[list[float], key("x and y.", min_length=2, max_length=2)]
 
 # ---------------------------------------------------------------------------------------------------------------------
 # paths
-
-TERMS, POINTS, PENALTY, LR = 10, 50, 1e-4, 3e-3
-"""Defaults of a path and of its optimisation (:class:`lossatlas.barriers.pathfinder.Settings`)."""
-
-Objective = Literal["identity", "squared"]
-OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
-"""What may be summed over the points of a path: the loss itself, or its square."""
 
 PathFunction = Literal["two_wells"]
 PATH_FUNCTIONS: tuple[str, ...] = get_args(PathFunction)

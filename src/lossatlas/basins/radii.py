@@ -19,7 +19,7 @@ from scipy.special import gammaln
 from torch import Tensor
 
 from lossatlas.arrays import Array
-from lossatlas.basins.spec import BLOCK
+from lossatlas.basins.defaults import BLOCK
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.landscape import Landscape, NetworkLandscape
 

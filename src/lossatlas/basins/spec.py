@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, model_validator
 
+from lossatlas.basins.defaults import BLOCK
 from lossatlas.claims.spec import Measure
 from lossatlas.data.spec import prepared
 from lossatlas.draw.spec import Columns, Figure
@@ -28,9 +29,6 @@ from lossatlas.train.spec import (
 
 CUTOFF = 0.1
 """Training loss that bounds a basin (Huang et al. 2020, section 5)."""
-
-BLOCK = 64
-"""Directions of a volume drawn together, and saved together by a job that may be interrupted."""
 
 Cutoff = Annotated[float, key("A training loss.", gt=0)]
 

@@ -1,14 +1,28 @@
 """Principal axes of some rows of a cloud, from its exact Gram matrix; every other row can be projected on them."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 from lossatlas.arrays import Array
-from lossatlas.clouds.files import Gram
 from lossatlas.errors import LossatlasError
+
+
+class Geometry(Protocol):
+    """A cloud's inner products: :class:`lossatlas.clouds.files.Gram`, or whatever has them.
+
+    Attributes:
+        gram: (n, n) float64, x_i . x_j with x_i = theta_i - theta_0.
+    """
+
+    @property
+    def gram(self) -> Array:
+        """Inner products (n, n)."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +50,7 @@ class Axes:
         return self.coordinates[rows].mean(axis=0)
 
 
-def principal_axes(gram: Gram, rows: NDArray[np.intp], count: int) -> Axes:
+def principal_axes(gram: Geometry, rows: NDArray[np.intp], count: int) -> Axes:
     """Return the first principal axes of some rows.
 
     Args:

@@ -21,8 +21,9 @@ class Data:
     """A prepared data set.
 
     Attributes:
-        x_train: uint8 (n, C, H, W) for images, float32 (n, d) for vectors.
-        y_train: int64 (n,), for regression float32 (n,).
+        x_train: uint8 (n, C, H, W) for images, float32 (n, d) for vectors; of a user's own also float32 (n, ...) and
+            int64 (n, ...) tokens.
+        y_train: int64 (n,), of tokens (n, T), for regression float32 (n,) or (n, k).
         x_test: like ``x_train``.
         y_test: like ``y_train``.
         mean: float64 (C,) of the training images divided by 255, or (d,) of the training vectors.
@@ -57,6 +58,11 @@ class Data:
         Returns:
             (x / 255 - mean) / std for uint8 images, (x - mean) / std otherwise; per channel or feature.
         """
+        if not len(self.mean):
+            raise LossatlasError(
+                f"scale: `standard` is for images (n, C, H, W) and vectors (n, d), found {tuple(x.shape)}; write "
+                "`scale: raw`"
+            )
         shape = (-1, 1, 1) if self.is_images else (-1,)
         mean, std = (value.to(x.device, dtype).reshape(shape) for value in (self.mean, self.std))
         values = x.to(dtype)
@@ -105,17 +111,21 @@ def load(path: Path) -> Data:
 
 
 def statistics(x: np.ndarray) -> Arrays:
-    """Return mean and standard deviation (population) per channel of uint8 images / 255, or per feature of vectors.
+    """Return mean and standard deviation (population) per channel of images (bytes / 255), or per feature of vectors.
 
-    Images go through the histogram of their 256 grey values, so the result is exact and costs no float copy.
+    Images of bytes go through the histogram of their 256 grey values, so the result is exact and costs no float copy.
 
     Args:
-        x: uint8 (n, C, H, W) or float32 (n, d).
+        x: uint8 or float32 (n, C, H, W), float32 (n, d); of others (sequences, tokens) there are none: (0,).
 
     Returns:
         mean and std, float64 (C,) or (d,); a std of zero is given as 1.
     """
-    if x.ndim == 4:
+    if x.dtype == np.int64 or x.ndim not in (2, 4):
+        return np.zeros(0), np.ones(0)
+    if x.ndim == 4 and x.dtype != np.uint8:
+        mean, std = x.mean(axis=(0, 2, 3), dtype=np.float64), x.std(axis=(0, 2, 3), dtype=np.float64)
+    elif x.ndim == 4:
         counts = np.stack([np.bincount(x[:, c].ravel(), minlength=256) for c in range(x.shape[1])])
         values = np.arange(256) / 255
         shares = counts / counts.sum(axis=1, keepdims=True)

@@ -9,6 +9,7 @@ import numpy as np
 from lossatlas.data import spec as catalogue
 from lossatlas.data.dataset import PARTS, Arrays, statistics
 from lossatlas.data.generated import GENERATORS
+from lossatlas.data.own import own
 from lossatlas.data.sources import Opened, Part, balanced_order, open_source
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import create
@@ -33,7 +34,10 @@ def prepare(job: Job) -> None:
     options = catalogue.resolve_options(name, spec["options"])
     if spec["size"] is not None and about["kind"] != "images":
         raise LossatlasError(f"data set {name!r} has no images: `size` must be null, found {spec['size']!r}")
-    if entry["reader"] in GENERATORS:
+    task = about["task"]
+    if about["kind"] == "tensors":
+        parts, classes, task = own(spec, options)
+    elif entry["reader"] in GENERATORS:
         generate, sizes = GENERATORS[entry["reader"]], entry["sizes"]
         parts = {part: generate(part, spec[part] or sizes[part], spec["seed"], options) for part in PARTS}
         classes = tuple(about["classes"])
@@ -56,7 +60,7 @@ def prepare(job: Job) -> None:
     }
     mean, std = statistics(parts["train"][0])
     with create(job.output, "data", job.provenance) as file:
-        file.attrs["task"] = about["task"]
+        file.attrs["task"] = task
         file.attrs["classes"] = json.dumps(list(classes))
         file.attrs["source"] = json.dumps(source)
         file.attrs["mean"], file.attrs["std"] = mean, std

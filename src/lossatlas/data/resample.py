@@ -68,7 +68,7 @@ def unit_scaled(x: torch.Tensor) -> torch.Tensor:
 
 
 def raw(x: torch.Tensor) -> torch.Tensor:
-    """Return vectors as they are, float32: for coordinates that mean something in the plane they are drawn in."""
+    """Return inputs as they are, float32 or int64: of a user's own, or coordinates that mean something in a plane."""
     if x.dtype == torch.uint8:
-        raise LossatlasError("scale: `raw` is for vectors, found images of bytes; write `scale: unit` or `standard`")
-    return x.to(torch.float32)
+        raise LossatlasError("scale: `raw` is for numbers, found images of bytes; write `scale: unit` or `standard`")
+    return x if x.dtype == torch.int64 else x.to(torch.float32)

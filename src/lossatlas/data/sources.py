@@ -186,7 +186,7 @@ def _open(path: Path) -> Any:
 
 def _download(dataset: str, folder: Path, extra: bool) -> None:
     """Let torchvision fetch a data set into ``folder``; the folder appears whole, also when two jobs fetch at once."""
-    from lossatlas._torchvision import datasets
+    from torchvision import datasets
 
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     part.mkdir(parents=True, exist_ok=True)

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from lossatlas.errors import LossatlasError
 from lossatlas.specs.artefact import Artefact
-from lossatlas.specs.base import Spec, key, mistake
+from lossatlas.specs.base import Spec, key, mistake, read
 from lossatlas.specs.registry import Step
+from lossatlas.specs.source import Code, checked
 from lossatlas.specs.study import Study
 from lossatlas.specs.yaml import nearest
 
@@ -121,6 +122,17 @@ def source_checksum(name: str, variant: str | None = None, options: Mapping[str,
         the checksums of the variant's files, or of a folder's tree checksum.
     """
     entry = describe_variant(name, variant)
+    if entry["reader"] == "tensors":
+        settings = resolve_options(name, options)
+        path = file_path(settings["path"])
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if settings["checksum"] not in (None, found):
+            raise LossatlasError(f"{path}: its SHA-256 is {found}, not {settings['checksum']}; correct one of them")
+        return found[:16]
+    if entry["reader"] == "builder":
+        settings = resolve_options(name, options)
+        return checked(settings["builder"], settings["source_sha256"])[:16]
     if "version" in entry:
         return f"generated:{entry['version']}"
     if "arrays" in entry:
@@ -135,6 +147,26 @@ def source_checksum(name: str, variant: str | None = None, options: Mapping[str,
 def search_folders() -> list[Path]:
     """Return the folders that the environment variable ``LOSSATLAS_DATA`` names."""
     return [Path(part).expanduser() for part in os.environ.get("LOSSATLAS_DATA", "").split(os.pathsep) if part]
+
+
+def file_path(path: str | None) -> Path:
+    """Return where the file of a data set ``tensors`` is.
+
+    Raises:
+        LossatlasError: no path is given, it has another ending, or there is no such file.
+    """
+    if not path:
+        raise LossatlasError("data set 'tensors' needs a `path`: a .pt or .npz file with x and y")
+    if not str(path).endswith((".pt", ".pth", ".npz")):
+        raise LossatlasError(f"data set 'tensors': {path} is neither .pt nor .npz; save torch.save({{'x': x, 'y': y}})")
+    candidates = [Path(path).expanduser(), *(folder / path for folder in search_folders())]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise LossatlasError(
+        f"data set 'tensors': no file {path}; tried {', '.join(map(str, candidates))}; correct `path` or set "
+        "LOSSATLAS_DATA"
+    )
 
 
 def folder_path(path: str | os.PathLike[str] | None) -> Path:
@@ -183,12 +215,49 @@ class DataSet(Spec):
     """Which data, and how much of it."""
 
     name: str = key("Name of a data set (lossatlas.data).")
-    variant: str | None = key("Which source of it; a preset or the key variants of config.yaml usually says so.", None)
+    variant: str | None = key(
+        "Which source of it; null = what the preset or the key variants of config.yaml says.", None
+    )
     train: int | None = key("Training examples; null = all.", None, ge=1)
     test: int | None = key("Test examples; null = all.", None, ge=1)
     size: int | None = key("Side in pixels that images are averaged down to; null = as they are.", None, ge=1)
     seed: int = key("Replica of the subset drawn.", 0, ge=0)
-    options: dict[str, Any] | None = key("Options of generated and folder data sets; null = their defaults.", {})
+    options: dict[str, Any] | None = key(
+        "Options of generated data sets and of a user's own; null = their defaults.", {}
+    )
+    path: str | None = key("File of the data set tensors, or folder of the data set folder.", None, quiet=True)
+    builder: str | None = key(
+        "In place of `name`: ``package.module:function`` that returns x and y, or those of both parts; further keys "
+        "are its keywords.",
+        None,
+        quiet=True,
+    )
+    source_sha256: str | None = key("Of the builder's source; filled in when planning.", None, quiet=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own(cls, raw: Any) -> Any:
+        """Take what says where a user's own data are for options of the data sets of their kinds."""
+        if not isinstance(raw, Mapping):
+            return raw
+        options = raw.get("options") or {}
+        if not isinstance(options, Mapping):
+            return raw
+        if raw.get("builder") is not None:
+            if raw.get("name", "builder") != "builder":
+                raise mistake("builder", f"beside `name: {raw['name']}`; give one of them")
+            known = {name: value for name, value in raw.items() if name in cls.model_fields}
+            arguments = {name: value for name, value in raw.items() if name not in cls.model_fields}
+            code = {name: known.pop(name) for name in ("builder", "source_sha256") if name in known}
+            found = {**code, "arguments": arguments or None, **options}
+            raw = {**known, "name": "builder", "options": found}
+        elif raw.get("path") is not None:
+            if raw.get("name") not in ("tensors", "folder"):
+                raise mistake("path", "is of the data sets tensors and folder; write `name: tensors`")
+            raw = {**{n: value for n, value in raw.items() if n != "path"}, "options": {**options, "path": raw["path"]}}
+        if raw.get("name") == "builder":
+            raw = {**raw, "options": _named_by_source(raw.get("options", {}))}
+        return raw
 
     @field_validator("name")
     @classmethod
@@ -196,6 +265,16 @@ class DataSet(Spec):
         if name not in _table():
             raise mistake("", f"{name!r} is not a data set; {nearest(name, names())}")
         return name
+
+
+def _named_by_source(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a builder of data with the digest of its source."""
+    given = {name: options[name] for name in Code.model_fields if options.get(name) is not None}
+    try:
+        code = read(Code, given)
+    except LossatlasError as error:
+        raise mistake("", str(error).splitlines()[0]) from None
+    return {**options, **code.hashed()}
 
 
 class DataJob(Spec):
@@ -219,7 +298,7 @@ def prepared(study: Study, data: DataSet, where: str) -> Artefact:
     from lossatlas.seeds import derive  # numpy, which nothing else here needs
 
     with study.prefixed(where):
-        variant = variant_of(data.name, study.variants.get(data.name, data.variant))
+        variant = variant_of(data.name, data.variant or study.variants.get(data.name))
         options = resolve_options(data.name, data.options)
         checksum = source_checksum(data.name, variant, options)
     spec = {**data.hashed(), "variant": variant, "options": options, "checksum": checksum}

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -140,6 +139,8 @@ _REMEDY = "reinstall imageio-ffmpeg, or name an ffmpeg with libx264 in the envir
 
 
 def _encoder() -> str:
+    import imageio_ffmpeg
+
     try:
         return str(imageio_ffmpeg.get_ffmpeg_exe())
     except RuntimeError as error:

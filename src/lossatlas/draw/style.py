@@ -1,14 +1,15 @@
 """The look shared by all figures and how they are written: colour-blind-safe, legends beside, metadata inside."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -22,6 +23,9 @@ from lossatlas.draw.film import Film, encode
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import atomic
 from lossatlas.files.provenance import dumps
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HUES = ("#0072B2", "#D55E00", "#009E73", "#992E70", "#F0B429", "#56B4E9", "#6B6B6B")
 """Okabe and Ito's palette without its yellow, which vanishes on white. Its purple is darker and its orange lighter, so

@@ -1,22 +1,26 @@
 """Artefact files: HDF5 that appears whole or not at all, tables inside it, and clear errors on reading."""
 
+from __future__ import annotations
+
 import errno
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-import pandas as pd
 
 from lossatlas.errors import LossatlasError
 from lossatlas.files import checksum
 from lossatlas.files.disk import denied, sync_folder
 from lossatlas.files.provenance import dumps
 from lossatlas.files.sources import reach
+
+if TYPE_CHECKING:  # tables alone need it: a file of arrays is written without
+    import pandas as pd
 
 _BROKEN = "EIO EROFS EUCLEAN EBADMSG ENXIO ENODEV ESTALE ETIMEDOUT ENOTCONN EREMOTEIO EHOSTDOWN"
 BROKEN = frozenset(getattr(errno, name) for name in _BROKEN.split() if hasattr(errno, name))
@@ -112,7 +116,7 @@ class _Sink:
         view[count:] = bytes(len(view) - count)
         return len(view)
 
-    def __enter__(self) -> "_Sink":
+    def __enter__(self) -> _Sink:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
@@ -146,6 +150,8 @@ def broken_disk(error: BaseException | None) -> str | None:
 
 def write_table(file: h5py.Group, table: pd.DataFrame, group: str = "table") -> None:
     """Write a data frame as group ``/table``: integers int64, other numbers float64, the rest UTF-8 text."""
+    import pandas as pd
+
     columns = file.create_group(group, track_order=True)
     for name, column in table.items():
         if pd.api.types.is_bool_dtype(column) or pd.api.types.is_integer_dtype(column):
@@ -159,6 +165,8 @@ def write_table(file: h5py.Group, table: pd.DataFrame, group: str = "table") -> 
 
 def table_in(file: h5py.Group, group: str = "table") -> pd.DataFrame:
     """Return the group ``/table`` as a data frame, columns in the order in which they were written, text decoded."""
+    import pandas as pd
+
     columns: dict[str, Any] = {}
     if group not in file:
         return pd.DataFrame(columns)

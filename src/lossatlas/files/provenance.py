@@ -20,6 +20,11 @@ INPUTS = "inputs_sha256"
 def commit(root: Path) -> str:
     """Return the commit of the repository, with ``+`` when tracked files differ from it, or ``unknown``."""
     try:
+        top = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        if Path(top).resolve() != root.resolve():  # a package installed somewhere below another repository
+            return "unknown"
         head = subprocess.run(
             ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
         ).stdout.strip()

@@ -1,14 +1,19 @@
 """A grid of numbers, computed row by row, from which an interrupted job goes on."""
 
+from __future__ import annotations
+
 import io
 import time
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lossatlas.files.state import State
 from lossatlas.progress import Progress
+
+if TYPE_CHECKING:
+    from lossatlas.files.state import State
 
 Row = Mapping[str, NDArray[np.float64]]
 Rows = dict[str, NDArray[np.float64]]

@@ -1,9 +1,12 @@
 """Directions in weight space: Gaussian, filter- or layer-normalised (Li et al. 2018), differences, orthogonal parts.
 
-Norms and projections are computed in float64 whatever the vectors' own dtype.
+Norms and projections are computed in float64 whatever the vectors' own dtype. Random directions are made in pieces,
+tensor by tensor: beside the vector itself there is never more than a piece of it in float64.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
+from math import prod
 
 import torch
 from torch import Tensor
@@ -14,11 +17,15 @@ from lossatlas.landscape.layout import BIAS, NORM, WEIGHT, Layout
 HOWS = ("filter", "layer", "none")
 ZEROED = (WEIGHT, BIAS, NORM)
 
+PIECE = 2**20
+"""Numbers drawn or looked at together; a multiple of the 16 that torch's normal numbers on the CPU are made by."""
+
 
 def gaussian(layout: Layout, seed: int | torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return a vector (D,) of independent standard normal numbers, on the CPU.
 
-    They are drawn in float64 and then rounded to ``dtype``, so a seed means the same direction in every precision.
+    They are drawn in float64 and then rounded to ``dtype``, so a seed means the same direction in every precision;
+    piece by piece, which gives the numbers of one draw.
 
     Args:
         layout: of the parameters; only its length matters here.
@@ -26,7 +33,11 @@ def gaussian(layout: Layout, seed: int | torch.Generator, dtype: torch.dtype = t
         dtype: of the result.
     """
     generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
-    return torch.randn(layout.dim, generator=generator, dtype=torch.float64).to(dtype)
+    result = torch.empty(layout.dim, dtype=dtype)
+    ends = [*range(PIECE, layout.dim - 15, PIECE), layout.dim]  # torch draws fewer than 16 numbers in another way
+    for start, end in pairwise([0, *ends]):
+        result[start:end] = torch.randn(end - start, generator=generator, dtype=torch.float64)
+    return result
 
 
 def normalise(
@@ -36,8 +47,9 @@ def normalise(
 
     ``filter``: each filter d_ij becomes d_ij |theta_ij| / |d_ij|, the index j running along the first axis of a weight:
     the output channels of a convolution, the neurons of a linear layer (row j holds neuron j's incoming weights), the
-    units of a recurrent layer, the tokens of an embedding. (Torch keeps the *input* channels of a transposed
-    convolution there.) ``layer``: each tensor as a whole gets the norm of theta's. ``none``: the weights stay as drawn.
+    units of a recurrent layer, the tokens of an embedding; of an attention's ``in_proj_weight`` the units of its
+    queries, keys and values, each by itself. (Torch keeps the *input* channels of a transposed convolution there.)
+    ``layer``: each tensor as a whole gets the norm of theta's. ``none``: the weights stay as drawn.
 
     Biases and normalisation parameters are set to zero under every ``how``, as in Li et al.; leave their kind out of
     ``zero`` to keep them, each tensor then scaled as a whole under ``filter`` too. (The authors' code puts theta itself
@@ -60,16 +72,21 @@ def normalise(
         raise LossatlasError(f"direction: normalisation got {how!r}; expected one of {list(HOWS)!r}")
     if unknown := sorted(set(zero) - set(ZEROED)):
         raise LossatlasError(f"direction: zero got {unknown!r}; expected some of {list(ZEROED)!r}")
-    reference = _vector(theta, "weight vector", layout.dim).to(torch.float64)
-    result = _vector(direction, "direction", layout.dim).to(reference.device, torch.float64, copy=True)
+    reference, drawn = _vector(theta, "weight vector", layout.dim), _vector(direction, "direction", layout.dim)
+    result = torch.zeros_like(reference)
     for name, shape, kind in zip(layout.names, layout.shapes, layout.kinds, strict=True):
         where = layout.slices[name]
         if kind in zero:
-            result[where] = 0.0
-        elif how != "none":
-            rows = shape[0] if how == "filter" and kind == WEIGHT else 1
-            result[where] = _scaled(result[where].reshape(rows, -1), reference[where].reshape(rows, -1)).reshape(-1)
-    return result.to(theta.dtype)
+            continue
+        if how == "none":
+            result[where] = drawn[where]
+            continue
+        rows = shape[0] if how == "filter" and kind == WEIGHT else 1
+        tensors = (vector[where].reshape(rows, -1) for vector in (result, drawn, reference))
+        height = max(1, PIECE // max(1, prod(shape) // rows))  # filters scaled at once
+        for to, part, wanted in zip(*(tensor.split(height) for tensor in tensors), strict=True):
+            to.copy_(_scaled(part.to(to.device, torch.float64), wanted.to(torch.float64)))
+    return result
 
 
 def gaussian_rows(layout: Layout, seed: int, count: int) -> Tensor:
@@ -164,7 +181,7 @@ def _vector(tensor: Tensor, what: str, dim: int) -> Tensor:
         raise LossatlasError(
             f"direction: {what} got {tensor.dtype} of shape {tuple(tensor.shape)}; expected floating point ({dim},)"
         )
-    if not torch.isfinite(tensor).all():
-        bad = int((~torch.isfinite(tensor)).sum())
+    bad = sum(int((~torch.isfinite(piece)).sum()) for piece in tensor.split(PIECE))
+    if bad:
         raise LossatlasError(f"direction: {what} has {bad} entries that are NaN or infinite; expected finite numbers")
     return tensor.detach()

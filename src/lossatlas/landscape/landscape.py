@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from math import ceil
-from typing import TypeGuard
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lossatlas.errors import LossatlasError
+from lossatlas.landscape.criteria import Criterion, criterion_function
+from lossatlas.landscape.inputs import Inputs, arguments, count, each, split
 from lossatlas.landscape.layout import Layout
 
-Criterion = Callable[[Tensor, Tensor], Tensor]
-
 POLICIES = ("stored", "recompute", "batch")
+
+FEW = 1_000_000
+"""Weights whose gradients are put together at once."""
 
 
 class Landscape(ABC):
@@ -169,6 +172,9 @@ class NetworkLandscape(Landscape):
     the caller does to them later changes nothing here. The copy is in eval mode, batch norm apart; a model in train
     mode with dropout or the like is refused, and so is one whose outputs differ between two evaluations.
 
+    The weights are held once, as one vector; the copy of the model has the shapes of its parameters only. A gradient
+    goes to its place in one vector as soon as it is made, tensor by tensor (``docs/own-network.md``: memory).
+
     Sums over examples run in chunks of nearly equal size, at most ``batch_size``, and are accumulated in float64; so
     the loss does not depend on the chunks beyond the rounding of the network's own arithmetic. The built-in criteria
     are computed in float64 from the outputs, since a float32 mean of cross entropies is quantised at about 1e-7.
@@ -182,53 +188,53 @@ class NetworkLandscape(Landscape):
     - ``batch``: each example is normalised by the statistics of all of x, through which gradients flow. Statistics of
       a part would be another function, so x must fit in one chunk.
 
+    Attention is computed by torch's plain kernel where a Hessian is asked for (fused ones have no second derivative),
+    by fused ones elsewhere; never by the inference path of ``nn.TransformerEncoder``, which gives padded places other
+    values than training does. Embeddings have dense gradients here, ``sparse=True`` or not.
+
     Args:
         model: any module that maps a batch (n, ...) to outputs (n, ...).
-        x: inputs (n, ...), ready for the network: floating point and normalised, or integer tokens.
+        x: inputs (n, ...), ready for the network: floating point and normalised, complex, or integer tokens; a tuple of
+            tensors for a network of several arguments, a dict of them for keywords.
         y: targets (n, ...).
-        criterion: ``cross_entropy`` (y of class indices), ``mse`` (mean over the outputs of an example), or a callable
-            from outputs and targets to one loss an example, (n,).
+        criterion: a name (:data:`lossatlas.landscape.criteria.NAMED`; ``cross_entropy``: y of class indices, ``mse``:
+            mean over the outputs of an example), or a callable from outputs and targets to one loss an example, (n,).
+            Where it has a method ``weights`` (targets to (n,)), the loss is the mean with these weights.
         batch_norm: ``stored``, ``recompute`` or ``batch``.
         batch_size: most examples in a chunk; 250-500 fits a CPU's cache.
         buffers: for ``stored``: batch-norm statistics, flat (B,) in ``Layout.of_buffers(model)`` order or by name.
         statistics: for ``recompute``: inputs that the statistics are computed from, the training data; x by default.
         dtype: of parameters, buffers and floating data; the model's by default.
         device: where to evaluate; the model's by default.
+        output: from what the network returns, and the inputs, to a tensor (n, ...); as it is by default.
+        sums: type in which gradients and Hessian products are summed over chunks. Losses are always summed in float64.
+        theta: weights (D,) in place of the model's, which may then be on torch's ``meta`` device (``shapes_only``);
+            they are not copied where they have the landscape's type.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        x: Tensor,
+        x: Inputs,
         y: Tensor,
         criterion: str | Criterion = "cross_entropy",
         batch_norm: str = "stored",
         batch_size: int = 500,
         buffers: Tensor | Mapping[str, Tensor] | None = None,
-        statistics: Tensor | None = None,
+        statistics: Inputs | None = None,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
+        output: Callable[[Any, Inputs], Any] | None = None,
+        sums: torch.dtype = torch.float64,
+        theta: Tensor | None = None,
     ) -> None:
-        if batch_norm not in POLICIES:
-            raise LossatlasError(f"landscape: batch_norm got {batch_norm!r}; expected one of {list(POLICIES)!r}")
+        _check_policy(batch_norm, buffers, statistics)
         if batch_size < 1:
             raise LossatlasError(f"landscape: batch_size got {batch_size!r}; expected an integer >= 1")
-        if len(x) != len(y) or len(x) == 0:
-            raise LossatlasError(f"landscape: got {len(x)} inputs and {len(y)} targets; expected equally many, >= 1")
-        if batch_norm == "batch" and len(x) > batch_size:
-            raise LossatlasError(
-                f"landscape: batch_norm 'batch' got {len(x)} examples and batch_size {batch_size}; statistics of a "
-                f"part are another function: expected batch_size >= {len(x)}, or 'stored' or 'recompute'"
-            )
-        if buffers is not None and batch_norm != "stored":
-            raise LossatlasError(
-                f"landscape: got buffers with batch_norm {batch_norm!r}, which ignores them; expected 'stored'"
-            )
-        if statistics is not None and batch_norm != "recompute":
-            raise LossatlasError(
-                f"landscape: got statistics with batch_norm {batch_norm!r}, which ignores them; expected 'recompute'"
-            )
+        if count(x) != len(y) or len(y) == 0:
+            raise LossatlasError(f"landscape: got {count(x)} inputs and {len(y)} targets; expected equally many, >= 1")
         _refuse_stochastic(model)
+        _refuse_no_function(model)
         self.layout = Layout.of(model)
         self.buffer_layout = Layout.of_buffers(model)
         self.dim = self.layout.dim
@@ -237,29 +243,54 @@ class NetworkLandscape(Landscape):
         first = next(model.parameters())
         self.dtype = first.dtype if dtype is None else dtype
         self.device = first.device if device is None else torch.device(device)
-        self.batch_norm = batch_norm
         self.batch_size = batch_size
+        self.sums = sums
+        self.output = output
         self.criterion = criterion_function(criterion)
-        self.x, self.y = self._data(x), self._data(y)
-        self._statistics = self.x if statistics is None else self._data(statistics)
-        self._model = copy.deepcopy(model).to(self.device, self.dtype).eval()
-        self._recurrent = any(isinstance(layer, nn.RNNBase) for layer in self._model.modules())
-        if batch_norm == "batch":
-            _use_batch_statistics(self._model)
-        else:
-            _refuse_untracked(self._model)
+        self.x, self.y = each(x, self._data), self._data(y)
+        self._statistics = self.x if statistics is None else each(statistics, self._data)
+        self._weigh()
+        self._theta = flat_weights(model, self.dtype, self.device) if theta is None else self._point(theta)
+        self._whole = shapes_only(model, self.device, self.dtype)
+        self._recurrent = any(isinstance(layer, nn.RNNBase) for layer in self._whole.modules())
+        self._attends = any(isinstance(layer, _ATTENTION) for layer in self._whole.modules())
+        self._set_policy(batch_norm)
         self._buffers = self._named_buffers(buffers)
-        self._recomputed: tuple[Tensor, dict[str, Tensor]] | None = None
         self._probe_determinism()
 
     def at_buffers(self, buffers: Tensor | Mapping[str, Tensor]) -> NetworkLandscape:
         """Return the same landscape with other stored batch-norm statistics; data and network are shared."""
-        if self.batch_norm != "stored":
-            raise LossatlasError(
-                f"landscape: got buffers with batch_norm {self.batch_norm!r}, which ignores them; expected 'stored'"
-            )
+        _check_policy(self.batch_norm, buffers)
         other = copy.copy(self)
         other._buffers = self._named_buffers(buffers)
+        return other
+
+    def at_state(self, theta: Tensor, buffers: Mapping[str, Tensor]) -> NetworkLandscape:
+        """Return the landscape of the same network and data with other weights of its own (D,) and other buffers.
+
+        Unlike ``at_buffers`` it takes every buffer, by name, whatever its type; those not given stay as they are.
+        """
+        other = copy.copy(self)
+        other._theta = self._point(theta)
+        other._whole, other._recomputed = copy.deepcopy(self._whole), None
+        own = dict(other._whole.named_buffers())
+        for name in set(buffers) & set(own):
+            own[name].copy_(buffers[name])
+        other._set_policy(self.batch_norm)
+        other._buffers = other._named_buffers(None)
+        return other
+
+    def at_policy(self, batch_norm: str, statistics: Inputs | None = None) -> NetworkLandscape:
+        """Return the same landscape with another batch-norm policy.
+
+        ``stored`` takes the statistics that the network has, ``recompute`` those of ``statistics`` (x by default).
+        """
+        _check_policy(batch_norm, statistics=statistics)
+        other = copy.copy(self)
+        if statistics is not None:
+            other._statistics = each(statistics, self._data)
+        other._set_policy(batch_norm)
+        other._buffers = other._named_buffers(None)
         return other
 
     def at_examples(self, rows: Tensor) -> NetworkLandscape:
@@ -274,9 +305,10 @@ class NetworkLandscape(Landscape):
             )
         other = copy.copy(self)
         rows = rows.to(self.device)
-        other.x, other.y = self.x[rows], self.y[rows]
-        if self.x.ndim == 4 and self.x.is_contiguous(memory_format=torch.channels_last):
+        other.x, other.y = each(self.x, lambda part: part[rows]), self.y[rows]
+        if isinstance(other.x, Tensor) and self._images:
             other.x = channels_last(other.x)
+        other._weigh()
         return other
 
     def theta(self) -> Tensor:
@@ -288,7 +320,7 @@ class NetworkLandscape(Landscape):
         point = self._point(theta)
         tensors = {**self._parameters(point), **self._buffers_at(point)}
         with torch.no_grad():
-            return torch.cat([self._evaluate(tensors, x) for x, _ in self._chunks()])
+            return torch.cat([self._evaluate(tensors, x) for x in split(self.x, self.batch_size)])
 
     def loss(self, theta: Tensor) -> Tensor:
         """Return the mean loss at theta (D,), a float64 scalar."""
@@ -296,9 +328,9 @@ class NetworkLandscape(Landscape):
         parameters, buffers = self._parameters(point), self._buffers_at(point)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         with torch.no_grad():
-            for x, y in self._chunks():
-                total += self._sum(parameters, buffers, x, y)
-        return total / len(self.x)
+            for chunk in self._chunks():
+                total += self._sum(parameters, buffers, *chunk)
+        return total / self._total
 
     def loss_and_grad(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean loss at theta (D,), a float64 scalar, and its gradient (D,)."""
@@ -306,16 +338,13 @@ class NetworkLandscape(Landscape):
         buffers = self._buffers_at(point)
         parameters, leaves = self._leaves(point)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        gradient = torch.zeros(self.dim, dtype=torch.float64, device=self.device)
-        for x, y in self._chunks():
+        gradient = self._blank()
+        for chunk in self._chunks():
             with torch.enable_grad():
-                loss = self._sum(parameters, buffers, x, y)
-                parts = _gradients(loss, leaves)
+                loss = self._sum(parameters, buffers, *chunk)
+                _add_gradients([loss], leaves, gradient)
             total += loss.detach()
-            if len(self.x) <= self.batch_size:  # one chunk: no sum to keep exact
-                return total / len(self.x), torch.cat([part.reshape(-1) for part in parts]).div_(len(self.x))
-            gradient += _flat(parts)
-        return total / len(self.x), (gradient / len(self.x)).to(self.dtype)
+        return total / self._total, gradient.div_(self._total).to(self.dtype)
 
     def hvp(self, theta: Tensor, v: Tensor) -> Tensor:
         """Return the Hessian of the mean loss at theta (D,) times v (D,).
@@ -327,32 +356,78 @@ class NetworkLandscape(Landscape):
         buffers = self._buffers_at(point)
         parameters, leaves = self._leaves(point)
         vectors = list(self.layout.unflatten(self._point(v, "vector")).values())
-        product = torch.zeros(self.dim, dtype=torch.float64, device=self.device)
-        for x, y in self._chunks():
-            with torch.enable_grad():
-                first = _gradients(self._sum(parameters, buffers, x, y), leaves, create_graph=True)
-                slope = torch.stack([(g * u).sum() for g, u in zip(first, vectors, strict=True)]).sum()
-                product += _flat(_gradients(slope, leaves))
-        return (product / len(self.x)).to(self.dtype)
+        product = self._blank()
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            for chunk in self._chunks():
+                first = _gradients(self._sum(parameters, buffers, *chunk), leaves, create_graph=True)
+                _add_gradients(first, leaves, product, vectors)
+        return product.div_(self._total).to(self.dtype)
 
-    def _evaluate(self, tensors: dict[str, Tensor], x: Tensor) -> Tensor:
+    @property
+    def _images(self) -> bool:
+        """Whether the inputs are images with the channels last in memory."""
+        x = self.x
+        return isinstance(x, Tensor) and x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
+
+    def _blank(self) -> Tensor:
+        """Return zeros (D,) to sum gradients in; one chunk has no sum to keep exact."""
+        single = len(self.y) <= self.batch_size
+        return torch.zeros(self.dim, dtype=self.dtype if single else self.sums, device=self.device)
+
+    def _weigh(self) -> None:
+        """Take each example's weight from the criterion, one where it has none, and their sum."""
+        weights = getattr(self.criterion, "weights", None)
+        self._weights: Tensor | None = None if weights is None else weights(self.y).to(torch.float64)
+        self._total: float = len(self.y) if self._weights is None else float(self._weights.sum())
+        if not self._total > 0:
+            raise LossatlasError(
+                f"landscape: no target of {len(self.y)} examples counts (all ignored); expected at least one"
+            )
+
+    def _set_policy(self, batch_norm: str) -> None:
+        """Take a batch-norm policy: the module that is evaluated follows from it."""
+        if batch_norm == "batch" and len(self.y) > self.batch_size:
+            raise LossatlasError(
+                f"landscape: batch_norm 'batch' got {len(self.y)} examples and batch_size {self.batch_size}; "
+                "statistics of a part are another function: "
+                f"expected batch_size >= {len(self.y)}, or 'stored' or 'recompute'"
+            )
+        self.batch_norm = batch_norm
+        self._recomputed: tuple[Tensor, dict[str, Tensor]] | None = None
+        self._model = copy.deepcopy(self._whole)
+        if batch_norm == "batch":
+            _use_batch_statistics(self._model)
+        else:
+            _refuse_untracked(self._model)
+
+    def _evaluate(self, tensors: dict[str, Tensor], x: Inputs) -> Any:
         """Return the network's outputs for a chunk, with these parameters and buffers."""
-        with _without_cudnn() if self._recurrent else nullcontext():
-            return functional_call(self._model, tensors, (x,))
+        with ExitStack() as stack:
+            if self._recurrent:
+                stack.enter_context(_without_cudnn())
+            if self._attends:
+                stack.enter_context(_without_fast_path())
+            found = functional_call(self._model, tensors, *arguments(x))
+        return found if self.output is None else self.output(found, x)
 
-    def _sum(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+    def _sum(
+        self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Inputs, y: Tensor, weights: Tensor | None
+    ) -> Tensor:
         """Return the sum of the losses of a chunk, float64."""
         outputs = self._evaluate({**parameters, **buffers}, x)
         losses = self.criterion(outputs, y)
-        if tuple(losses.shape) != (len(x),):
+        if tuple(losses.shape) != (len(y),):
             raise LossatlasError(
                 f"landscape: the criterion returned shape {tuple(losses.shape)}; expected one loss an example, "
-                f"({len(x)},): use reduction='none'"
+                f"({len(y)},): use reduction='none'"
             )
-        return losses.to(torch.float64).sum()
+        losses = losses.to(torch.float64)
+        return losses.sum() if weights is None else losses @ weights
 
-    def _chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return zip(_split(self.x, self.batch_size), _split(self.y, self.batch_size), strict=True)
+    def _chunks(self) -> Iterator[tuple[Inputs, Tensor, Tensor | None]]:
+        xs, ys = split(self.x, self.batch_size), list(split(self.y, self.batch_size))
+        weights = [None] * len(ys) if self._weights is None else list(split(self._weights, self.batch_size))
+        return zip(xs, ys, weights, strict=True)
 
     def _leaves(self, point: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:
         """Return the parameters at a point as leaves of a graph, by name and as a list."""
@@ -365,7 +440,7 @@ class NetworkLandscape(Landscape):
         Pooling and element-wise layers are then twice as fast on the CPU.
         """
         tensors = self.layout.unflatten(point)
-        if self.x.ndim != 4 or not self.x.is_contiguous(memory_format=torch.channels_last):
+        if not self._images:
             return tensors
         return {name: channels_last(t) if t.ndim == 4 else t for name, t in tensors.items()}
 
@@ -374,8 +449,10 @@ class NetworkLandscape(Landscape):
         if self.batch_norm != "recompute":
             return self._buffers
         if self._recomputed is None or not torch.equal(self._recomputed[0], point):
-            self.layout.load_into(self._model, point)
-            recompute_batch_norm(self._model, self._statistics, self.batch_size)
+            tensors = self.layout.unflatten(point)
+            recompute_batch_norm(
+                self._model, self._statistics, self.batch_size, lambda chunk: self._evaluate(tensors, chunk)
+            )
             self._recomputed = (point.clone(), self._named_buffers(None))
         return self._recomputed[1]
 
@@ -393,6 +470,8 @@ class NetworkLandscape(Landscape):
                 "landscape: data got torch.uint8; expected normalised floating-point inputs, class indices or tokens"
             )
         tensor = tensor.detach().to(self.device)
+        if tensor.is_complex():
+            return tensor.to(torch.complex128 if self.dtype == torch.float64 else torch.complex64)
         if not tensor.is_floating_point():
             return tensor
         tensor = tensor.to(self.dtype)
@@ -401,18 +480,18 @@ class NetworkLandscape(Landscape):
 
     def _probe_determinism(self) -> None:
         """Refuse a network whose outputs differ between two evaluations of the same chunk."""
-        self._theta = self.layout.flatten(self._model).to(self.dtype)
-        x = next(_split(self.x, self.batch_size))
+        x = next(split(self.x, self.batch_size))
         tensors = {**self.layout.unflatten(self._theta), **self._buffers}
         with torch.no_grad():
             a, b = (self._evaluate(tensors, x) for _ in range(2))
-        if not isinstance(a, Tensor) or a.ndim == 0 or len(a) != len(x):
+        if not isinstance(a, Tensor) or a.ndim == 0 or len(a) != count(x):
             got = f"shape {tuple(a.shape)}" if isinstance(a, Tensor) else type(a).__name__
             raise LossatlasError(
-                f"landscape: the network returned {got} for {len(x)} examples; expected ({len(x)}, ...)"
+                f"landscape: the network returned {got} for {count(x)} examples; expected ({count(x)}, ...)"
             )
         tolerance = 100 * torch.finfo(self.dtype).eps
-        if not torch.allclose(a, b, rtol=tolerance, atol=tolerance * float(a.abs().max()), equal_nan=True):
+        largest = float(a.abs().nan_to_num(0.0, 0.0).max())
+        if not torch.allclose(a, b, rtol=tolerance, atol=tolerance * largest, equal_nan=True):
             raise LossatlasError(
                 f"landscape: {type(self._model).__name__} is not deterministic: two evaluations of the same inputs "
                 f"differ by {float((a - b).abs().max()):.3g}; remove the random layer or make it follow model.eval()"
@@ -428,44 +507,47 @@ def channels_last(images: Tensor) -> Tensor:
     return images.clone(memory_format=torch.channels_last)
 
 
-def criterion_function(criterion: str | Criterion) -> Criterion:
-    """Return the criterion by name, or the callable itself: outputs and targets to one loss an example, (n,)."""
-    if callable(criterion):
-        return criterion
-    known = {"cross_entropy": _cross_entropy, "mse": _mse}
-    if criterion not in known:
-        raise LossatlasError(f"landscape: criterion got {criterion!r}; expected one of {sorted(known)!r} or a callable")
-    return known[criterion]
+def shapes_only(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Return a copy of a model in eval mode whose parameters have shapes but no numbers: they are given when called.
 
-
-CONFIDENT = 1e-8
-"""Cross entropy below which log(1 + the sum of the others' odds) takes its place: 1 - p is a multiple of 1e-16."""
-
-
-def cross_entropies(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the cross entropy of each target, of targets' shape, in float64 whatever the outputs' type.
-
-    Eight digits of it hold also where a network is so sure that 1 - p is below 1e-16: such losses are recorded and, by
-    line searches, compared. The gradient is torch's own, to 1e-16.
-
-    Args:
-        outputs: logits, (n, C) or (n, C, ...).
-        targets: class indices, (n,) or (n, ...).
+    Buffers are copied, floating ones in ``dtype``.
     """
-    outputs = outputs.double()
-    losses = nn.functional.cross_entropy(outputs, targets, reduction="none")
-    with torch.no_grad():
-        if losses.numel() == 0 or losses.amin() >= CONFIDENT:
-            return losses
-        right = targets.unsqueeze(1)
-        odds = (outputs - outputs.gather(1, right)).exp_().scatter_(1, right, 0.0)
-        exact = torch.where(losses < CONFIDENT, odds.sum(1).log1p_(), losses)
-    if not losses.requires_grad:
-        return exact
-    return losses + (exact - losses.detach())  # the difference of near numbers is exact, and so is this sum
+    known: dict[int, Any] = {
+        id(p): nn.Parameter(torch.empty_like(p, device="meta", dtype=dtype), p.requires_grad)
+        for p in model.parameters()
+    }
+    for module in model.modules():  # what a hook computes from parameters (weight norm) and puts beside them
+        known |= {id(t): t.detach() for t in vars(module).values() if isinstance(t, Tensor) and t.grad_fn is not None}
+    try:
+        result = copy.deepcopy(model, known).eval()
+    except Exception as error:
+        raise LossatlasError(
+            f"landscape: {type(model).__name__} cannot be copied ({type(error).__name__}: {error}); expected a module "
+            "that copy.deepcopy takes"
+        ) from error
+    precise = torch.complex128 if dtype == torch.float64 else torch.complex64
+    for module in result.modules():
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                kind = dtype if buffer.is_floating_point() else precise if buffer.is_complex() else buffer.dtype
+                module._buffers[name] = buffer.to(device, kind)
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            module.sparse = False
+    return result
 
 
-def recompute_batch_norm(module: nn.Module, x: Tensor, batch_size: int = 500) -> None:
+def flat_weights(model: nn.Module, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return a model's weights (D,) in a type, in ``Layout.of(model)`` order; no other copy is made."""
+    parameters = list(model.parameters())
+    theta = torch.empty(sum(p.numel() for p in parameters), dtype=dtype, device=device)
+    for place, parameter in zip(theta.split([p.numel() for p in parameters]), parameters, strict=True):
+        place.copy_(parameter.detach().reshape(-1))
+    return theta
+
+
+def recompute_batch_norm(
+    module: nn.Module, x: Inputs, batch_size: int = 500, evaluate: Callable[[Any], Any] | None = None
+) -> None:
     """Set a module's batch-norm running statistics, in place, to their average over the chunks of x.
 
     The average is cumulative and weighted by chunk size; nothing is left of the old statistics, which may be NaN. The
@@ -477,6 +559,7 @@ def recompute_batch_norm(module: nn.Module, x: Tensor, batch_size: int = 500) ->
         module: a network that the caller owns.
         x: inputs (n, ...), normalised as for training and not augmented.
         batch_size: most examples in a chunk.
+        evaluate: the module's forward pass of a chunk, where its parameters are not its own.
     """
     layers = [m for m in module.modules() if _tracks(m)]
     if not layers:
@@ -490,43 +573,20 @@ def recompute_batch_norm(module: nn.Module, x: Tensor, batch_size: int = 500) ->
             layer.reset_running_stats()
         seen = 0
         with torch.no_grad():
-            for chunk in _split(x, batch_size):
-                seen += len(chunk)
+            for chunk in split(x, batch_size):
+                seen += count(chunk)
                 for layer in layers:
-                    layer.momentum = len(chunk) / seen
-                module(chunk)
+                    layer.momentum = count(chunk) / seen
+                if evaluate is not None:
+                    evaluate(chunk)
+                else:
+                    positional, named = arguments(chunk)
+                    module(*positional, **named)
     finally:
         for child, mode in modes:
             child.training = mode
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
-
-
-def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Softmax cross entropy in float64; outputs (n, C) or (n, C, ...), class indices (n,) or (n, ...)."""
-    expected = (len(outputs), *outputs.shape[2:])
-    if outputs.ndim < 2 or tuple(targets.shape) != expected or targets.is_floating_point():
-        raise LossatlasError(
-            f"landscape: cross_entropy got outputs {tuple(outputs.shape)} and {targets.dtype} targets "
-            f"{tuple(targets.shape)}; expected (n, C) and class indices (n,)"
-        )
-    return cross_entropies(outputs, targets).reshape(len(outputs), -1).mean(1)
-
-
-def _mse(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Squared error in float64, the mean over an example's outputs; targets (n,) go with outputs (n, 1)."""
-    if targets.ndim == 1 and tuple(outputs.shape) == (len(targets), 1):
-        targets = targets[:, None]
-    if outputs.shape != targets.shape:  # broadcasting (n, 1) against (n,) would be silent and wrong
-        raise LossatlasError(
-            f"landscape: mse got outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}; expected equal ones"
-        )
-    return (outputs.double() - targets.double()).square().reshape(len(outputs), -1).mean(1)
-
-
-def _split(tensor: Tensor, batch_size: int) -> Iterator[Tensor]:
-    """Yield chunks whose sizes differ by at most one, none above ``batch_size``: no tiny last chunk for batch norm."""
-    yield from torch.tensor_split(tensor, ceil(len(tensor) / batch_size))
 
 
 def _gradients(value: Tensor, leaves: list[Tensor], create_graph: bool = False) -> tuple[Tensor, ...]:
@@ -536,8 +596,95 @@ def _gradients(value: Tensor, leaves: list[Tensor], create_graph: bool = False) 
     return torch.autograd.grad(value, leaves, create_graph=create_graph, materialize_grads=True)
 
 
-def _flat(tensors: tuple[Tensor, ...]) -> Tensor:
-    return torch.cat([tensor.reshape(-1) for tensor in tensors]).to(torch.float64)
+def _add_gradients(
+    values: Sequence[Tensor], leaves: list[Tensor], total: Tensor, vectors: Sequence[Tensor] | None = None
+) -> None:
+    """Add the gradients of values with respect to leaves to a vector (D,).
+
+    Of many weights each leaf's gradient as soon as it is made, so that one is held beside the vector; of few all at
+    once, since a call from C++ back to Python for each costs as much as a small network.
+
+    Args:
+        values: scalars; or tensors of any shape, each multiplied by its vector.
+        leaves: tensors without gradient, whose elements in order are those of ``total``.
+        total: (D,), changed in place.
+        vectors: of the values' shapes.
+    """
+    chosen = [i for i, value in enumerate(values) if value.requires_grad]
+    if not chosen:
+        return
+    asked, given = [values[i] for i in chosen], None if vectors is None else [vectors[i] for i in chosen]
+    if total.numel() <= FEW:
+        parts = torch.autograd.grad(asked, leaves, given, materialize_grads=True)
+        total.add_(torch.cat([part.reshape(-1) for part in parts]))
+        return
+    places = total.split([leaf.numel() for leaf in leaves])
+
+    def collect(place: Tensor) -> Callable[[Tensor], None]:
+        def add(leaf: Tensor) -> None:
+            if leaf.grad is not None:
+                place.add_(leaf.grad.reshape(-1))
+                leaf.grad = None
+
+        return add
+
+    hooks = [
+        leaf.register_post_accumulate_grad_hook(collect(place)) for leaf, place in zip(leaves, places, strict=True)
+    ]
+    try:
+        torch.autograd.backward(asked, given, inputs=leaves)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+_ATTENTION = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)
+"""Layers with a fast path of their own for inference."""
+
+
+def _check_policy(batch_norm: str, buffers: object = None, statistics: object = None) -> None:
+    """Refuse an unknown batch-norm policy, and what a policy would ignore."""
+    if batch_norm not in POLICIES:
+        raise LossatlasError(f"landscape: batch_norm got {batch_norm!r}; expected one of {list(POLICIES)!r}")
+    if buffers is not None and batch_norm != "stored":
+        raise LossatlasError(
+            f"landscape: got buffers with batch_norm {batch_norm!r}, which ignores them; expected 'stored'"
+        )
+    if statistics is not None and batch_norm != "recompute":
+        raise LossatlasError(
+            f"landscape: got statistics with batch_norm {batch_norm!r}, which ignores them; expected 'recompute'"
+        )
+
+
+@contextmanager
+def _without_fast_path() -> Iterator[None]:
+    """Evaluate transformer layers as in training, apart from dropout: the fast path's rounding and padding differ."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+def _refuse_no_function(model: nn.Module) -> None:
+    """Refuse networks whose loss is no function of real weights: lazy or complex ones, embeddings that rescale."""
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise LossatlasError(
+                f"landscape: {name!r} has no shape yet (a lazy layer); evaluate the model once on a batch before"
+            )
+        if parameter.is_complex():
+            raise LossatlasError(
+                f"landscape: {name!r} is complex; expected real parameters: keep real and imaginary part as two, or "
+                "torch.view_as_real of one"
+            )
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.Embedding | nn.EmbeddingBag) and layer.max_norm is not None:
+            raise LossatlasError(
+                f"landscape: {name!r} (max_norm={layer.max_norm}) rescales its own weights when it is evaluated, so "
+                "the loss at given weights is not defined; set max_norm = None"
+            )
 
 
 def _tracks(module: nn.Module) -> TypeGuard[nn.modules.batchnorm._NormBase]:

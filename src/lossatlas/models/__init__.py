@@ -1,15 +1,15 @@
 """Networks by name (:data:`lossatlas.models.spec.MODELS`) or by a user's importable builder.
 
-``lossatlas.models.spec`` checks a model without importing torch; ``build`` and ``from_vector`` import it when they are
+``lossatlas.models.spec`` checks a model without importing torch; its functions import it when they are
 first used.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lossatlas.models.builders import build, from_vector
+    from lossatlas.models.builders import build, check_outputs, from_vector
 
-__all__ = ["build", "from_vector"]
+__all__ = ["build", "check_outputs", "from_vector"]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import traceback
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import prod
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -60,10 +62,72 @@ def build(spec: Mapping[str, Any], input_shape: Sequence[int], outputs: int, see
         keywords = {**resolved, "input_shape": shape, "outputs": outputs}
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs as well
-        model = builder(**keywords)
+        try:
+            model = builder(**keywords)
+        except Exception as error:
+            if "builder" not in resolved:
+                raise
+            raise _theirs(f"model: builder {resolved['builder']!r}", error) from error
     if "builder" in resolved:
         _check_network(model, resolved["builder"])
     return model
+
+
+def check_outputs(model: nn.Module, name: str, x: Tensor, y: Tensor, classes: int, more: bool = False) -> None:
+    """Run a user's network on a few examples, as it is evaluated, and refuse what no loss can be taken of.
+
+    Args:
+        model: the network; it is left in the mode it was in.
+        name: of its builder.
+        x: its inputs (n, ...).
+        y: their targets: int64 classes (n,) or of tokens (n, T), or floating numbers (n,) or (n, k).
+        classes: number of classes; of no meaning for numbers.
+        more: whether there may be more logits than classes: a head for classes that the data do not have.
+
+    Raises:
+        LossatlasError: the network raises, or returns anything else than a logit a class or a number a target.
+    """
+    where, given = f"model: builder {name!r}", f"{_dtype(x)} inputs {tuple(x.shape)}"
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            outputs = model(x)
+    except Exception as error:
+        raise _theirs(f"{where}: its network, given {given},", error) from error
+    finally:
+        model.train(training)
+    if not isinstance(outputs, Tensor):
+        raise LossatlasError(
+            f"{where}: its network returns {type(outputs).__name__}, expected one tensor; return its logits alone"
+        )
+    shape = tuple(outputs.shape)
+    if y.is_floating_point():
+        expected, right = (
+            f"{tuple(y.shape)}, a number a target",
+            outputs.numel() == y.numel() and len(outputs) == len(y),
+        )
+    else:
+        expected = f"{(*y.shape, classes)}, a logit a class; an argument `outputs` of the builder is told their number"
+        right = shape[:-1] == tuple(y.shape) and (shape[-1] == classes or (more and shape[-1] > classes))
+    if not right or not outputs.is_floating_point():
+        raise LossatlasError(f"{where}: its network returns {_dtype(outputs)} {shape} for {given}; expected {expected}")
+
+
+def _theirs(where: str, error: Exception) -> LossatlasError:
+    """Return the error for an exception in a user's code, with the last of its lines that is not a package's."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not _installed(f.filename)]
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    said = " ".join(str(error).split())
+    return LossatlasError(f"{where} raised {type(error).__name__}: {said[:300]}{place}; correct it")
+
+
+def _installed(file: str) -> bool:
+    return bool({*source.INSTALLED} & {*Path(file).parts}) or Path(__file__).parents[1] in Path(file).parents
+
+
+def _dtype(x: Tensor) -> str:
+    return str(x.dtype).removeprefix("torch.")
 
 
 def from_vector(model: AnyModule, theta: Tensor | np.ndarray) -> AnyModule:
@@ -104,6 +168,17 @@ def _check_network(model: Any, builder: str) -> None:
         raise LossatlasError(f"model: builder {builder!r} returned {type(model).__name__}; expected a torch.nn.Module")
     if not any(True for _ in model.parameters()):
         raise LossatlasError(f"model: builder {builder!r} returned {type(model).__name__} without parameters")
+    for name, value in model.named_parameters():
+        if nn.parameter.is_lazy(value):
+            raise LossatlasError(
+                f"model: builder {builder!r}: parameter {name!r} has no shape yet (a lazy layer); give the layer its "
+                "sizes, or call the network once on an example in the builder"
+            )
+        if value.dtype not in (torch.float32, torch.float64):
+            raise LossatlasError(
+                f"model: builder {builder!r}: parameter {name!r} is {_dtype(value)}, expected float32; return "
+                "model.float(): `precision` of the recipe says in what it is computed"
+            )
 
 
 def _initialise(model: nn.Module, init: str) -> None:

@@ -15,10 +15,10 @@ def densenet(*, growth: int, blocks: list[int], input_shape: tuple[int, ...], ou
 
     Initialisation: torchvision's (convolutions N(0, 2 / fan_in), batch norm 1 and 0, the head's bias zero).
     """
-    from lossatlas import _torchvision
+    from torchvision.models import DenseNet
 
     channels, _, _ = image_shape("densenet", input_shape)
-    model = _torchvision.models.DenseNet(growth, tuple(blocks), 2 * growth, num_classes=outputs)
+    model = DenseNet(growth, tuple(blocks), 2 * growth, num_classes=outputs)
     stem = nn.Conv2d(channels, 2 * growth, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(stem.weight)
     model.features.conv0 = stem

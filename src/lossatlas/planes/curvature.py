@@ -15,13 +15,19 @@ from torch import Tensor
 
 from lossatlas.arrays import Array
 from lossatlas.errors import LossatlasError
+from lossatlas.landscape.directions import gaussian
 from lossatlas.landscape.landscape import Landscape
-from lossatlas.planes.spec import PRODUCTS, TOLERANCE
+from lossatlas.landscape.layout import WEIGHT, Layout
+from lossatlas.planes.defaults import PRODUCTS, TOLERANCE
 
 Product = Callable[[Tensor], Tensor]
 
 _FIRST_CHECK = 4
 """Steps before the tridiagonal matrix is looked at for the first time."""
+
+
+PIECE = 2**20
+"""Numbers of a vector that are looked at in float64 at once, where it is kept in another type."""
 
 
 class Krylov:
@@ -30,15 +36,22 @@ class Krylov:
     Every new vector is made orthogonal to all earlier ones, twice: without that, eigenvalues found already come back
     as copies ("ghosts"). Vectors are kept in float64, whatever the product's own precision.
 
+    ``lean`` keeps the last two vectors only, in a type of their own, for dimensions of which not many vectors fit into
+    memory. Both ends of the spectrum are then found as well, within rounding (Paige 1980: ghosts are copies of
+    eigenvalues found, not wrong ones), and a spectral density is too: a ghost's weight is taken from its original.
+
     Attributes:
         alphas: diagonal of T.
         betas: numbers beside it; the last one is |residual|, 0 where the space is invariant (or all of R^D).
     """
 
-    def __init__(self, product: Product, start: Tensor) -> None:
-        """Begin with a unit vector along ``start`` (D,)."""
-        self.product = product
-        self.basis = [start.to(torch.float64) / start.to(torch.float64).norm()]
+    def __init__(self, product: Product, start: Tensor, lean: torch.dtype | None = None) -> None:
+        """Begin with a unit vector along ``start`` (D,); ``lean`` is the type of vectors where only two are kept."""
+        self.product, self.lean, self.dim = product, lean, len(start)
+        if lean is None:
+            self.basis = [start.to(torch.float64) / start.to(torch.float64).norm()]
+        else:
+            self.basis = [start.to(lean) / inner(start, start) ** 0.5]
         self.alphas: list[float] = []
         self.betas: list[float] = []
 
@@ -49,6 +62,8 @@ class Krylov:
 
     def step(self) -> bool:
         """Take one product; return False where it is not finite."""
+        if self.lean is not None:
+            return self._lean_step(self.lean)
         last = self.basis[-1]
         image = self.product(last).to(torch.float64)
         if not bool(torch.isfinite(image).all()):
@@ -65,6 +80,28 @@ class Krylov:
         else:
             self.betas.append(size)
             self.basis.append(rest / size)
+        return True
+
+    def _lean_step(self, kind: torch.dtype) -> bool:
+        """Take one product, keeping two vectors; the image is changed in place."""
+        last = self.basis[-1]
+        image = self.product(last)
+        rest = image.clone() if image is last else image.to(kind)
+        length = inner(rest, rest)
+        if not np.isfinite(length):
+            return False
+        alpha = inner(rest, last)
+        if len(self.basis) > 1:
+            rest.sub_(self.basis[-2], alpha=self.betas[-1])
+        rest.sub_(last, alpha=alpha)
+        self.alphas.append(alpha)
+        size = inner(rest, rest) ** 0.5
+        scale = max(abs(a) for a in self.alphas) + max(self.betas, default=0.0)
+        if size <= 10 * torch.finfo(kind).eps * max(scale, length**0.5) or len(self.alphas) == self.dim:
+            self.betas.append(0.0)
+        else:
+            self.betas.append(size)
+            self.basis = [last, rest.div_(size)]
         return True
 
     def ritz(self) -> tuple[Array, Array]:
@@ -91,7 +128,19 @@ class Extremes:
     converged: bool
 
 
-def extremes(product: Product, start: Tensor, tolerance: float = TOLERANCE, most: int = PRODUCTS) -> Extremes:
+def inner(a: Tensor, b: Tensor) -> float:
+    """Return the inner product of two vectors (D,), summed in float64 piece by piece."""
+    pieces = zip(a.split(PIECE), b.split(PIECE), strict=True)
+    return float(sum(float(one.to(torch.float64) @ other.to(torch.float64)) for one, other in pieces))
+
+
+def extremes(
+    product: Product,
+    start: Tensor,
+    tolerance: float = TOLERANCE,
+    most: int = PRODUCTS,
+    lean: torch.dtype | None = None,
+) -> Extremes:
     """Return the smallest and the largest eigenvalue of a symmetric matrix given by its products.
 
     Args:
@@ -99,10 +148,11 @@ def extremes(product: Product, start: Tensor, tolerance: float = TOLERANCE, most
         start: first vector (D,), usually random; its device is where vectors are kept.
         tolerance: of both residuals, relative to max(|minimum|, |maximum|).
         most: products after which to give up; the result then says that it has not converged.
+        lean: type of vectors where only two are kept (:class:`Krylov`).
     """
     _check(tolerance > 0, f"tolerance got {tolerance!r}; expected a number > 0")
     _check(most >= 1, f"most products got {most!r}; expected an integer >= 1")
-    space = Krylov(product, start)
+    space = Krylov(product, start, lean)
     found = Extremes(np.nan, np.nan, np.nan, np.nan, 0, False)
     for taken in range(1, most + 1):
         if not space.step():
@@ -119,7 +169,9 @@ def extremes(product: Product, start: Tensor, tolerance: float = TOLERANCE, most
     return found
 
 
-def trace(product: Product, dim: int, probes: int, seed: int, device: torch.device) -> tuple[float, float]:
+def trace(
+    product: Product, dim: int, probes: int, seed: int, device: torch.device, lean: torch.dtype | None = None
+) -> tuple[float, float]:
     """Return Hutchinson's estimate of a trace, and its standard error (NaN for one probe).
 
     The mean of v^T H v over independent vectors of random signs, whose expectation is the trace; signs have the least
@@ -129,14 +181,27 @@ def trace(product: Product, dim: int, probes: int, seed: int, device: torch.devi
     generator = torch.Generator().manual_seed(seed)
     values = []
     for _ in range(probes):
-        signs = (2 * torch.randint(2, (dim,), generator=generator) - 1).to(device, torch.float64)
-        values.append(float(signs @ product(signs).to(torch.float64)))
+        if lean is None:
+            signs = (2 * torch.randint(2, (dim,), generator=generator) - 1).to(device, torch.float64)
+            values.append(float(signs @ product(signs).to(torch.float64)))
+            continue
+        signs = torch.empty(dim, dtype=lean, device=device)
+        for piece in signs.split(PIECE):  # the numbers of one draw
+            piece.copy_(torch.randint(2, (len(piece),), generator=generator))
+        signs.mul_(2).sub_(1)
+        values.append(inner(signs, product(signs)))
     error = float(np.std(values, ddof=1) / np.sqrt(probes)) if probes > 1 else np.nan
     return float(np.mean(values)), error
 
 
 def density(
-    product: Product, dim: int, probes: int, steps: int, seed: int, device: torch.device
+    product: Product,
+    dim: int,
+    probes: int,
+    steps: int,
+    seed: int,
+    device: torch.device,
+    lean: torch.dtype | None = None,
 ) -> tuple[Array, Array]:
     """Return nodes and weights (probes, steps) of the spectral density by stochastic Lanczos quadrature.
 
@@ -148,8 +213,7 @@ def density(
     generator = torch.Generator().manual_seed(seed)
     nodes, weights = np.full((probes, steps), np.nan), np.zeros((probes, steps))
     for i in range(probes):
-        start = torch.randn(dim, generator=generator, dtype=torch.float64).to(device)
-        space = Krylov(product, start)
+        space = Krylov(product, _normal(dim, generator, device, lean), lean)
         for _ in range(steps):
             if not space.step():
                 return np.full((probes, steps), np.nan), np.full((probes, steps), np.nan)
@@ -173,9 +237,14 @@ def hessian_at(landscape: Landscape, theta: Tensor) -> Product:
     return lambda v: landscape.hvp(theta, v)
 
 
-def starting_vector(dim: int, seed: int, device: torch.device) -> Tensor:
-    """Return a random Gaussian vector (D,), float64: it has a part along every eigenvector."""
-    return torch.randn(dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(device)
+def starting_vector(dim: int, seed: int, device: torch.device, lean: torch.dtype | None = None) -> Tensor:
+    """Return a random Gaussian vector (D,), float64 or of a type: it has a part along every eigenvector."""
+    return _normal(dim, torch.Generator().manual_seed(seed), device, lean)
+
+
+def _normal(dim: int, generator: torch.Generator, device: torch.device, lean: torch.dtype | None) -> Tensor:
+    whole = Layout(("vector",), ((dim,),), (WEIGHT,))
+    return gaussian(whole, generator, torch.float64 if lean is None else lean).to(device)
 
 
 def _check(right: bool, message: str) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossatlas.arrays import Array
+from lossatlas.errors import LossatlasError
 from lossatlas.planes.files import Grid
 from lossatlas.planes.spec import REACH
 
@@ -77,3 +78,34 @@ def ratio(grid: Grid) -> Array:
     low, high = grid.measured["lambda_min"], grid.measured["lambda_max"]
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(np.isfinite(low), np.maximum(-low, 0.0) / np.abs(high), np.nan)
+
+
+def barrier(x: Array, losses: Array) -> dict[str, float]:
+    """Return what the segment from x = 0 to x = 1 climbs.
+
+    Args:
+        x: (n,) increasing coordinates, among them 0 and 1.
+        losses: (n,) losses there; points outside the segment do not count.
+
+    Returns:
+        first, second: losses at 0 and 1; highest, at: the largest loss and where; barrier: the largest of
+        L(x) - ((1 - x) L(0) + x L(1)) (Frankle et al. 2020, section 2, there of the error); above_higher: the largest
+        loss less that of the higher end. Infinite or NaN losses make the barrier infinite or NaN, not less.
+    """
+    inside = (x >= -1e-9) & (x <= 1 + 1e-9)
+    x, losses = x[inside], losses[inside]
+    if abs(x[0]) > 1e-9 or abs(x[-1] - 1) > 1e-9:
+        raise LossatlasError(
+            f"a barrier needs the losses at both ends, 0 and 1, of a line; this one goes from {x[0]:g} to {x[-1]:g}: "
+            "give its probe `limits: [0, 1]`"
+        )
+    first, second = float(losses[0]), float(losses[-1])
+    highest = int(np.argmax(losses))
+    return {
+        "first": first,
+        "second": second,
+        "highest": float(losses[highest]),
+        "at": float(x[highest]),
+        "barrier": float(np.max(losses - ((1 - x) * first + x * second))),
+        "above_higher": float(losses[highest]) - max(first, second),
+    }

@@ -5,19 +5,24 @@ its second direction; a bundle of lines through one minimum has one start and a 
 minima is a bundle of one.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from lossatlas.arrays import Array
 from lossatlas.files.rows import Row, Rows, compute
-from lossatlas.files.state import State
 from lossatlas.landscape.landscape import Landscape
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lossatlas.files.state import State
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Discriminator, Tag, model_validator
 from lossatlas.claims.spec import Measure
 from lossatlas.clouds.spec import path_gram
 from lossatlas.draw.spec import Columns, Figure, Table
+from lossatlas.planes.defaults import PRODUCTS, TOLERANCE
 from lossatlas.seeds import derive
 from lossatlas.specs.artefact import Artefact
 from lossatlas.specs.base import Accepts, Reference, Refers, Spec, key, mistake, unique
@@ -17,12 +18,6 @@ from lossatlas.train.spec import Count, Index, OnNetwork, Precision, network_spe
 
 REACH = 0.5
 """How far along a line sharpness is looked for, in units of its direction: if scaled, half of a filter's norm."""
-
-TOLERANCE = 1e-2
-"""Of both ends' residuals, relative to the larger magnitude: a ratio of 0.01 of the two ends is then still resolved."""
-
-PRODUCTS = 60
-"""Hessian-vector products after which the ends of a spectrum are given up."""
 
 Normalise = Literal["none", "layer", "filter"]
 SharpnessOfLine = Literal["rise", "worst", "curvature"]
@@ -533,6 +528,46 @@ class SharpnessTable(Table):
     draw: ClassVar[str] = "lossatlas.planes.figures.sharpness:tabulate"
     rows: list[SharpRow] = key("One network each, in all replicas.", min_length=1)
     reach: float = key("How far along a line the measures look, in units of its direction.", REACH, gt=0)
+
+
+class HessianRow(Spec):
+    """One network of table hessian_table, in all replicas."""
+
+    curvature: GridsName = key("Name of a curvature probe; over a plane, its point nearest to the run's end.")
+    title: str = key("Name of the row; the probe's by default.", "")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, raw: Any) -> Any:
+        return _titled(raw, "curvature")
+
+
+class HessianTable(Table):
+    """Smallest and largest eigenvalue of the training loss's Hessian where runs ended, and its trace."""
+
+    kind: Literal["hessian_table"] = "hessian_table"
+    draw: ClassVar[str] = "lossatlas.planes.figures.points:tabulate_hessians"
+    rows: list[HessianRow] = key("One network each, in all replicas.", min_length=1)
+
+
+class BarrierRow(Spec):
+    """One straight line between the ends of two runs."""
+
+    line: GridName = key("Name of a line probe with `to`, over limits that hold 0 and 1.")
+    title: str = key("Name of the row; the line's by default.", "")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, raw: Any) -> Any:
+        return _titled(raw, "line")
+
+
+class BarrierTable(Table):
+    """Losses at the ends of straight lines between networks, and what the lines climb between them."""
+
+    kind: Literal["barrier_table"] = "barrier_table"
+    draw: ClassVar[str] = "lossatlas.planes.figures.points:tabulate_barriers"
+    rows: list[BarrierRow] = key("One line each.", min_length=1)
 
 
 class VarianceRow(Spec):

@@ -67,7 +67,13 @@ class Spec(BaseModel):
     """A mapping of a study's YAML, or what an artefact is named by: unknown keys refused, every default filled in."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, defer_build=True, protected_namespaces=(), populate_by_name=True
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        defer_build=True,
+        protected_namespaces=(),
+        populate_by_name=True,
+        allow_inf_nan=False,
     )
 
     def hashed(self) -> dict[str, Any]:
@@ -368,6 +374,8 @@ def _explain(one: Any, path: list[Any], spec: type[Spec], raw: Any) -> tuple[lis
             *path,
             *([name] if name.isidentifier() else []),
         ], f"{words}; {nearest(tag, _listed(about['expected_tags']))}" if tag else words
+    if kind == "finite_number":
+        return path, f"{value!r} is not a finite number; give one"
     if kind in _TYPES:
         return path, f"{value!r} is of type {type(value).__name__}, expected {_TYPES[kind]}"
     if kind in _BOUNDS:

@@ -31,6 +31,12 @@ def read_yaml(path: Path) -> Any:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
     except FileNotFoundError:
         raise LossatlasError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise LossatlasError(f"{path}: not text (byte {error.start} is not UTF-8); give a YAML file") from None
+    except IsADirectoryError:
+        raise LossatlasError(f"{path}: a folder; give a YAML file in it") from None
+    except OSError as error:
+        raise LossatlasError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from None
     except yaml.YAMLError as error:
         raise LossatlasError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
 

@@ -30,7 +30,9 @@ class ConfigFile(Spec):
     formats: Annotated[list[Literal["png", "pdf", "svg"]], AfterValidator(unique("name each once"))] = key(
         "Figure formats.", min_length=1
     )
-    variants: dict[str, str] | None = key("Data set -> variant that replaces the preset's.", {})
+    variants: dict[str, str] | None = key(
+        "Data set -> variant that replaces the preset's, but not what a study itself says.", {}
+    )
     overrides: dict[str, dict[str, Any]] | None = key("Study -> keys merged in after the preset.", {})
     machines: dict[str, str] | None = key(
         "Name -> results of another machine (the folder that claims/ lies in); their verdicts stand beside ours in the "
@@ -64,6 +66,7 @@ class Config:
         data_path: folders searched for data sets before ``LOSSATLAS_DATA``.
         machines: name -> results of another machine.
         judges: whether the preset is large enough for verdicts.
+        own: studies that lie outside ``config/studies``, each of which has a gallery of its own.
     """
 
     preset: str
@@ -75,6 +78,7 @@ class Config:
     data_path: tuple[str, ...]
     machines: dict[str, str] = field(default_factory=dict)
     judges: bool = True
+    own: tuple[str, ...] = ()
 
 
 def _file(entry: str, what: str, root: Path) -> Path:
@@ -110,6 +114,30 @@ def _checked(spec: type[Any], raw: Any, source: str) -> Any:
         raise LossatlasError("\n".join(f"{source}: {line}" for line in str(error).splitlines())) from None
 
 
+def _document(path: Path) -> Mapping:
+    """Return the mapping that a study's file holds."""
+    found = read_yaml(path)
+    if isinstance(found, Mapping):
+        return found
+    what = "is empty" if found is None else f"holds {type(found).__name__}"
+    raise LossatlasError(f"{path}: {what}; a study is a mapping with title, reference, runs and figures")
+
+
+def _is_ours(path: Path, root: Path) -> bool:
+    return path.resolve().parent == (root / "config" / "studies").resolve()
+
+
+def _check_name(path: Path, files: Mapping[str, Path], root: Path) -> None:
+    """Raise where a study would take the place of another in ``results/``: its figures lie under its file's name."""
+    ours = root / "config" / "studies" / f"{path.stem}.yaml"
+    other = files.get(path.stem, ours if ours.is_file() and not _is_ours(path, root) else None)
+    if other is not None:
+        raise LossatlasError(
+            f"{path}: a study called {path.stem!r}, as {other} is; its figures would take the place of that one's in "
+            "results/figures; rename the file"
+        )
+
+
 def _read(raw: Mapping, root: Path) -> tuple[ConfigFile, Preset, str]:
     """Return the configuration, its preset and that one's name."""
     config = _checked(ConfigFile, dict(raw), "config/config.yaml or --config")
@@ -132,10 +160,13 @@ def load(raw: Mapping, root: Path) -> Config:
     """
     config, preset, name = _read(raw, root)
     overrides = _typed(config.overrides or {})
-    studies = {}
+    studies: dict[str, StudyFile] = {}
+    files: dict[str, Path] = {}
     for entry in config.studies:
         path = _file(entry, "study", root)
-        merged = merge(read_yaml(path), preset.studies.get(path.stem, {}))
+        _check_name(path, files, root)
+        files[path.stem] = path
+        merged = merge(_document(path), preset.studies.get(path.stem, {}))
         studies[path.stem] = read_study(merge(merged, overrides.get(path.stem, {})), f"{path} (preset {name})")
     return Config(
         preset=name,
@@ -147,4 +178,5 @@ def load(raw: Mapping, root: Path) -> Config:
         data_path=tuple(config.data_path or ()),
         machines=dict(config.machines or {}),
         judges=preset.judges,
+        own=tuple(name for name, path in files.items() if not _is_ours(path, root)),
     )

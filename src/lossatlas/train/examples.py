@@ -18,6 +18,9 @@ from lossatlas.train.loop import Examples
 from lossatlas.train.poison import fixed, generated
 from lossatlas.train.precision import device_for
 
+OWN = ("folder", "tensors", "builder")
+"""Data sets of a user's own, which need not have an example of every class that a network knows."""
+
 
 def make_examples(
     data_file: Path,
@@ -63,7 +66,9 @@ def make_examples(
         y, test_y = (normalise(x).to(dtype).flatten(1) for x in (data.x_train, data.x_test))
         outputs = y.shape[1]
     x, test_x = data.x_train.to(device), data.x_test.to(device)
-    examples = Examples(x, y.to(device), test_x, test_y.to(device), normalise, dtype)
+    examples = Examples(
+        x, y.to(device), test_x, test_y.to(device), normalise, dtype, own=data.source.get("name") in OWN
+    )
     return (examples if poison is None else _poisoned(examples, poison, outputs)), outputs
 
 
@@ -85,11 +90,14 @@ def _poisoned(examples: Examples, poison: Mapping, classes: int) -> Examples:
 
 
 def build_model(spec: Mapping, examples: Examples, outputs: int, seed: int) -> nn.Module:
-    """Build a network on the examples' device, its initialisation drawn from ``seed``."""
+    """Build a network on the examples' device, its initialisation drawn from ``seed``; try a user's on two examples."""
     model = models.build(dict(spec), tuple(examples.x.shape[1:]), outputs, seed)
     model = model.to(examples.x.device, examples.dtype)
     if examples.x.ndim == 4:  # faster on CPU and GPU
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if "builder" in spec:
+        x, y = examples.inputs(examples.x[:2]), examples.y[:2]
+        models.check_outputs(model, spec["builder"], x, y, outputs, examples.own)
     return model
 
 

@@ -74,10 +74,10 @@ class Lockstep:
 
     def epoch(self, epoch: int) -> None:
         """Train all networks for one epoch, counted from 0."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.recipe, epoch)
         batches = self._batches(epoch)
         for number, rows in enumerate(batches):
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(self.recipe, epoch, epoch + (number + 1) / len(batches))
             self._step(rows, epoch * len(batches) + number)
 
     def _batches(self, epoch: int) -> list[Tensor | None]:

@@ -25,7 +25,8 @@ from lossatlas.files.points import Journal, write_points
 from lossatlas.files.rows import COMMIT_SECONDS
 from lossatlas.files.state import DamagedError
 from lossatlas.files.state import State as StateFolder
-from lossatlas.landscape.landscape import channels_last, cross_entropies
+from lossatlas.landscape.criteria import TokenCrossEntropy, cross_entropies
+from lossatlas.landscape.landscape import channels_last
 from lossatlas.landscape.layout import Layout
 from lossatlas.seeds import derive
 from lossatlas.specs.registry import Job
@@ -62,6 +63,7 @@ class Examples:
         normalise: raw inputs -> float32 network inputs.
         dtype: the network's float type.
         extra: D_d of the poisoned objective, for recipes that have one.
+        own: whether they are a user's own, whose networks may know more classes than these.
     """
 
     x: Tensor
@@ -71,10 +73,12 @@ class Examples:
     normalise: Callable[[Tensor], Tensor]
     dtype: torch.dtype = torch.float32
     extra: Extra | None = None
+    own: bool = False
 
     def inputs(self, x: Tensor) -> Tensor:
         """Return the network's inputs for raw examples: normalised, images channels_last (faster on CPU and GPU)."""
-        x = self.normalise(x).to(self.dtype)
+        x = self.normalise(x)
+        x = x.to(self.dtype) if x.is_floating_point() else x
         if x.ndim == 4 and x.shape[1] == 1:
             return channels_last(x)
         return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
@@ -179,18 +183,37 @@ def _float32(flat: Tensor) -> np.ndarray:
     return flat.detach().to("cpu", torch.float32).numpy()
 
 
+TOKENS = TokenCrossEntropy()
+
+
 def per_example_loss(criterion: str, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the loss of each example (n,): cross entropy, or the squared error averaged over outputs.
+    """Return the loss of each example (n,): cross entropy (of tokens their mean), or the mean squared error of outputs.
 
     It has the outputs' type: float32 where only its gradient counts, float64 for what is recorded or compared. The
     float32 cross entropy of a confident network is 0 where the float64 one of the same outputs is 1e-12.
     """
+    if criterion == "token_cross_entropy":
+        return TOKENS(outputs, targets)
     if criterion == "mse":
         targets = targets.reshape(targets.shape[0], -1).to(outputs.dtype)
         return F.mse_loss(outputs.reshape(targets.shape), targets, reduction="none").mean(1)
     if outputs.dtype == torch.float64:
         return cross_entropies(outputs, targets)
     return F.cross_entropy(outputs, targets, reduction="none")
+
+
+def weights_of(criterion: str, targets: Tensor) -> Tensor:
+    """Return what each example counts in the mean loss, (n,) float64: one, or the number of its tokens that count."""
+    if criterion == "token_cross_entropy":
+        return TOKENS.weights(targets)
+    return torch.ones(len(targets), dtype=torch.float64, device=targets.device)
+
+
+def right_of(criterion: str, outputs: Tensor, targets: Tensor) -> int:
+    """Return how many examples, or tokens that count, have their largest output at their class; 0 for numbers."""
+    if criterion == "token_cross_entropy":
+        return int(((outputs.argmax(-1) == targets) & (targets != TOKENS.ignore_index)).sum())
+    return int((outputs.argmax(1) == targets).sum()) if criterion == "cross_entropy" else 0
 
 
 @torch.no_grad()
@@ -210,15 +233,16 @@ def evaluate(
     """
     x, y = (examples.x, examples.y) if part == "train" else (examples.test_x, examples.test_y)
     model.eval()
-    total, right = torch.zeros((), dtype=torch.float64), 0
+    total, count, right = torch.zeros((), dtype=torch.float64), 0.0, 0
     for start in range(0, len(x), EVALUATION_BATCH):
         inputs, targets = examples.inputs(x[start : start + EVALUATION_BATCH]), y[start : start + EVALUATION_BATCH]
         with torch.autocast(x.device.type, cast, enabled=cast is not None):
             outputs = model(inputs)
-        total += per_example_loss(criterion, outputs.double(), targets).sum().cpu()
-        right += int((outputs.argmax(1) == targets).sum()) if criterion == "cross_entropy" else 0
-    accuracy = right / len(x) if criterion == "cross_entropy" else math.nan
-    return float(total) / len(x), accuracy
+        weights = weights_of(criterion, targets)
+        total += (per_example_loss(criterion, outputs.double(), targets) * weights).sum().cpu()
+        count += float(weights.sum())
+        right += right_of(criterion, outputs, targets)
+    return float(total) / count, math.nan if criterion == "mse" else right / count
 
 
 class Training:
@@ -271,9 +295,7 @@ class Training:
         """
         examples, recipe = self.examples, self.recipe
         device = examples.x.device
-        for group in self.optimizer.param_groups:
-            if "lr" in group:
-                group["lr"] = learning_rate(recipe, epoch)
+        self._set_rate(learning_rate(recipe, epoch))
         order_seed, augment_seed = derive(self.seed, "order", epoch), derive(self.seed, "augment", epoch)
         order = torch.randperm(len(examples.x), generator=torch.Generator().manual_seed(order_seed)).to(device)
         generator = torch.Generator(device).manual_seed(augment_seed)
@@ -285,6 +307,8 @@ class Training:
         step = self._closure_step if self.closure else self._step
         for number, batch in enumerate(batches, start=1):
             self.steps = epoch * len(batches) + number - 1
+            if epoch < recipe.get("warmup", 0.0):
+                self._set_rate(learning_rate(recipe, epoch, epoch + number / len(batches)))
             loss = step(examples.x[batch], examples.y[batch], generator)
             if not math.isfinite(loss):
                 raise DivergedError(
@@ -294,6 +318,11 @@ class Training:
             if inside is not None and number in marks:
                 inside(epoch + number / len(batches))
                 self.model.train()
+
+    def _set_rate(self, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            if "lr" in group:
+                group["lr"] = rate
 
     def _step(self, x: Tensor, y: Tensor, generator: torch.Generator) -> float:
         """Take one optimiser step and return the minibatch loss before it."""
@@ -317,7 +346,12 @@ class Training:
 
     def _mean_loss(self, outputs: Tensor, y: Tensor, extra: tuple[Tensor, Tensor, str] | None) -> Tensor:
         """Return the objective of a step, a scalar of the outputs' type, from outputs for the minibatch and for D_d."""
-        loss = per_example_loss(self.recipe["criterion"], outputs, y).mean()
+        loss = per_example_loss(self.recipe["criterion"], outputs, y)
+        if self.recipe["criterion"] == "token_cross_entropy":
+            weights = weights_of("token_cross_entropy", y)
+            loss = (loss * weights).sum() / weights.sum()
+        else:
+            loss = loss.mean()
         if extra is None:
             return loss
         others, labels, policy = extra

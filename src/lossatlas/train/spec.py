@@ -1,7 +1,11 @@
 """Trainings: what a study says of a run, a recipe and a sweep, and the artefacts they become. Light."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from math import isfinite
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, model_validator
@@ -9,10 +13,12 @@ from pydantic import AfterValidator, BeforeValidator, model_validator
 from lossatlas.claims.spec import Measure
 from lossatlas.data.spec import DataSet, describe, describe_variant, examples, prepared, resolve_options
 from lossatlas.draw.spec import Figure, Table
+from lossatlas.errors import LossatlasError
 from lossatlas.models.spec import Model, label, network
 from lossatlas.seeds import derive
 from lossatlas.specs.artefact import Artefact
 from lossatlas.specs.base import Accepts, Reference, Refers, Spec, key, mistake, partial, read, unique
+from lossatlas.specs.checkpoint import checked, checkpoints
 from lossatlas.specs.registry import Entry, Step, View, Work, of
 from lossatlas.specs.study import Study
 from lossatlas.specs.yaml import merge, nearest
@@ -68,6 +74,8 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "sgd": Optimizer("torch.optim:SGD", ("lr", "momentum", "weight_decay", "nesterov")),
     # Fused: one pass over each parameter. On small networks the update is most of a step: 0.85 -> 0.45 ms a step.
     "adam": Optimizer("torch.optim:Adam", fixed={"fused": True}),
+    # Its weight decay shrinks the weights beside the step (Loshchilov and Hutter 2019), not by way of the gradient.
+    "adamw": Optimizer("torch.optim:AdamW", options={"betas": [0.9, 0.999]}, fixed={"fused": True}),
     "lbfgs_gss": Optimizer(
         "lossatlas.train.lbfgs_gss:LBFGSGoldenSection", (), {"history": 10, "evaluations": 6}, closure=True
     ),
@@ -91,7 +99,7 @@ TOGETHER = ("sgd", "adam")
 WORKERS = ("weight_decay", "momentum", "nesterov")
 """Keys that change what is minimised or how: an optimiser without them must not be given any."""
 
-RATES = ("milestones", "anneal")
+RATES = ("milestones", "anneal", "warmup")
 """Keys that change a learning rate, which an optimiser that searches for its step must not be given."""
 
 
@@ -126,7 +134,7 @@ class Recipe(Spec):
     lr: float = key("First learning rate; lbfgs_gss, which searches for its step, has none.", 0.1, gt=0)
     momentum: float = key("Momentum of SGD.", 0.0, ge=0, lt=1)
     nesterov: bool = key("Nesterov's momentum.", False)
-    weight_decay: float = key("L2 penalty added to the gradient.", 0.0, ge=0)
+    weight_decay: float = key("L2 penalty added to the gradient; of adamw: decay of the weights beside it.", 0.0, ge=0)
     epochs: int = key("Passes over the training set.", 1, ge=0)
     batch: int | None = key(
         "Minibatch size; null = all examples, in chunks that fit the cache: an epoch is then one step.", 128, ge=1
@@ -137,7 +145,11 @@ class Recipe(Spec):
     gamma: float = key("Factor of the learning rate at a milestone.", 0.1, gt=0)
     clip: float | None = key("Largest norm of the gradient; null = none.", None, gt=0)
     augment: list[str | dict[str, Any]] = key("Augmentations of training images (lossatlas.data.augment).", [])
-    criterion: Literal["cross_entropy", "mse"] = key("What is minimised.", "cross_entropy")
+    criterion: Literal["cross_entropy", "mse", "token_cross_entropy"] = key(
+        "What is minimised. token_cross_entropy: of logits (n, T, C) of sequences, the mean over the tokens whose "
+        "target is not -100.",
+        "cross_entropy",
+    )
     precision: Arithmetic = key(
         "float32: as IEEE has it. tf32: products of matrices in TF32, on GPUs that have it. bfloat16: products in "
         "bfloat16 (autocast). float64.",
@@ -148,6 +160,12 @@ class Recipe(Spec):
     )
     poison: Poison | None = key("Second term of the poisoned objective; null = none.", None, quiet=True)
     anneal: Anneal | None = key("Decay of the learning rate towards the end; null = none.", None, quiet=True)
+    warmup: float = key(
+        "Epochs, also parts of one, over which the learning rate first rises linearly, step by step; 0 = none.",
+        0.0,
+        quiet=True,
+        ge=0,
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -181,8 +199,12 @@ class Recipe(Spec):
                 )
         if optimizer.closure and self.clip is not None:
             raise mistake("clip", f"{self.optimizer} chooses its steps by the loss; remove it")
+        if self.warmup > self.epochs:
+            raise mistake("warmup", f"{self.warmup:g} epochs of {self.epochs}: it would never reach `lr`")
         if self.nesterov and "nesterov" in optimizer.keys and not self.momentum:
             raise mistake("nesterov", "needs momentum above 0")
+        if self.criterion == "token_cross_entropy" and (optimizer.closure or self.batch is None):
+            raise mistake("criterion", "of tokens needs minibatches (`batch: n`) and an optimiser that takes them")
         if self.poison is not None:
             if self.criterion != "cross_entropy":
                 raise mistake("poison", "needs criterion cross_entropy")
@@ -217,7 +239,7 @@ def _accepts(default: Any, value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def _expected(default: Any) -> str:
@@ -248,17 +270,22 @@ def change(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 def retraining(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """Return the recipe of a retraining: the run's own with its first learning rate throughout, then ``changes``.
 
-    The paper does not state the retraining's learning rate, schedule and weight decay; keeping the run's own decay
-    and its first learning rate is our choice, and ``fig2_control`` of study trajectories shows what hangs on it.
+    It begins at trained weights and so without a warm-up. The paper does not state the retraining's learning rate,
+    schedule and weight decay; keeping the run's own decay and its first learning rate is our choice, and
+    ``fig2_control`` of study trajectories shows what hangs on it.
     """
-    return change(read(Recipe, {**recipe.hashed(), "milestones": []}), changes)
+    return change(read(Recipe, {**recipe.hashed(), "milestones": [], "warmup": 0.0}), changes)
 
 
-def learning_rate(recipe: Mapping, epoch: int) -> float:
+def learning_rate(recipe: Mapping, epoch: int, done: float = math.inf) -> float:
     """Return the learning rate of an epoch (counted from 0): lr times gamma for each milestone passed.
 
     With ``anneal`` it also falls exponentially, from the share ``after`` of the epochs on, to ``to`` times its value.
+    With ``warmup`` it is less at first: as many of its parts as the epochs ``done`` at the end of the step are of it.
     """
+    warmup = recipe.get("warmup", 0.0)
+    if done < warmup:
+        return learning_rate(recipe, epoch) * done / warmup
     passed = sum(epoch >= round(fraction * recipe["epochs"]) for fraction in recipe["milestones"])
     rate = float(recipe["lr"] * recipe["gamma"] ** passed)
     anneal = recipe.get("anneal")
@@ -307,8 +334,23 @@ class Resample(Spec):
         return self
 
 
+class Checkpoint(Spec):
+    """Weights that were trained elsewhere."""
+
+    file: str = key(
+        "A .pt, .pth, .ckpt, .bin or .safetensors file with the state of the network (weights and buffers), an index "
+        "of shards, or the folder of one network; relative to the working directory."
+    )
+    sha256: str | None = key(
+        "Of the file; filled in when planning. Where a study gives it, no other file is taken.",
+        None,
+        pattern="^[0-9a-f]{64}$",
+    )
+    epoch: float | None = key("Of the training, when it was saved; its place in the list by default.", None, ge=0)
+
+
 class Run(Spec):
-    """A trained network."""
+    """A trained network: trained here, or its weights from a file."""
 
     data: DataSet = key("Which data, and how much of it.")
     resample: Resample | None = key(
@@ -320,24 +362,91 @@ class Run(Spec):
         "given",
     )
     scale: Literal["standard", "unit", "raw"] = key(
-        "standard: inputs of zero mean and unit variance over the training part. unit: images in [0, 1]. raw: vectors "
-        "as they are.",
+        "standard: inputs of zero mean and unit variance over the training part. unit: images in [0, 1]. raw: numbers "
+        "as they are, the default for a user's own tensors and builders of data.",
         "standard",
     )
     model: Model = key('A model by name with its arguments, or {builder: "package.module:function"} with its own.')
     recipe: Recipe = key("How it is trained.", Recipe())
     replicas: Replicas = key("Replica numbers; each draws its own initialisation and minibatches.", [0], min_length=1)
     record: Record = key("Which weight vectors are kept as points.", Record())
+    checkpoint: str | Checkpoint | None = key(
+        "File with the trained weights: nothing is trained. The file is no part of the model, so that two runs of one "
+        "model are comparable; the recipe says what their loss is and how they are retrained.",
+        None,
+        quiet=True,
+    )
+    checkpoints: str | list[str | Checkpoint] | None = key(
+        "Files of one training in their order, or a folder or a pattern (run/epoch_*.pt), which is read in natural "
+        "order: nothing is trained, and each file is a recorded epoch.",
+        None,
+        quiet=True,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_they_are(cls, raw: Any) -> Any:
+        """Leave a user's own tensors as they are, unless the study says a scale."""
+        data = raw.get("data") if isinstance(raw, Mapping) else None
+        if isinstance(data, Mapping) and "scale" not in raw:
+            name = "builder" if data.get("builder") is not None else data.get("name")
+            return {**raw, "scale": "raw"} if name in ("tensors", "builder") else raw
+        return raw
+
+    @model_validator(mode="after")
+    def _from_files(self) -> "Run":
+        """Find the files of weights, and refuse what they leave nothing to do."""
+        if self.checkpoint is None and self.checkpoints is None:
+            return self
+        place = "checkpoints" if self.checkpoint is None else "checkpoint"
+        if None not in (self.checkpoint, self.checkpoints):
+            raise mistake("", "give either `checkpoint` or `checkpoints`")
+        if self.replicas != [0]:
+            raise mistake("replicas", f"a run of `{place}` is one network; write a run for each network")
+        if "record" in self.model_fields_set:
+            raise mistake("record", f"a run of `{place}` has one point a file; remove it")
+        if self.recipe.poison is not None:
+            raise mistake("recipe.poison", f"of a run of `{place}` it is not known what it was trained on; remove it")
+        try:
+            found = self.files()
+        except LossatlasError as error:
+            raise mistake(place, str(error)) from None
+        return self.model_copy(update={"checkpoint": None, "checkpoints": found})
+
+    def files(self) -> list[Checkpoint]:
+        """Return the files of weights with their digests and epochs, none of a run that is trained here.
+
+        Raises:
+            LossatlasError: a file is missing or another than the study says, or the epochs do not rise.
+        """
+        given: Any = self.checkpoints if self.checkpoint is None else [self.checkpoint]
+        entries = [given] if isinstance(given, str) else given or []
+        found: list[Checkpoint] = []
+        for entry in entries:
+            one = entry if isinstance(entry, Checkpoint) else Checkpoint(file=entry)
+            paths = checkpoints(one.file) if entry is not self.checkpoint else [Path(one.file).expanduser()]
+            if len(paths) > 1 and one.model_fields_set - {"file"}:
+                raise LossatlasError(f"{one.file}: {len(paths)} files; sha256 and epoch are of one file")
+            for path in paths:
+                epoch = float(len(found)) if one.epoch is None else one.epoch
+                found.append(Checkpoint(file=str(path), sha256=checked(path, one.sha256), epoch=epoch))
+        for before, after in pairwise(found):
+            if not (before.epoch or 0) < (after.epoch or 0):
+                raise LossatlasError(
+                    f"{after.file}: epoch {after.epoch:g} after epoch {before.epoch:g} of {before.file}; epochs rise "
+                    "from file to file"
+                )
+        return found
 
     @model_validator(mode="after")
     def _fits(self) -> "Run":
         """Refuse a scale or labels that do not fit the data or the recipe."""
         if self.labels == "inputs" and self.recipe.criterion != "mse":
             raise mistake("recipe.criterion", "`labels: inputs` makes targets of numbers; write `criterion: mse`")
-        images = describe(self.data.name)["kind"] == "images"
-        if self.scale == "raw" and images:
+        kind = describe(self.data.name)["kind"]
+        if self.scale == "raw" and kind == "images":
             raise mistake("scale", "`raw` is for vectors; write `unit` or `standard` for images")
-        if self.scale == "unit" and not images:
+        if self.scale == "unit" and kind == "vectors":
             raise mistake("scale", f"`unit` is for images; {self.data.name} has none")
         return self
 
@@ -364,6 +473,9 @@ class RunJob(TrainingJob):
     """What names a trained network."""
 
     record: dict[str, Any]
+    checkpoints: list[dict[str, Any]] | None = key(
+        "file, sha256 and epoch of the weights of a run that is not trained here.", None, quiet=True
+    )
 
 
 def leaves_one_out(count: int, batch: int) -> bool:
@@ -375,6 +487,9 @@ def run_work(made: Artefact) -> Work:
     """Return the work of a training, or of the retrainings of several jumps."""
     net, train, test, size = sized(made)
     recipe, jumps = made.spec["recipe"], len(made.spec.get("jumps", [None]))
+    if files := made.spec.get("checkpoints"):
+        rows = len(files)
+        return Work(net.parameters, rows, net.layers, 0, net.flops * rows * (train + test), train, test, size)
     epochs = recipe["epochs"] * jumps
     rows = epochs + jumps if "jumps" in made.spec else _recorded(made.spec["record"], recipe["epochs"])
     steps = epochs * -(-train // (recipe["batch"] or train))
@@ -432,6 +547,9 @@ def _run(study: Study, name: str, spec: Run, replica: int) -> Artefact:
     if spec.recipe.poison is not None:
         found["poison"] = poison(study, spec, spec.recipe, f"runs.{name}")
         seeds["poison"] = derive(study.seed, "poison", replica)
+    if files := spec.files():
+        found["checkpoints"] = [one.hashed() for one in files]
+        found["record"] = Record(epochs="all" if len(files) > 1 else "last").hashed()
     return RUNS.make(spec.label, found, data=prepared(study, spec.data, f"runs.{name}.data"))
 
 
@@ -696,6 +814,8 @@ def _started(study: Study, members: list[dict], start: Start, where: str) -> tup
     """Return the members once for each recorded epoch of a run that they are to start from, and that run."""
     made = run(study, start.run or "", start.replica, f"{where}.start.run")
     record, epochs = made.spec["record"], made.spec["recipe"]["epochs"]
+    if "checkpoints" in made.spec:
+        raise study.error(f"{where}.start.run", f"{start.run!r} is of checkpoints; members start from a trained run")
     if record["epochs"] != "all" or start.every % record.get("every", 1):
         raise study.error(f"{where}.start.every", f"run {start.run!r} does not record every {start.every} epochs")
     chosen = range(0, epochs + 1, start.every)

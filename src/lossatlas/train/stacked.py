@@ -92,6 +92,7 @@ class StackedLandscape(Landscape):
     def losses(self, thetas: Tensor) -> Tensor:
         """Return the losses (n,), float64, of the rows of (n, D)."""
         x, y, found = self.inner.x, self.inner.y, []
+        assert isinstance(x, Tensor)  # a dense network takes one
         for rows in self._points(thetas).split(self.chunk):
             outputs = self._forward(rows, x.expand(len(rows), *x.shape))
             losses = self.inner.criterion(outputs.flatten(0, 1), y.repeat(len(rows)))

@@ -107,7 +107,7 @@ def _jump_cloud(study: Study, name: str, entry: Jump) -> list[Artefact]:
         recipe = retraining(before, entry.retrain.given())
     if recipe.poison != before.poison:
         raise study.error(f"{where}.retrain.poison", "a retraining keeps the D_d of its run; leave it out")
-    spec = {part: value for part, value in left.spec.items() if part != "record"}
+    spec = {part: value for part, value in left.spec.items() if part not in ("record", "checkpoints")}
     if recipe.poison is not None:
         spec["poison"] = {**spec["poison"], "batch": recipe.batch}
     spec |= {"recipe": recipe.hashed(), "master": study.seed}

@@ -1,18 +1,25 @@
-"""The command ``snakemake`` of this environment: Snakemake's own, with targets allowed behind ``--config``.
+"""Targets behind ``--config`` on Snakemake's command line, as the documentation writes them.
 
 Snakemake's ``--config`` takes every word up to the next option, so that
-``snakemake --cores 2 --config preset=laptop results/figures/all`` ends in a traceback about name=value pairs. Here
-words that are no name=value pairs are handed on as targets; everything else is Snakemake's.
+``snakemake --cores 2 --config preset=laptop results/figures/all`` ends in a traceback about name=value pairs.
+Snakemake imports its logger plugins while it builds its parser, before it reads the command line; ours calls
+:func:`prepare` then.
+Nobody's program is replaced, and a command line for another Snakefile stays as it is.
 """
 
 import re
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
-from snakemake.cli import main as snakemake
+SNAKEFILES = ("Snakefile", "snakefile", "workflow/Snakefile", "workflow/snakefile")
+"""Where Snakemake looks when no ``-s`` says (``snakemake.common.SNAKEFILE_CHOICES``; a test compares)."""
 
-from lossatlas.workflow.slurm import keep_jobs_in_sight
+OURS = "from lossatlas.workflow.wiring import load_plan"
+"""A line that the Snakefile of lossatlas has, in whatever folder it lies."""
 
 _PAIR = re.compile(r"[A-Za-z_][\w.]*=")
+_SNAKEFILE = re.compile(r"(?:--snakefile=?|-s)(?P<file>.*)")
 
 
 def separate_targets(arguments: list[str]) -> list[str]:
@@ -37,8 +44,31 @@ def separate_targets(arguments: list[str]) -> list[str]:
     return [*kept, "--", *targets] if targets else arguments
 
 
-def main() -> None:
-    """Run Snakemake."""
-    keep_jobs_in_sight()
-    sys.argv[1:] = separate_targets(sys.argv[1:])
-    snakemake()
+def snakefile(arguments: Sequence[str]) -> Path | None:
+    """Return the Snakefile that Snakemake takes with these arguments in this folder; None where there is none."""
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if found := _SNAKEFILE.fullmatch(word):
+            return Path(found["file"] or following)
+    return next((Path(name) for name in SNAKEFILES if Path(name).is_file()), None)
+
+
+def is_ours(file: Path | None) -> bool:
+    """Tell whether a Snakefile is that of lossatlas."""
+    try:
+        return file is not None and OURS in file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def is_snakemake(program: str) -> bool:
+    """Tell whether ``sys.argv[0]`` is Snakemake's command, ``snakemake`` or ``python -m snakemake``."""
+    path = Path(program)
+    return path.stem == "snakemake" or (path.name == "__main__.py" and path.parent.name == "snakemake")
+
+
+def prepare() -> None:
+    """Move the targets of a Snakemake that a user has called on the Snakefile of lossatlas."""
+    program, *arguments = sys.argv or [""]
+    by_user = "--mode" not in arguments  # Snakemake itself starts jobs with it, and says what is meant
+    if is_snakemake(program) and by_user and is_ours(snakefile(arguments)):
+        sys.argv[1:] = separate_targets(arguments)

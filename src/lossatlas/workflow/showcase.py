@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lossatlas import places
 from lossatlas.audit import recompute
 from lossatlas.audit.nearness import BITS, CONCLUSIONS, DIFFERENT, ROUNDING
 from lossatlas.errors import LossatlasError
@@ -103,7 +104,7 @@ def main() -> int:
     parser.add_argument("--cores", type=int, default=2, help="for Snakemake (default: 2)")
     cores = parser.parse_args().cores
     try:
-        root = recompute.repository()
+        root = places.here_or_installed()
         made = [chain(root, cores), training(root, cores)]
     except LossatlasError as error:
         print(f"lossatlas: error: {error}", file=sys.stderr)

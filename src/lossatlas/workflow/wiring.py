@@ -61,6 +61,7 @@ class Wiring:
         """Wrap a resolved plan."""
         self.plan, self.root, self.config = plan, root, plan.config
         self.studies = list(plan.studies)
+        self.own = [name for name in self.studies if name in plan.config.own]
         if ALL in plan.studies:
             raise LossatlasError(f"study {ALL!r}: the folder of the gallery has that name; rename it")
         self.machines = self._other_machines()
@@ -160,11 +161,12 @@ class Wiring:
         step = subjects.steps().get(kind)
         return step is not None and step.array
 
-    def figure_files(self) -> list[str]:
-        """Return all figures in every format of their kind, and their numbers."""
+    def figure_files(self, only: str | None = None) -> list[str]:
+        """Return all figures in every format of their kind, and their numbers; those of one study."""
         return [
             f"results/figures/{study}/{name}.{kind}"
             for study, plan in self.plan.studies.items()
+            if only in (None, study)
             for name, product in plan.figures.items()
             for kind in self.formats(product)
         ]
@@ -193,11 +195,22 @@ class Wiring:
             return rf"(?!(?:{names})\.)[A-Za-z0-9_]+" if names else "[A-Za-z0-9_]+"
         return rf"(?=(?:{names})\.)[A-Za-z0-9_]+" if names else "(?!)"
 
-    def table_files(self) -> list[str]:
-        """Return all tables."""
+    def table_files(self, only: str | None = None) -> list[str]:
+        """Return all tables; those of one study."""
         return [
-            f"results/tables/{study}/{name}.csv" for study, plan in self.plan.studies.items() for name in plan.tables
+            f"results/tables/{study}/{name}.csv"
+            for study, plan in self.plan.studies.items()
+            if only in (None, study)
+            for name in plan.tables
         ]
+
+    def targets(self) -> list[str]:
+        """Return what is made where nothing is asked for: the gallery, or where all studies are a user's own, theirs.
+
+        A study that lies outside ``config/studies`` has a page of its own, which no other study can change.
+        """
+        pages = [f"results/galleries/{study}/.built" for study in self.own]
+        return pages if len(pages) == len(self.studies) else [f"results/figures/{ALL}/.built", *pages]
 
     def index(self) -> Described:
         """Return the rows of results/index.csv: every artefact with its spec and the products that ask for it."""
@@ -250,6 +263,19 @@ class Wiring:
             "studies": [self._study_manifest(name) for name in self.studies],
         }
         return Described("gallery", content)
+
+    def manifest_of(self, study: str) -> Described:
+        """Return what the gallery of one study of a user's own shows."""
+        shown = {
+            **self._study_manifest(study),
+            "claims": f"results/claims/{study}.csv",
+            "statements": f"results/claims/{study}.statements.csv",
+        }
+        code = code_digest(GALLERY, *sorted((closure.PACKAGE / "gallery").rglob("*.j2")))
+        return Described(
+            f"gallery of {study}",
+            {"preset": self.config.preset, "code": code, "studies": [shown], "target": f"results/galleries/{study}"},
+        )
 
     def _study_manifest(self, name: str) -> dict:
         plan = self.plan.studies[name]

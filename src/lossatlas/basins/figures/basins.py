@@ -174,6 +174,7 @@ def groups(spec: Groups, inputs: Inputs) -> Drawn:
         axes.set_xlabel(label)
         if column == "train_loss":
             axes.set_xscale("log")
+            style.plain_log(axes.xaxis, *axes.get_xlim())
         axes.grid(True, axis="x", color="#e4e4e4", linewidth=0.5)
         axes.spines[["top", "right"]].set_visible(False)
         axes.text(0.0, 1.04, ascii_lowercase[k], transform=axes.transAxes, fontweight="bold", fontsize=9.5)

@@ -37,9 +37,10 @@ class Minimum:
     def landscape(self, examples: int | None = None) -> Landscape:
         """Return the training loss on all or the first examples, batched over points where the network is dense."""
         train, model = self.nets.train, self.nets.model
-        if examples is not None and examples < len(train.x):
+        if examples is not None and examples < len(train.y):
             train = train.at_examples(torch.arange(examples))
-        dense = isinstance(model, nn.Sequential) and not list(model.buffers()) and train.x.ndim == 2
+        features = isinstance(train.x, torch.Tensor) and train.x.ndim == 2
+        dense = isinstance(model, nn.Sequential) and not list(model.buffers()) and features
         return StackedLandscape(train, model) if dense else train
 
     def decisions(self, x: Tensor) -> Tensor:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from lossatlas.arrays import Array
+from lossatlas.basins.defaults import BLOCK
 from lossatlas.basins.jobs.minima import Minimum, minima
 from lossatlas.basins.radii import Radii, Search, matched_output_scale, summarise
-from lossatlas.basins.spec import BLOCK
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import create, write_table
 from lossatlas.files.state import State

@@ -3,28 +3,16 @@
 from collections.abc import Sequence
 from textwrap import wrap
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
-from numpy.typing import NDArray
 
 from lossatlas.draw import style
 from lossatlas.draw.panels import layout, letter
+from lossatlas.draw.plane import MAP, filled, scale
 from lossatlas.draw.style import Drawn, Sidebar
-from lossatlas.errors import LossatlasError
 from lossatlas.planes.files import Grid
 from lossatlas.planes.spec import Contours
 from lossatlas.specs.registry import Inputs
-
-LEAST, MOST = 1e-6, 1e6
-"""Losses beyond are drawn as these: the scale of a figure is not one point's to decide."""
-
-SHADES, LINES = 100, 13
-"""Filled steps of the scale that all panels share, and lines of a panel, with equal areas between them."""
-
-MAP = mpl.colormaps[style.VALUE_MAP]
 
 
 def compose(spec: Contours, inputs: Inputs) -> Drawn:
@@ -44,7 +32,7 @@ def compose(spec: Contours, inputs: Inputs) -> Drawn:
     notes = lost_notes([(t, g.lost(quantity), g.measured[quantity].size) for t, g in zip(titles, grids, strict=True)])
     figure, panels = layout(len(grids), spec.columns, (2.05, 2.05), sidebar, notes)
     for i, (axes, title, grid) in enumerate(zip(panels, titles, grids, strict=True)):
-        draw_plane(axes, grid, grid.measured[quantity], norm)
+        filled(axes, grid.x, grid.y, grid.measured[quantity], norm)
         axes.plot(0, 0, marker="o", color="white", markeredgecolor=style.INK, markersize=4.5)
         axes.set_title(heading(title, f"test error {error(grid):.1f}%"))
         axes.set_xlabel("first direction")
@@ -61,30 +49,6 @@ def heading(title: str, below: str) -> str:
 def error(grid: Grid) -> float:
     """Return the test error of the minimum in per cent."""
     return 100 * (1 - float(grid.minimum["test_accuracy"]))
-
-
-def scale(losses: Sequence[NDArray[np.float64]]) -> LogNorm:
-    """Return a logarithmic scale that holds all finite losses of a figure."""
-    finite = np.concatenate([loss[np.isfinite(loss)].ravel() for loss in losses])
-    if not len(finite):
-        raise LossatlasError("grids: no finite loss in any panel; make the limits smaller")
-    low, high = np.clip([finite.min(), finite.max()], LEAST, MOST)
-    return LogNorm(low, max(high, 1.01 * low))
-
-
-def draw_plane(axes: Axes, grid: Grid, loss: NDArray[np.float64], norm: LogNorm) -> None:
-    """Draw losses as filled contours and lines of equal areas; where a point has none, hatched ground shows."""
-    axes.set_facecolor("#e6e6e6")
-    axes.patch.set(hatch="////", edgecolor="#a6a6a6", linewidth=0.0)
-    levels = np.geomspace(norm.vmin or LEAST, norm.vmax or MOST, SHADES)
-    shown = np.ma.masked_invalid(np.clip(np.where(np.isfinite(loss), loss, np.nan), levels[0], levels[-1]))
-    axes.set_xlim(grid.x[0], grid.x[-1])
-    axes.set_ylim(grid.y[0], grid.y[-1])
-    if shown.count() > 3:
-        axes.contourf(grid.x, grid.y, shown, levels=levels, norm=norm, cmap=MAP)
-        # Quantiles: beside cliffs of many orders of magnitude, lines at equal ratios would leave the rest bare.
-        own = np.unique(np.quantile(shown.compressed(), np.linspace(0, 1, LINES + 1)[1:-1]))
-        axes.contour(grid.x, grid.y, shown, levels=own, colors="white", linewidths=0.4, alpha=0.85)
 
 
 def lost_notes(found: Sequence[tuple[str, int, int]]) -> tuple[str, ...]:

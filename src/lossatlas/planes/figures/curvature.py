@@ -8,8 +8,9 @@ from matplotlib.colors import Normalize
 
 from lossatlas.draw import style
 from lossatlas.draw.panels import layout, letter
+from lossatlas.draw.plane import MAP, filled, scale
 from lossatlas.draw.style import Drawn, Sidebar
-from lossatlas.planes.figures.contours import MAP, draw_plane, error, heading, lost_notes, scale
+from lossatlas.planes.figures.contours import error, heading, lost_notes
 from lossatlas.planes.files import Grid
 from lossatlas.planes.numbers import ratio
 from lossatlas.planes.spec import CurvatureMaps
@@ -54,7 +55,7 @@ def compose(spec: CurvatureMaps, inputs: Inputs) -> Drawn:
         notes.append(f"Crossed: points where an eigenvalue has not reached the tolerance ({loose}).")
     figure, panels = layout(2 * count, count, (2.05, 2.05), sidebar, notes)
     for i, (title, plane, found) in enumerate(zip(titles, planes, maps, strict=True)):
-        draw_plane(panels[i], plane, plane.measured["train_loss"], norm)
+        filled(panels[i], plane.x, plane.y, plane.measured["train_loss"], norm)
         panels[i].set_title(heading(title, f"test error {error(plane):.1f}%"))
         _draw_map(panels[count + i], found, share)
         for axes in (panels[i], panels[count + i]):

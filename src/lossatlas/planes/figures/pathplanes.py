@@ -13,8 +13,9 @@ from matplotlib.colors import LogNorm
 from lossatlas.clouds.files import Gram
 from lossatlas.clouds.principal import principal_axes
 from lossatlas.draw.panels import layout, letter
+from lossatlas.draw.plane import MAP, filled, scale
 from lossatlas.draw.style import Drawn, Sidebar
-from lossatlas.planes.figures.contours import MAP, draw_plane, heading, lost_notes, scale
+from lossatlas.planes.figures.contours import heading, lost_notes
 from lossatlas.planes.files import Grid
 from lossatlas.planes.spec import PathPlanes, VarianceTable
 from lossatlas.specs.registry import Inputs
@@ -57,7 +58,7 @@ def compose(spec: PathPlanes, inputs: Inputs) -> Drawn:
 
 
 def _draw(axes: Axes, title: str, grid: Grid, norm: LogNorm) -> None:
-    draw_plane(axes, grid, grid.measured["train_loss"], norm)
+    filled(axes, grid.x, grid.y, grid.measured["train_loss"], norm)
     path = grid.path.sort_values("epoch", kind="stable")
     x, y = path["x"].to_numpy(), path["y"].to_numpy()
     axes.plot(x, y, color="white", linewidth=1.6, zorder=2)

@@ -4,22 +4,21 @@ The height is log10 of the loss, clipped to the range of a figure's scale. The p
 it works offline; the VTK file is PolyData in XML, which ParaView opens. Points without a finite loss are holes.
 """
 
-import base64
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 import numpy as np
 import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-from numpy.typing import NDArray
 
 from lossatlas.arrays import Array
 from lossatlas.draw import style
+from lossatlas.draw.plane import MAP, scale
 from lossatlas.draw.style import Drawn, Sidebar
-from lossatlas.planes.figures.contours import MAP, error, heading, lost_notes, numbers, scale
+from lossatlas.draw.vtk import quads, write_polydata
+from lossatlas.planes.figures.contours import error, heading, lost_notes, numbers
 from lossatlas.planes.files import Grid
 from lossatlas.planes.spec import Relief
 from lossatlas.specs.registry import Inputs
@@ -157,7 +156,7 @@ def write_vtp(path: Path, titles: Sequence[str], grids: Sequence[Grid], heights:
     """
     low = min(float(np.nanmin(z)) for z in heights)
     high = max(float(np.nanmax(z)) for z in heights)
-    points, quads, columns, offset, shift = [], [], [], 0, 0.0
+    points, cells, columns, offset, shift = [], [], [], 0, 0.0
     for i, (grid, z) in enumerate(zip(grids, heights, strict=True)):
         width = float(grid.x[-1] - grid.x[0])
         x, y = np.meshgrid(grid.x, grid.y)
@@ -166,43 +165,8 @@ def write_vtp(path: Path, titles: Sequence[str], grids: Sequence[Grid], heights:
         points.append(np.stack([x + shift, y, scaled], axis=-1).reshape(-1, 3))
         loss = np.where(np.isfinite(z), grid.measured["train_loss"], np.nan)
         columns.append(pd.DataFrame({"loss": loss.ravel(), "log10_loss": z.ravel(), "surface": float(i)}))
-        quads.append(offset + _quads(np.isfinite(z)))
+        cells.append(offset + quads(np.isfinite(z)))
         offset += z.size
         shift += SPACING * width
-    _write_polydata(path, np.concatenate(points), np.concatenate(quads), pd.concat(columns, ignore_index=True), titles)
-
-
-def _quads(whole: NDArray[np.bool_]) -> NDArray[Any]:
-    """Return the corners (m, 4) of the cells of a grid whose four points are there."""
-    number = np.arange(whole.size).reshape(whole.shape)
-    corners = (np.s_[:-1, :-1], np.s_[:-1, 1:], np.s_[1:, 1:], np.s_[1:, :-1])
-    kept = np.logical_and.reduce([whole[corner] for corner in corners])
-    return np.stack([number[corner][kept] for corner in corners], axis=-1)
-
-
-def _write_polydata(
-    path: Path, points: Array, quads: NDArray[Any], columns: pd.DataFrame, titles: Sequence[str]
-) -> None:
-    def array(values: NDArray[Any], name: str, kind: str, components: int = 1) -> str:
-        data = np.ascontiguousarray(values).tobytes()
-        text = base64.b64encode(len(data).to_bytes(8, "little") + data).decode()
-        count = f' NumberOfComponents="{components}"' if components > 1 else ""
-        return f'<DataArray type="{kind}" Name="{name}"{count} format="binary">{text}</DataArray>'
-
-    values = "".join(array(columns[name].to_numpy(np.float64), str(name), "Float64") for name in columns)
-    ends = 4 * np.arange(1, len(quads) + 1)
-    names = "\0".join(titles) + "\0"
-    codes = " ".join(str(byte) for byte in names.encode())
-    path.write_text(
-        '<?xml version="1.0"?>\n'
-        f"<!-- {escape(', '.join(titles)).replace('--', '- -')} -->\n"
-        '<VTKFile type="PolyData" version="1.0" byte_order="LittleEndian" header_type="UInt64"><PolyData>'
-        f'<FieldData><Array type="String" Name="titles" NumberOfTuples="{len(titles)}" format="ascii">{codes}</Array>'
-        "</FieldData>"
-        f'<Piece NumberOfPoints="{len(points)}" NumberOfVerts="0" NumberOfLines="0" NumberOfStrips="0" '
-        f'NumberOfPolys="{len(quads)}"><PointData Scalars="log10_loss">{values}</PointData>'
-        f"<Points>{array(points.astype(np.float64), 'Points', 'Float64', 3)}</Points>"
-        f"<Polys>{array(quads.astype(np.int64).ravel(), 'connectivity', 'Int64')}"
-        f"{array(ends.astype(np.int64), 'offsets', 'Int64')}</Polys></Piece></PolyData></VTKFile>\n",
-        encoding="utf-8",
-    )
+    values = {str(name): column.to_numpy() for name, column in pd.concat(columns, ignore_index=True).items()}
+    write_polydata(path, np.concatenate(points), np.concatenate(cells), values, "log10_loss", titles)

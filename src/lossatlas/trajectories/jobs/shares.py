@@ -44,6 +44,8 @@ def left_by_decay(recipe: Mapping, steps: int, epochs: Array) -> Array:
     """
     if recipe["optimizer"] != "sgd":
         raise LossatlasError(f"shares: retrained by {recipe['optimizer']}; what decay leaves is known for sgd alone")
+    if recipe.get("warmup"):
+        raise LossatlasError("shares: retrained with a warm-up; what decay leaves is known without; set `warmup: 0`")
     rates = [learning_rate(recipe, epoch) for epoch in range(math.ceil(float(epochs.max())))]
     done = np.concatenate([[0.0], np.cumsum(rates)])[epochs.astype(np.intp)]
     return np.exp(-done * steps * recipe["weight_decay"] / (1.0 - recipe["momentum"]))
