@@ -150,6 +150,16 @@ def test_gradient_and_hessian_products_equal_central_differences_of_the_loss(nam
     assert float((found - expected).norm() / expected.norm()) < 1e-5
 
 
+@pytest.mark.parametrize("batch_size", [N, 3])
+def test_gradients_put_in_place_one_by_one_are_those_put_together(batch_size, rng, monkeypatch):
+    made_at_once, _ = made("fused causal attention, tied", rng, batch_size)
+    theta, v = made_at_once.theta(), torch.from_numpy(rng.normal(size=made_at_once.dim))
+    expected = made_at_once.grad(theta), made_at_once.hvp(theta, v)
+    monkeypatch.setattr("lossatlas.landscape.landscape.FEW", 0)
+    assert torch.equal(made_at_once.grad(theta), expected[0])
+    np.testing.assert_allclose(made_at_once.hvp(theta, v), expected[1], rtol=1e-12, atol=1e-15)
+
+
 @pytest.mark.parametrize("name", ["fused causal attention, tied", "MultiheadAttention", "GroupNorm"])
 def test_hessian_products_equal_torchs_own_hessian(name, rng):
     landscape, model = made(name, rng)

@@ -34,6 +34,18 @@ class Stream(IterableDataset):
             i += 1
 
 
+class Foreign:
+    """A data set of another library: by number, with a length, no class of torch's."""
+
+    def __init__(self, x, y):
+        self.x, self.y = x, y
+
+    __len__ = Items.__len__
+
+    def __getitem__(self, i):
+        return {"image": self.x[i], "label": self.y[i]}
+
+
 FORMS = {
     "numpy": lambda x, y: (x, y),
     "tensors": lambda x, y: (torch.from_numpy(x), torch.from_numpy(y).to(torch.int32)),
@@ -72,6 +84,16 @@ def test_dicts_have_inputs_by_name_and_targets_under_labels(form, rng):
     np.testing.assert_array_equal(found.x["attention_mask"], mask)
     np.testing.assert_array_equal(found.y, labels)
     assert found.key == "labels"
+
+
+def test_data_sets_of_other_libraries_are_read_by_number(rng):
+    x, y = arrays(rng)
+    found = examples_of(Foreign(x, y), 5)
+    assert len(found) == 5
+    assert found.total == 12
+    np.testing.assert_array_equal(
+        found.y, y[[np.flatnonzero((x == row).all(1))[0] for row in found.x["image"].numpy()]]
+    )
 
 
 def test_several_inputs_are_a_tuple(rng):

@@ -25,6 +25,9 @@ from lossatlas.landscape.layout import Layout
 
 POLICIES = ("stored", "recompute", "batch")
 
+FEW = 1_000_000
+"""Weights whose gradients are put together at once."""
+
 
 class Landscape(ABC):
     """A function L from R^D to the reals.
@@ -596,9 +599,10 @@ def _gradients(value: Tensor, leaves: list[Tensor], create_graph: bool = False) 
 def _add_gradients(
     values: Sequence[Tensor], leaves: list[Tensor], total: Tensor, vectors: Sequence[Tensor] | None = None
 ) -> None:
-    """Add the gradients of values with respect to leaves to a vector (D,), each as soon as it is made.
+    """Add the gradients of values with respect to leaves to a vector (D,).
 
-    Only one leaf's gradient is held beside the vector.
+    Of many weights each leaf's gradient as soon as it is made, so that one is held beside the vector; of few all at
+    once, since a call from C++ back to Python for each costs as much as a small network.
 
     Args:
         values: scalars; or tensors of any shape, each multiplied by its vector.
@@ -608,6 +612,11 @@ def _add_gradients(
     """
     chosen = [i for i, value in enumerate(values) if value.requires_grad]
     if not chosen:
+        return
+    asked, given = [values[i] for i in chosen], None if vectors is None else [vectors[i] for i in chosen]
+    if total.numel() <= FEW:
+        parts = torch.autograd.grad(asked, leaves, given, materialize_grads=True)
+        total.add_(torch.cat([part.reshape(-1) for part in parts]))
         return
     places = total.split([leaf.numel() for leaf in leaves])
 
@@ -623,8 +632,7 @@ def _add_gradients(
         leaf.register_post_accumulate_grad_hook(collect(place)) for leaf, place in zip(leaves, places, strict=True)
     ]
     try:
-        given = None if vectors is None else [vectors[i] for i in chosen]
-        torch.autograd.backward([values[i] for i in chosen], given, inputs=leaves)
+        torch.autograd.backward(asked, given, inputs=leaves)
     finally:
         for hook in hooks:
             hook.remove()

@@ -87,6 +87,8 @@ def examples_of(data: Any, most: int | None = MOST) -> Examples:
         found = _of_dataset(data, most)
     elif isinstance(data, Mapping) or _is_pair(data):
         found = _some(_pair(data), most)
+    elif _is_rows(data):
+        found = _of_dataset(data, most)
     elif isinstance(data, Iterable) and not isinstance(data, str | bytes) and not _is_array(data):
         found = _first(iter(data), most, None)
     else:
@@ -117,7 +119,7 @@ def _of_loader(loader: DataLoader, most: int | None) -> Examples:
     return found
 
 
-def _of_dataset(dataset: Dataset, most: int | None) -> Examples:
+def _of_dataset(dataset: Any, most: int | None) -> Examples:
     """Return examples of a data set that has a length, each read once."""
     if not hasattr(dataset, "__len__"):
         raise LossatlasError(f"data: {_named(dataset)} has no length; give a DataLoader of it")
@@ -279,6 +281,12 @@ def _is_pair(data: Any) -> bool:
         and (_is_array(data[0]) or isinstance(data[0], tuple | Mapping))
         and not (isinstance(data, list) and isinstance(data[1], list | tuple))
     )
+
+
+def _is_rows(data: Any) -> bool:
+    """Whether data gives its examples by number without being torch's ``Dataset``, as those of other libraries do."""
+    rows = hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    return rows and not isinstance(data, list | tuple | str | bytes | Dataset) and not _is_array(data)
 
 
 def _is_array(part: Any) -> bool:
