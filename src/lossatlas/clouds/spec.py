@@ -937,7 +937,7 @@ class ScorePanels(Figure):
         min_length=1,
     )
     least: dict[Score, float] = key(
-        "Score -> what R^D itself must reach on a cloud; where it does not, the cloud ranks nothing and is drawn faint.",
+        "Score -> what R^D itself must reach on a cloud; elsewhere the cloud ranks nothing and is faint.",
         {},
     )
 

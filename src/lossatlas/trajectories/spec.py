@@ -209,7 +209,8 @@ class Curves(Figure):
     columns: Columns
     names: Labels = key("Column -> name of its axis.", {})
     limits: dict[str, Annotated[list[float | None], AfterValidator(_limits)]] = key(
-        "Quantity -> [low, high] of its axis, null = as the numbers have it. Lines leave the panel there, and are told.", {}
+        "Quantity -> [low, high] of its axis, null = as the numbers have it. Where lines leave the panel, it is told.",
+        {},
     )
 
     @property

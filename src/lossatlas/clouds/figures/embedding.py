@@ -91,7 +91,7 @@ class Panel:
 
     @property
     def color(self) -> str:
-        """What colours its points; the directions of an artificial tree are branches, which are colours of their own."""
+        """What colours its points; an artificial tree has branches, not directions, with colours of their own."""
         tree = bool((self.points["run"] == "tree").all())
         return "branch" if tree and self.spec.color == "direction" else self.spec.color
 

@@ -139,7 +139,9 @@ def _panel(axes: Axes, mine: pd.DataFrame, methods: list[str], looks: dict[str, 
             if rows.empty:
                 continue
             # The hollow mark of a setting that was chosen stands a little beside that of the defaults.
-            place = [methods.index(method) + offset + (0.07 if settings != "defaults" else 0.0) for method in rows["method"]]
+            place = [
+                methods.index(method) + offset + (0.07 if settings != "defaults" else 0.0) for method in rows["method"]
+            ]
             face = look["color"] if settings == "defaults" else "white"
             alpha = 1.0 if rows["counts"].all() else FAINT
             axes.vlines(place, rows["low"], rows["high"], color=look["color"], linewidth=0.8, alpha=alpha, zorder=2)
