@@ -489,6 +489,30 @@ class Contrast(Kept, Sideways, OverDirections, Measure):
     second_steps: list[float] | None = key("Step sizes of `second`; null = `steps`.", None, min_length=1)
 
 
+class Resemblance(Kept, Sideways, Retrainings, Measure):
+    """How much further a trajectory measure (`of`) of `first` is from that of `like` than from that of `unlike`.
+
+    Below 0: `first` resembles `like` more. The distance of two clouds is the root mean square, over step sizes, of the
+    difference of their means over directions. The three lists belong together by their places, one initialisation each;
+    only jumps that all clouds have are compared.
+    """
+
+    measure: ClassVar[str] = "resemblance"
+    run: ClassVar[str] = "lossatlas.trajectories.measures:resemblance"
+    first: Grams = key("Jump-and-retrain clouds.")
+    like: Grams = key("Those they are said to resemble, in the same order.")
+    unlike: Grams = key("Those they are said not to resemble, in the same order.")
+    of: Of = key("What is measured of each trajectory.", "outwardness")
+
+    @model_validator(mode="after")
+    def _together(self) -> "Resemblance":
+        counts = {name: len(getattr(self, name)) for name in ("first", "like", "unlike")}
+        if len(set(counts.values())) > 1:
+            found = ", ".join(f"{name} {count}" for name, count in counts.items())
+            raise mistake("first", f"{found} clouds; give the same number to each, in the same order")
+        return self
+
+
 class OfFactors(Kept, Sideways, Measure):
     """Measures on crossed factors; their inputs are lists of equal length whose entries belong together."""
 

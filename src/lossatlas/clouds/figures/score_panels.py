@@ -103,7 +103,7 @@ def _layout(spec: ScorePanels, numbers: pd.DataFrame) -> Any:
             axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
             axes.set_ylabel(SCORES[score])
             letter = ascii_lowercase[row * len(spec.show) + column]
-            look = {"transform": axes.transAxes, "va": "bottom"}
+            look: dict[str, Any] = {"transform": axes.transAxes, "va": "bottom"}
             axes.text(0, 1.025, letter, fontweight="bold", fontsize=9.5, **look)
             axes.text(0.15 / width, 1.025, f"{SCORES[score]}, {metric} distance", fontsize=8.5, **look)
     sidebar.draw(figure, across + 0.2, ABOVE)
@@ -116,7 +116,7 @@ def _sidebar(spec: ScorePanels, numbers: pd.DataFrame, looks: dict[str, dict[str
     for cloud, look in looks.items():
         sidebar.marker(cloud, markersize=4.5, **look)
     sidebar.heading("Settings")
-    grey = {"marker": "o", "markersize": 4.5, "color": style.FAINT}
+    grey: dict[str, Any] = {"marker": "o", "markersize": 4.5, "color": style.FAINT}
     sidebar.marker("library defaults", **grey)
     sidebar.marker("chosen on other clouds", **{**grey, "markerfacecolor": "white"})
     left_out = [score for score in spec.least if not numbers[numbers["score"] == score]["counts"].all()]
@@ -145,7 +145,7 @@ def _panel(axes: Axes, mine: pd.DataFrame, methods: list[str], looks: dict[str, 
             face = look["color"] if settings == "defaults" else "white"
             alpha = 1.0 if rows["counts"].all() else FAINT
             axes.vlines(place, rows["low"], rows["high"], color=look["color"], linewidth=0.8, alpha=alpha, zorder=2)
-            marker = {"linestyle": "none", "markersize": 3.8, "markeredgewidth": 0.8, "alpha": alpha, "zorder": 3}
+            marker: dict[str, Any] = {"linestyle": "none", "markersize": 3.8, "markeredgewidth": 0.8, "alpha": alpha, "zorder": 3}
             axes.plot(place, rows["mean"], markerfacecolor=face, **look, **marker)
     axes.set_xlim(-0.5, len(methods) - 0.5)
     axes.set_xticks(range(len(methods)), [METHODS.get(method, method) for method in methods])

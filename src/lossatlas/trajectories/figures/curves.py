@@ -197,7 +197,7 @@ def _limit(axes: Axes, spec: Curves, y: str) -> None:
 def _draw(axes: Axes, spec: Curves, curves: Sequence[Curve], looks: Mapping[str, Mapping[str, Any]]) -> None:
     for curve in curves:
         s, look = curve.summary, looks[curve.label]
-        few = {"marker": "o", "markersize": 3.2} if len(s) <= FEW else {}
+        few: dict[str, Any] = {"marker": "o", "markersize": 3.2} if len(s) <= FEW else {}
         axes.plot(s[spec.x], s["centre"], zorder=3, solid_capstyle="round", **look, **few)
         if spec.band != "none" and (s["replicas"] > 1).any():
             axes.fill_between(s[spec.x], s["low"], s["high"], color=look["color"], alpha=0.18, linewidth=0, zorder=2)
