@@ -32,6 +32,8 @@ SCORES = {
     "wholeness": "wholeness",
 }
 
+METRICS = {"euclidean": "Euclidean"}
+
 MARKERS = "osD^vP*X"
 
 HEIGHT, SLOT, LEFT, BELOW, ABOVE = 1.75, 0.46, 0.55, 0.42, 0.28
@@ -82,7 +84,7 @@ def _of_cloud(spec: ScorePanels, title: str, scores: Scores) -> list[dict[str, A
 
 def _layout(spec: ScorePanels, numbers: pd.DataFrame) -> Any:
     metrics = list(dict.fromkeys(numbers["metric"]))
-    methods = list(dict.fromkeys(numbers["method"]))
+    methods = sorted(dict.fromkeys(numbers["method"]), key=lambda method: method == EXACT)  # R^D last
     clouds = list(dict.fromkeys(numbers["cloud"]))
     looks = {
         cloud: {"color": color, "marker": MARKERS[i % len(MARKERS)]}
@@ -105,7 +107,9 @@ def _layout(spec: ScorePanels, numbers: pd.DataFrame) -> Any:
             letter = ascii_lowercase[row * len(spec.show) + column]
             look: dict[str, Any] = {"transform": axes.transAxes, "va": "bottom"}
             axes.text(0, 1.025, letter, fontweight="bold", fontsize=9.5, **look)
-            axes.text(0.15 / width, 1.025, f"{SCORES[score]}, {metric} distance", fontsize=8.5, **look)
+            axes.text(
+                0.15 / width, 1.025, f"{SCORES[score]}, {METRICS.get(metric, metric)} distance", fontsize=8.5, **look
+            )
     sidebar.draw(figure, across + 0.2, ABOVE)
     return figure
 
@@ -145,7 +149,13 @@ def _panel(axes: Axes, mine: pd.DataFrame, methods: list[str], looks: dict[str, 
             face = look["color"] if settings == "defaults" else "white"
             alpha = 1.0 if rows["counts"].all() else FAINT
             axes.vlines(place, rows["low"], rows["high"], color=look["color"], linewidth=0.8, alpha=alpha, zorder=2)
-            marker: dict[str, Any] = {"linestyle": "none", "markersize": 3.8, "markeredgewidth": 0.8, "alpha": alpha, "zorder": 3}
+            marker: dict[str, Any] = {
+                "linestyle": "none",
+                "markersize": 3.8,
+                "markeredgewidth": 0.8,
+                "alpha": alpha,
+                "zorder": 3,
+            }
             axes.plot(place, rows["mean"], markerfacecolor=face, **look, **marker)
     axes.set_xlim(-0.5, len(methods) - 0.5)
     axes.set_xticks(range(len(methods)), [METHODS.get(method, method) for method in methods])
