@@ -81,7 +81,7 @@ def _layout(numbers: pd.DataFrame) -> Any:
 
 
 def _hues(count: int) -> list[tuple[float, float, float]]:
-    """Return as many colours: those that colour-blind eyes tell apart, black, then the same again with other markers."""
+    """Return as many colours: those that colour-blind eyes tell apart, black, then the same again."""
     palette = [*style.hues(7), (0.0, 0.0, 0.0)]
     return [palette[i % len(palette)] for i in range(count)]
 
