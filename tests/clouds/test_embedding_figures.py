@@ -156,6 +156,35 @@ def test_axes_are_named_after_the_method(tmp_path):
     assert "cosine distance, knn 5, t 25" in settings, "the t that was used, not `auto`"
 
 
+def test_branches_of_a_tree_have_a_legend_and_shades_of_their_own(tmp_path):
+    table, xy = jump_cloud()
+    branches = table[table["seed"] >= 0].assign(run="tree", step=0.0)
+    branches["seed"] += 5
+    branches["epoch"] *= 10.0
+    files = [save_embedding(tmp_path / "jumps.h5", table, xy), save_embedding(tmp_path / "tree.h5", branches, xy[1:])]
+    drawn = composed(embedding_spec(2), files)
+    texts = [text.get_text() for axes in drawn.figure.axes for text in axes.texts]
+    headings = ["Direction (seed) (a)", "Epoch (a)", "Branch (b)", "Along the branch (b)"]
+    assert [text for text in texts if text in headings] == headings
+    first, last = table.loc[table["seed"] >= 0, "epoch"].max(), branches["epoch"].max()
+    assert f"{first:g}" in texts
+    assert f"{last:g}" in texts
+    alone = composed(embedding_spec(), files[:1])  # the longer branches leave the jumps' shades as they are
+    faces = [points_of(one.figure.axes[0]).get_facecolors() for one in (drawn, alone)]
+    np.testing.assert_array_equal(*faces)
+
+
+def test_long_settings_are_told_in_full(tmp_path):
+    path = save_embedding(tmp_path / "e.h5", *jump_cloud())
+    texts = {}
+    for columns in (1, 4):
+        drawn = composed({**embedding_spec(4), "columns": columns}, [path] * 4)
+        below = [text.get_text() for text in drawn.figure.axes[0].texts if text.get_text()[:1] != "a"]
+        texts[columns] = " ".join(" ".join(below).split())
+        assert "…" not in texts[columns]
+    assert texts[1] == texts[4]
+
+
 def test_whole_trainings_are_coloured_by_run_with_stars_at_the_initialisations(tmp_path):
     rows = [
         {"run": run, "replica": replica, "seed": -1, "step": 0.0, "epoch": float(epoch), "train_loss": 1.0}

@@ -61,6 +61,31 @@ def test_curves_of_columns_with_bands_and_gaps(tmp_path):
         draw({**entry, "y": "train_los"}, given, {"png": tmp_path / "f.png"})
 
 
+def test_axes_have_names_and_limits_and_tell_what_is_cut(tmp_path):
+    losses = [2.0e4, 1.0, 0.5]
+    path = save_points(tmp_path / "r.h5", seed=[-1] * 3, epoch=[0.0, 1.0, 2.0], train_loss=losses)
+    entry = {"kind": "curves", "series": [{"run": "r", "label": "r"}], "y": "train_loss", "log": "y"}
+    entry["names"] = {"epoch": "pass", "train_loss": "L"}
+    composed = {}
+    for name, limits in (("free", {}), ("cut", {"train_loss": [None, 10]}), ("both", {"train_loss": [0.6, 1e6]})):
+        with mpl.rc_context():
+            drawn = curves_kind.compose(read_product({**entry, "limits": limits}), inputs({"runs": {"r": [path]}}))
+        composed[name] = drawn
+        axes = drawn.figure.axes[0]
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("pass", "L")
+        np.testing.assert_array_equal(drawn.numbers["centre"], losses)
+        assert axes.lines[0].get_marker() == "o", "few values are shown as points"
+    assert composed["free"].notes == ()
+    assert composed["free"].figure.axes[0].get_ylim()[1] > 2e4
+    cut = composed["cut"].figure.axes[0]
+    assert composed["cut"].notes == ("a: up to 2e+04, cut at 10.",)
+    assert cut.get_ylim()[1] == 10
+    composed["cut"].figure.canvas.draw()
+    assert {"1", "10"} <= {label.get_text() for label in cut.get_yticklabels()}, "plain numbers over two decades"
+    assert composed["both"].notes == ("a: down to 0.5, cut at 0.6.",)
+    assert composed["both"].figure.axes[0].get_ylim() == (0.6, 1e6)
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
@@ -69,6 +94,11 @@ def test_curves_of_columns_with_bands_and_gaps(tmp_path):
         ({"series": [{"run": "r", "label": "a"}], "y": "norm"}, "y: .* needs clouds"),
         ({"y": []}, "y: empty; name a column"),
         ({"log": "z"}, "log: 'z' is not allowed; valid: none, x, y, both"),
+        ({"names": {"epoc": "time"}}, "names.epoc: no axis shows it; did you mean 'epoch'"),
+        ({"limits": {"norm": [0, 1]}}, "limits.norm: no panel shows it; valid: train_loss"),
+        ({"limits": {"train_loss": [2, 1]}}, r"limits.train_loss: \[2.*, 1.*\] is not \[low, high\]"),
+        ({"limits": {"train_loss": [None, None]}}, "limits.train_loss: .* one of which may be null"),
+        ({"limits": {"train_loss": [0, 1]}, "log": "y"}, "limits.train_loss: 0 is not positive"),
     ],
 )
 def test_mistakes_are_named(changes, message):

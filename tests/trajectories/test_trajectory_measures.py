@@ -10,7 +10,9 @@ from specimens import DIM, claim, cloud, out_and_back, straight
 from lossatlas.claims.measurement import Measurement
 from lossatlas.clouds.files import Gram
 from lossatlas.errors import LossatlasError
+from lossatlas.specs.base import read
 from lossatlas.trajectories.measures import ratio_of_sizes
+from lossatlas.trajectories.spec import Resemblance
 
 
 def around(number, path, **settings):
@@ -137,6 +139,30 @@ def test_contrast_pairs_initialisations_by_their_places(rng):
     assert ends(found) == pytest.approx(t_of_mean(effect)), "the initialisation's own part cancels"
     found = measure("contrast", {**given, "second": given["second"][:3]}, of="return_fraction")
     assert (found.n, found.interval.method) == (3, "Welch's t")
+
+
+def test_resemblance_is_the_nearer_of_two_profiles_by_step(rng):
+    """Retrainings that end at a share of the jump of their own by step size: distances of these by hand."""
+    shares = rng.uniform(0.1, 0.9, (3, 2, 2))  # first, like, unlike; initialisation; step
+    steps = (0.5, 1.0)
+
+    def path(side, number):
+        return lambda seed, step: [(step, 0.0), (step * shares[side, number, steps.index(step)], 0.0)]
+
+    sides = [[around(10 * side + n, path(side, n), steps=steps) for n in (0, 1)] for side in (0, 1, 2)]
+    given = dict(zip(("first", "like", "unlike"), sides, strict=True))
+    near, far = (np.sqrt(((shares[0] - shares[side]) ** 2).mean(axis=1)) for side in (1, 2))
+    found = measure("resemblance", given, of="return_fraction")
+    assert found.each == pytest.approx(list(near - far), abs=1e-9)
+    assert (found.value, found.n) == (pytest.approx(np.mean(near - far), abs=1e-9), 2)
+    swapped = measure("resemblance", {**given, "like": sides[2], "unlike": sides[1]}, of="return_fraction")
+    assert swapped.value == pytest.approx(-found.value, abs=1e-9)
+    assert measure("resemblance", {**given, "unlike": sides[1]}, of="return_fraction").value == 0
+    one = measure("resemblance", given, of="return_fraction", steps=[1.0])
+    assert one.value == pytest.approx(np.mean(np.abs(shares[0] - shares[1]) - np.abs(shares[0] - shares[2]), axis=0)[1])
+    counts = {"first": [{"gram": "a"}] * 2, "like": [{"gram": "b"}] * 2, "unlike": [{"gram": "c"}]}
+    with pytest.raises(LossatlasError, match="first 2, like 2, unlike 1 clouds; give the same number"):
+        read(Resemblance, counts)
 
 
 def test_nothing_to_measure_says_why():

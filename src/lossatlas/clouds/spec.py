@@ -922,6 +922,36 @@ class ScoresRow(Spec):
         return self if self.title else self.model_copy(update={"title": self.scores})
 
 
+class ScorePanels(Figure):
+    """Scores of embedding methods on clouds as a picture: a column of panels a score, a row a metric."""
+
+    kind: Literal["score_panels"] = "score_panels"
+    draw: ClassVar[str] = "lossatlas.clouds.figures.score_panels:compose"
+    rows: list[ScoresRow] = key("One cloud each.", min_length=1)
+    show: Annotated[list[Score], AfterValidator(unique("show each once"))] = key(
+        "Which scores.", ["demap", "continuity", "wholeness"], min_length=1
+    )
+    metrics: Annotated[list[Metric], AfterValidator(unique("show each once"))] = key(
+        "Distances between points; those that no method was scored under are left out.",
+        ["euclidean", "cosine"],
+        min_length=1,
+    )
+    least: dict[Score, float] = key(
+        "Score -> what R^D itself must reach on a cloud; elsewhere the cloud ranks nothing and is faint.",
+        {},
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "ScorePanels":
+        titles = [row.title for row in self.rows]
+        if len(set(titles)) < len(titles):
+            raise mistake("rows", f"two rows have one title: {titles}; give each its own")
+        for score in self.least:
+            if score not in self.show:
+                raise mistake(f"least.{score}", f"no panel shows it; {nearest(score, list(self.show))}")
+        return self
+
+
 class ScoresTable(Table):
     """Scores of embedding methods on clouds, at library defaults and at settings chosen on other clouds."""
 

@@ -11,6 +11,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.numerics import Numerics
 from lossatlas.specs.base import Spec, key, read, unique
 from lossatlas.specs.yaml import merge, nearest, parse, read_yaml
+from lossatlas.study.left_out import without_left_out
 from lossatlas.study.read import StudyFile, read_study
 
 Names = Annotated[list[str], AfterValidator(unique("name each once"))]
@@ -49,7 +50,11 @@ class Preset(Spec):
     numerics: Numerics = key("Of every job, where the configuration names none (lossatlas.numerics).", "native")
     judges: bool = key("Whether claims get verdicts; false for sizes that show the workflow and decide nothing.", True)
     variants: dict[str, str] = key("Data set -> variant this preset uses.", {})
-    studies: dict[str, dict[str, Any]] = key("Study -> keys that replace the study's own.", {})
+    studies: dict[str, dict[str, Any]] = key(
+        "Study -> keys that replace the study's own. A cloud that is null is left out, with the panels, rows and "
+        "inputs of claims that name it.",
+        {},
+    )
 
 
 @dataclass(frozen=True)
@@ -166,8 +171,11 @@ def load(raw: Mapping, root: Path) -> Config:
         path = _file(entry, "study", root)
         _check_name(path, files, root)
         files[path.stem] = path
-        merged = merge(_document(path), preset.studies.get(path.stem, {}))
-        studies[path.stem] = read_study(merge(merged, overrides.get(path.stem, {})), f"{path} (preset {name})")
+        own, source = _document(path), f"{path} (preset {name})"
+        merged = merge(merge(own, preset.studies.get(path.stem, {})), overrides.get(path.stem, {}))
+        clouds = own.get("clouds")
+        known = [str(cloud) for cloud in clouds] if isinstance(clouds, Mapping) else []
+        studies[path.stem] = read_study(without_left_out(merged, known, source), source)
     return Config(
         preset=name,
         seed=config.seed,

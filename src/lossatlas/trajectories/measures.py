@@ -36,6 +36,7 @@ from lossatlas.trajectories.spec import (
     OfTrajectories,
     PathAccuracy,
     PathPairs,
+    Resemblance,
     Retrainings,
 )
 
@@ -209,6 +210,19 @@ def contrast(spec: Contrast, inputs: Inputs) -> Measurement:
         sides = [_over(side, _units([clouds])) for side, clouds in zip(values, (first, second), strict=True)]
     told = [f"{side.mean():.4g} ({_by_step(part)})" for side, part in zip(sides, parts, strict=True)]
     return _compared(sides[0], sides[1], spec.contrast, paired, f"first: {told[0]}; second: {told[1]}; {compared}")
+
+
+def resemblance(spec: Resemblance, inputs: Inputs) -> Measurement:
+    """Measure whether clouds resemble one kind of cloud more than another, step size by step size."""
+    sides = [inputs.given(one) for one in (spec.first, spec.like, spec.unlike)]
+    cells, compared = _cells([gram for side in sides for gram in side], spec.of, spec)
+    if cells.empty:
+        return nothing(f"nothing to compare: {compared}")
+    by_step = cells.groupby(level="step").mean().to_numpy(np.float64).reshape(-1, 3, len(sides[0]))
+    first, like, unlike = by_step[:, 0], by_step[:, 1], by_step[:, 2]
+    near, far = (np.sqrt(((first - other) ** 2).mean(axis=0)) for other in (like, unlike))
+    each = _over(near - far, _units(sides))
+    return _mean(each, f"distance {near.mean():.4g} from like, {far.mean():.4g} from unlike; {compared}")
 
 
 def _mean(values: Array, detail: str) -> Measurement:

@@ -182,6 +182,13 @@ class Series(Spec):
         return self
 
 
+def _limits(limits: list[float | None]) -> list[float | None]:
+    low, high = limits if len(limits) == 2 else (None, None)
+    if (low is None and high is None) or (low is not None and high is not None and low >= high):
+        raise mistake("", f"{limits!r} is not [low, high] with low < high, one of which may be null")
+    return limits
+
+
 class Curves(Figure):
     """Lines of table columns, or of norms from a Gram matrix, with a band over replicas."""
 
@@ -200,6 +207,11 @@ class Curves(Figure):
     centre: Literal["mean", "median"] = key("Line over replicas.", "mean")
     band: Literal["minmax", "std", "quartiles", "none"] = key("Band over replicas.", "minmax")
     columns: Columns
+    names: Labels = key("Column -> name of its axis.", {})
+    limits: dict[str, Annotated[list[float | None], AfterValidator(_limits)]] = key(
+        "Quantity -> [low, high] of its axis, null = as the numbers have it. Where lines leave the panel, it is told.",
+        {},
+    )
 
     @property
     def quantities(self) -> list[str]:
@@ -212,6 +224,14 @@ class Curves(Figure):
             raise mistake("y", "empty; name a column, `norm` or `distance`")
         if set(self.quantities) & set(FROM_GRAM) and any(one.run is not None for one in self.series):
             raise mistake("y", f"{self.quantities!r} needs clouds: write `cloud: name` in place of `run: name`")
+        for name in self.names:
+            if name not in (self.x, *self.quantities):
+                raise mistake(f"names.{name}", f"no axis shows it; {nearest(name, [self.x, *self.quantities])}")
+        for name, (low, _) in self.limits.items():
+            if name not in self.quantities:
+                raise mistake(f"limits.{name}", f"no panel shows it; {nearest(name, self.quantities)}")
+            if low is not None and low <= 0 and self.log in ("y", "both"):
+                raise mistake(f"limits.{name}", f"{low:g} is not positive; the axis is logarithmic")
         return self
 
 
@@ -467,6 +487,30 @@ class Contrast(Kept, Sideways, OverDirections, Measure):
     contrast: Literal["difference", "ratio"] = key("How the two are compared.", "difference")
     first_steps: list[float] | None = key("Step sizes of `first`; null = `steps`.", None, min_length=1)
     second_steps: list[float] | None = key("Step sizes of `second`; null = `steps`.", None, min_length=1)
+
+
+class Resemblance(Kept, Sideways, Retrainings, Measure):
+    """How much further a trajectory measure (`of`) of `first` is from that of `like` than from that of `unlike`.
+
+    Below 0: `first` resembles `like` more. The distance of two clouds is the root mean square, over step sizes, of the
+    difference of their means over directions. The three lists belong together by their places, one initialisation each;
+    only jumps that all clouds have are compared.
+    """
+
+    measure: ClassVar[str] = "resemblance"
+    run: ClassVar[str] = "lossatlas.trajectories.measures:resemblance"
+    first: Grams = key("Jump-and-retrain clouds.")
+    like: Grams = key("Those they are said to resemble, in the same order.")
+    unlike: Grams = key("Those they are said not to resemble, in the same order.")
+    of: Of = key("What is measured of each trajectory.", "outwardness")
+
+    @model_validator(mode="after")
+    def _together(self) -> "Resemblance":
+        counts = {name: len(getattr(self, name)) for name in ("first", "like", "unlike")}
+        if len(set(counts.values())) > 1:
+            found = ", ".join(f"{name} {count}" for name, count in counts.items())
+            raise mistake("first", f"{found} clouds; give the same number to each, in the same order")
+        return self
 
 
 class OfFactors(Kept, Sideways, Measure):

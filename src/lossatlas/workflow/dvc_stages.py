@@ -27,7 +27,7 @@ from lossatlas.study.plan import Plan, StudyPlan
 from lossatlas.workflow import resources
 
 PUBLISHED = Path("docs/results")
-SMALL = 500_000
+SMALL = 300_000
 """Bytes of weights that a stored training has at most."""
 FLOAT_BYTES = 4
 HEADER = "# Written by `python -m lossatlas.workflow.dvc_stages`; `make dvc` runs it.\n"
@@ -63,10 +63,11 @@ def _is_part(made: Artefact) -> bool:
     """Whether an artefact is kept only if a figure reads it itself.
 
     Weights are large, and what figures show of a training is in its history and in Gram matrices; a tile is in its
-    grid. Small networks are kept all the same, so that probes can be tried on them.
+    grid, and what figures show of a Gram matrix of many points in its embedding. Small networks are kept all the same,
+    so that probes can be tried on them.
     """
     if made.kind != "runs":
-        return made.kind == "tiles"
+        return made.kind in ("tiles", "grams")
     work = resources.work(made)
     return work.parameters * work.rows * FLOAT_BYTES > SMALL
 

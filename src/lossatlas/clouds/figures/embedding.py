@@ -45,6 +45,13 @@ HIDDEN = (
     *("kl_divergence", "iterations"),
 )
 
+GROUPS = {
+    "direction": ("Direction (seed)", "Epoch"),
+    "branch": ("Branch", "Along the branch"),
+    "run": ("Run", "Epoch"),
+}
+"""Colours of groups of points: headings of their legend and of that of their shades."""
+
 PANEL_WIDTH = {1: 3.5, 2: 2.7, 3: 2.25, 4: 2.0}
 POINT_AREA = {1: 11.0, 2: 8.0, 3: 6.0, 4: 5.0}
 
@@ -81,6 +88,12 @@ class Panel:
     def moving(self) -> pd.DataFrame:
         """All rows but theta_o's."""
         return self.points[(self.points["seed"] != -1) | (not self.jumps)]
+
+    @property
+    def color(self) -> str:
+        """What colours its points; an artificial tree has branches, not directions, with colours of their own."""
+        tree = bool((self.points["run"] == "tree").all())
+        return "branch" if tree and self.spec.color == "direction" else self.spec.color
 
     def trajectories(self) -> list[pd.DataFrame]:
         """Return the trajectories, each in epoch order."""
@@ -173,10 +186,11 @@ def _letters(panels: Iterable[Panel], all_panels: Sequence[Panel]) -> str:
 
 
 class Colors:
-    """Colours shared by all panels, so that a colour means one thing in the whole figure.
+    """Colours shared by all panels, so that a colour means one thing in all panels of one colouring.
 
     Attributes:
-        groups: color (direction, run) -> group -> RGB.
+        groups: color (direction, branch, run) -> group -> RGB.
+        ends: color (direction, branch, run) -> first and last epoch, or place along a branch.
         norms: color (epoch, train_loss) -> norm of its colour bar.
         steps: step size -> shade of its diamond.
         notes: what the loss's logarithmic scale could not show.
@@ -188,12 +202,15 @@ class Colors:
         self.notes: list[str] = []
         self.groups: dict[str, dict[Any, tuple[float, float, float]]] = {}
         self.norms: dict[str, Normalize] = {}
-        for color in ("direction", "run"):
+        self.ends: dict[str, tuple[float, float]] = {}
+        for color in GROUPS:
             used = self.having(color)
             values = [value for panel in used for value in self.group_of(panel.moving, color)]
             names = list(dict.fromkeys(values)) if color == "run" else sorted(set(values))
             if names:
                 self.groups[color] = dict(zip(names, style.hues(len(names)), strict=True))
+                along = pd.concat([panel.moving["epoch"] for panel in used])
+                self.ends[color] = (float(along.min()), float(along.max()))
         moving = [panel.moving for panel in panels]
         ordered = sorted({s for panel in panels if panel.jumps for s in panel.moving["step"]})
         self.steps = style.steps([s for s in ordered if s > 0])
@@ -208,11 +225,11 @@ class Colors:
 
     def having(self, color: str) -> list[Panel]:
         """Return the panels with that colouring."""
-        return [panel for panel in self.panels if panel.spec.color == color]
+        return [panel for panel in self.panels if panel.color == color]
 
     def group_of(self, rows: pd.DataFrame, color: str) -> list[Any]:
-        """Return the group of each row: its direction's seed, or its run's shown label."""
-        if color == "direction":
+        """Return the group of each row: its direction's seed, its branch, or its run's shown label."""
+        if color in ("direction", "branch"):
             return [int(seed) for seed in rows["seed"]]
         return [self.spec.labels.get(str(run), str(run)) for run in rows["run"]]
 
@@ -256,12 +273,13 @@ class Colors:
 
     def of(self, panel: Panel, rows: pd.DataFrame) -> NDArray[np.float64]:
         """Return RGB (n, 3) of rows of a panel; NaN where there is no finite value to colour by."""
-        color = panel.spec.color
+        color = panel.color
         if color in ("epoch", "train_loss"):
             return self.values(rows, color)
         if color == "step":
             return np.array([self.step_hues[step] for step in rows["step"]]).reshape(-1, 3)
-        progress = (rows["epoch"].to_numpy(float) - self.first) / max(self.last - self.first, 1e-12)
+        first, last = self.ends[color]
+        progress = (rows["epoch"].to_numpy(float) - first) / max(last - first, 1e-12)
         base = np.array([self.groups[color][group] for group in self.group_of(rows, color)]).reshape(-1, 3)
         return np.array(
             [style.shade(hue, np.array([p]), panel.spec.hue)[0] for hue, p in zip(base.tolist(), progress, strict=True)]
@@ -269,7 +287,7 @@ class Colors:
 
     def line(self, panel: Panel, rows: pd.DataFrame) -> tuple[float, float, float]:
         """Return the colour of the line through a trajectory."""
-        color = panel.spec.color
+        color = panel.color
         if color in self.groups:
             return self.groups[color][self.group_of(rows.iloc[:1], color)[0]]
         return self.step_hues[rows["step"].iloc[0]] if color == "step" else to_rgb("#9a9a9a")
@@ -474,7 +492,7 @@ def _of_minimum(panel: Panel) -> list[str]:
 
 
 def _wrapped(text: str, width: float) -> list[str]:
-    return textwrap.wrap(text, int(width / 0.047), max_lines=2, placeholder=" …") if text else []
+    return textwrap.wrap(text, int(width / 0.047)) if text else []
 
 
 def sidebar_of(spec: Panelled, panels: Sequence[Panel], colors: Colors) -> Sidebar:
@@ -482,7 +500,7 @@ def sidebar_of(spec: Panelled, panels: Sequence[Panel], colors: Colors) -> Sideb
     longest = max([len(str(group)) for groups in colors.groups.values() for group in groups], default=0)
     sidebar = Sidebar(width=max(1.35, 0.3 + 0.066 * longest))
     point = {"marker": "o", "markersize": 4.5, "markeredgewidth": 0.3}
-    for color, heading in (("direction", "Direction (seed)"), ("run", "Run")):
+    for color, (heading, place) in GROUPS.items():
         if color not in colors.groups:
             continue
         used = colors.having(color)
@@ -492,10 +510,11 @@ def sidebar_of(spec: Panelled, panels: Sequence[Panel], colors: Colors) -> Sideb
         for hue in dict.fromkeys(panel.spec.hue for panel in used if isinstance(panel.spec, Look)):
             same = [panel for panel in used if panel.spec.hue == hue]
             if same:
-                sidebar.heading("Epoch" + _letters(same, panels))
+                sidebar.heading(place + _letters(same, panels))
                 along = np.linspace(0.0, 1.0, 64)
                 ramps = [style.shade(rgb, along, hue) for rgb in colors.groups[color].values()]
-                sidebar.ramps(ramps[:7], f"{colors.first:g}", f"{colors.last:g}")
+                first, last = colors.ends[color]
+                sidebar.ramps(ramps[:7], f"{first:g}", f"{last:g}")
     if colors.having("step"):
         sidebar.heading("Step size" + _letters(colors.having("step"), panels))
         for step, rgb in colors.step_hues.items():

@@ -20,6 +20,9 @@ from lossatlas.specs.registry import Inputs
 from lossatlas.specs.yaml import nearest
 from lossatlas.trajectories.spec import FROM_GRAM, Curves, Series
 
+FEW = 8
+"""Lines through at most so many points show them."""
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -45,6 +48,7 @@ def compose(spec: Curves, inputs: Inputs) -> Drawn:
     panels = [[_summarise(rows, label, y, spec) for label in labels] for y in quantities]
     dropped = int((~np.isfinite(rows[quantities].to_numpy(float))).sum())
     notes = [f"{dropped} value{'' if dropped == 1 else 's'} without a finite number left out."] if dropped else []
+    notes += [note for i, y in enumerate(quantities) if (note := _beyond(spec, y, panels[i], ascii_lowercase[i]))]
     figure = _layout(spec, labels, panels, notes)
     numbers = pd.concat(
         [
@@ -127,6 +131,16 @@ def _summarise(rows: pd.DataFrame, label: str, y: str, spec: Curves) -> Curve:
     return Curve(label, summary.rename_axis(spec.x).reset_index())
 
 
+def _beyond(spec: Curves, y: str, curves: Sequence[Curve], letter: str) -> str:
+    """Return what the limits of a panel cut off: "c: up to 2.1e+04, cut at 10."; "" where that is nothing."""
+    low, high = spec.limits.get(y, (None, None))
+    values = pd.concat([curve.summary[["low", "high"]] for curve in curves])
+    least, most = float(values["low"].min()), float(values["high"].max())
+    cut = [f"down to {least:.2g}, cut at {low:g}"] if low is not None and least < low else []
+    cut += [f"up to {most:.2g}, cut at {high:g}"] if high is not None and most > high else []
+    return f"{letter}: {' and '.join(cut)}." if cut else ""
+
+
 def _layout(spec: Curves, labels: Sequence[str], panels: Sequence[Sequence[Curve]], notes: Sequence[str]) -> Any:
     count = len(panels)
     columns = min(spec.columns or (count if count <= 3 else 2 if count == 4 else 3), count)
@@ -154,8 +168,9 @@ def _layout(spec: Curves, labels: Sequence[str], panels: Sequence[Sequence[Curve
         corner = (left + column * (left + width), above + row * (above + height + below))
         axes = style.axes_at(figure, *corner, width, height)
         _draw(axes, spec, curves, looks)
-        axes.set_ylabel(AXIS_LABELS.get(y, y.replace("_", " ")))
-        axes.set_xlabel(AXIS_LABELS.get(spec.x, spec.x.replace("_", " ")))
+        _limit(axes, spec, y)
+        axes.set_ylabel(_name(spec, y))
+        axes.set_xlabel(_name(spec, spec.x))
         if count > 1:
             axes.text(
                 0.0, 1.025, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5, va="bottom"
@@ -167,10 +182,23 @@ def _layout(spec: Curves, labels: Sequence[str], panels: Sequence[Sequence[Curve
     return figure
 
 
+def _name(spec: Curves, column: str) -> str:
+    return spec.names.get(column, AXIS_LABELS.get(column, column.replace("_", " ")))
+
+
+def _limit(axes: Axes, spec: Curves, y: str) -> None:
+    """Set the limits of a panel's axis; a logarithmic one over few decades gets plain numbers."""
+    low, high = spec.limits.get(y, (None, None))
+    axes.set_ylim(low, high)
+    if spec.log in ("y", "both"):
+        style.plain_log(axes.yaxis, *axes.get_ylim())
+
+
 def _draw(axes: Axes, spec: Curves, curves: Sequence[Curve], looks: Mapping[str, Mapping[str, Any]]) -> None:
     for curve in curves:
         s, look = curve.summary, looks[curve.label]
-        axes.plot(s[spec.x], s["centre"], zorder=3, solid_capstyle="round", **look)
+        few: dict[str, Any] = {"marker": "o", "markersize": 3.2} if len(s) <= FEW else {}
+        axes.plot(s[spec.x], s["centre"], zorder=3, solid_capstyle="round", **look, **few)
         if spec.band != "none" and (s["replicas"] > 1).any():
             axes.fill_between(s[spec.x], s["low"], s["high"], color=look["color"], alpha=0.18, linewidth=0, zorder=2)
     if spec.log in ("x", "both"):

@@ -58,7 +58,7 @@ def _layout(numbers: pd.DataFrame) -> Any:
     groups = list(dict.fromkeys(numbers["group"]))
     looks = {
         group: {"color": color, "marker": MARKERS[i % len(MARKERS)]}
-        for i, (group, color) in enumerate(zip(groups, style.hues(len(groups)), strict=True))
+        for i, (group, color) in enumerate(zip(groups, _hues(len(groups)), strict=True))
     }
     sidebar = Sidebar(width=max(0.35 + 0.066 * max(map(len, groups)), 1.3))
     sidebar.heading("Retrained")
@@ -78,6 +78,12 @@ def _layout(numbers: pd.DataFrame) -> Any:
         axes.text(0, 1.025, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5, va="bottom")
     sidebar.draw(figure, grid + 0.2, ABOVE)
     return figure
+
+
+def _hues(count: int) -> list[tuple[float, float, float]]:
+    """Return as many colours: those that colour-blind eyes tell apart, black, then the same again."""
+    palette = [*style.hues(7), (0.0, 0.0, 0.0)]
+    return [palette[i % len(palette)] for i in range(count)]
 
 
 def _scatter(axes: Axes, numbers: pd.DataFrame, x: str, y: str, looks: dict[str, dict[str, Any]]) -> None:
