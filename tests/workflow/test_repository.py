@@ -39,7 +39,7 @@ def directive(body, name):
 
 
 STEPS = {step.rule: step for step in subjects.steps().values()}
-SCRIPT = {"animate": "figure", "relief": "figure", **dict.fromkeys(STEPS, "step")}
+SCRIPT = {"animate": "figure", "relief": "figure", "own_gallery": "gallery", **dict.fromkeys(STEPS, "step")}
 """Rules that run another script than the one of their name."""
 
 RULES = rules()
