@@ -141,8 +141,8 @@ def _rows(points: Any, groups: Sequence[str] | None) -> tuple[Tensor, tuple[str,
         found, names = _stacked(points, "points")
     if groups is not None:
         names = [str(group) for group in groups]
-    if len(names) != len(found) or len(found) < 3:
-        raise LossatlasError(f"embed: got {len(found)} points and {len(names)} groups; expected 3 or more of each")
+    if len(names) != len(found) or len(found) < 2:
+        raise LossatlasError(f"embed: got {len(found)} points, {len(names)} groups; expected 2 or more, a group each")
     if not bool(torch.isfinite(found).all()):
         row = int((~torch.isfinite(found)).any(1).nonzero()[0])
         raise LossatlasError(f"embed: point {row} holds a NaN or an infinity; leave it out")

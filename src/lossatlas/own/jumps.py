@@ -46,7 +46,7 @@ class Jumps(Result):
         loss: (n,) over the examples; inf or NaN where a path diverged, which ends it.
         distance: (n,) from the network in R^D.
         norm: (n,) of the weights.
-        embedded: the points in the plane; those with finite weights.
+        embedded: the points in the plane; those of a finite loss.
     """
 
     jump: Array
@@ -187,7 +187,7 @@ def jumps(
                     break
     table = np.array(rows, dtype=np.float64)
     jump, step, epoch_of, losses = table.T
-    finite = [i for i, point in enumerate(points) if bool(torch.isfinite(point).all())]
+    finite = [i for i, loss in enumerate(losses) if np.isfinite(loss)]  # a path that diverged ends before
     names = [f"jump {int(table[i, 0])}, step {table[i, 1]:g}" if i else "the network" for i in finite]
     placed = embed([points[i] for i in finite], embedding, groups=names, seed=seed, check=check)
     distance = np.array([float((point - points[0]).norm()) for point in points])

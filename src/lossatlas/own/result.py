@@ -95,7 +95,8 @@ class Result(ABC):
         """Draw the picture with pyplot and return its axes (several as an array); ``.figure`` of one is the figure."""
         import matplotlib.pyplot as plt
 
-        plt.draw_if_interactive()  # loads the backend; in notebooks that sets settings, which the context would take back
+        # Loads the backend: in notebooks that sets settings, which the context would take back.
+        plt.draw_if_interactive()
         with mpl.rc_context(_LOOK):
             return self._draw(plt.figure(figsize=self.size, dpi=150, layout="constrained"))
 
