@@ -133,8 +133,8 @@ def test_the_vtk_file_holds_every_point(rng, tmp_path):
     np.testing.assert_allclose(points[:5, 0], found.x)
     np.testing.assert_allclose(points[::5, 1], found.y)
     np.testing.assert_allclose(points[:, 2], np.log10(found.loss.ravel()))
-    vtk = pytest.importorskip("vtk")
-    for reader, name in ((vtk.vtkStructuredGridReader(), "s.vtk"), (vtk.vtkXMLPolyDataReader(), "s.vtp")):
+    legacy, xml = (pytest.importorskip(f"vtkmodules.vtkIO{kind}") for kind in ("Legacy", "XML"))
+    for reader, name in ((legacy.vtkStructuredGridReader(), "s.vtk"), (xml.vtkXMLPolyDataReader(), "s.vtp")):
         found.save(tmp_path / name)
         reader.SetFileName(str(tmp_path / name))
         reader.Update()
@@ -235,3 +235,16 @@ def test_a_landscape_made_by_hand_is_enough(rng):
     x, y = torch.randn(30, 3), torch.randint(2, (30,))
     found = surface(Point.of(NetworkLandscape(model, x, y)), 3, examples="all", check=False)
     assert found.centre == pytest.approx(float(nn.functional.cross_entropy(model(x).double(), y).detach()), rel=1e-6)
+
+
+def test_a_bar_shows_the_time_left_where_it_is_wanted(rng, monkeypatch, capsys):
+    point, _ = bowl(rng)
+    monkeypatch.setattr("lossatlas.own.bars.DELAY", 0.0)
+    surface(point, 5, check=False)
+    assert capsys.readouterr().err == ""  # no terminal, as in a job
+    surface(point, 5, check=False, progress=False)
+    assert capsys.readouterr().err == ""
+    surface(point, 5, check=False, progress=True)
+    said = capsys.readouterr().err
+    assert "surface" in said
+    assert "/25" in said

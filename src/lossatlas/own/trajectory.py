@@ -73,7 +73,9 @@ class Trajectory(Result):
         left.plot(*self.path.T, color="white", lw=2.6, zorder=4)
         left.plot(*self.path.T, color=style.HUES[1], lw=1.2, marker=".", ms=5, zorder=5)
         left.plot(*self.path[-1], marker="o", color="white", markeredgecolor=style.INK, markersize=5, zorder=6)
-        figure.colorbar(style.mpl.cm.ScalarMappable(norm, MAP), ax=left, label="loss on the plane", pad=0.02)
+        bar = figure.colorbar(style.mpl.cm.ScalarMappable(norm, MAP), ax=left, label="loss on the plane", pad=0.02)
+        if isinstance(norm, relief.LogNorm):
+            style.plain_log(bar.ax.yaxis, float(norm.vmin or 1.0), float(norm.vmax or 1.0))
         shares = [f"{name} principal axis ({share:.1%})" for name, share in zip(AXES, self.explained, strict=True)]
         left.set(xlabel=shares[0], ylabel=shares[1])
         label = self.provenance["network"]["label"]

@@ -90,7 +90,8 @@ class Verdict:
         }
 
     def __str__(self) -> str:
-        lines = [f"  is it right? {self.outcome}"]
+        paid = f" (asked at {self.cost:.0%} of its cost)" if self.cost else ""
+        lines = [f"  is it right? {self.outcome}{paid}"]
         width = max((len(check.name) for check in self.checks), default=0)
         lines += [f"    {c.name:{width}}  {c.outcome:9}  {c.sentence}" for c in self.checks]
         return "\n".join(lines)
