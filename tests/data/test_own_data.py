@@ -1,5 +1,7 @@
 """A user's own tensors and builders of data: exactly their numbers, named by their bytes, and one line where wrong."""
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +11,12 @@ from torch import nn
 
 from lossatlas.data.dataset import load as load_data
 from lossatlas.errors import LossatlasError
-from lossatlas.files.hdf5 import read_table
+from lossatlas.files.hdf5 import open_hdf5, read_table
+from lossatlas.landscape.layout import Layout
 from lossatlas.study.config import load
 from lossatlas.study.plan import Plan
 from lossatlas.train.examples import make_examples
+from lossatlas.train.networks import member
 from lossatlas.train.spec import run
 
 
@@ -26,7 +30,8 @@ def here(tmp_path, monkeypatch):
 
 def planned(data, recipe=None, **more):
     """Return the artefact of a run on data, of no epochs."""
-    entry = {"data": data, "model": {"name": "mlp", "widths": []}, "recipe": {"epochs": 0, **(recipe or {})}, **more}
+    own = {"epochs": 0, **(recipe or {})}
+    entry = {"data": data, "model": {"name": "mlp", "widths": []}, "recipe": own, **more}
     with open("own.yaml", "w") as file:
         yaml.safe_dump({"title": "t", "reference": "none", "runs": {"a": entry}}, file)
     plan = Plan(load({"preset": "quick", "studies": ["own.yaml"], "seed": 0, "formats": ["png"]}, ROOT))
@@ -229,3 +234,56 @@ def test_mistakes_are_told_when_planning(here, data, expected):
     with pytest.raises(LossatlasError) as caught:
         planned(data)
     assert expected in str(caught.value)
+
+
+GPT = """
+import torch
+from torch import nn
+
+
+class Small(nn.Module):
+    def __init__(self, outputs):
+        super().__init__()
+        self.embedding = nn.Embedding(outputs, 6)
+        self.layer = nn.TransformerEncoderLayer(6, 2, 8, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(6, outputs)
+
+    def forward(self, tokens):
+        mask = nn.Transformer.generate_square_subsequent_mask(tokens.shape[1])
+        return self.head(self.layer(self.embedding(tokens), src_mask=mask, is_causal=True))
+
+
+def build(outputs):
+    return Small(outputs)
+"""
+
+
+def test_tokens_of_a_transformer_are_trained_and_measured(here, rng):
+    """Loss and accuracy are those over all tokens that count, as torch computes them of the stored weights."""
+    name = f"gpt_{here.name}".replace("-", "_")
+    (here / f"{name}.py").write_text(GPT)
+    tokens = rng.integers(0, 5, (12, 7))
+    targets = np.roll(tokens, -1, 1)
+    targets[:, -1] = -100
+    targets[:3, 2:] = -100  # sequences of different lengths
+    torch.save({"x": torch.tensor(tokens), "y": torch.tensor(targets)}, "d.pt")
+    recipe = {"criterion": "token_cross_entropy", "optimizer": "adam", "lr": 0.01, "batch": 4, "epochs": 2}
+    made = planned(TENSORS, recipe=recipe, model={"builder": f"{name}:build"})
+    file = make(made, here)
+    module = importlib.import_module(name)
+    model = module.build(5).eval()
+    with open_hdf5(file, "points") as points:
+        Layout.of(model).load_into(model, points["theta"][-1])
+    y = torch.tensor(targets).flatten()
+    with torch.no_grad():
+        outputs = model(torch.tensor(tokens)).flatten(0, 1).double()
+    table = read_table(file)
+    expected = float(nn.functional.cross_entropy(outputs, y, ignore_index=-100))
+    right = float((outputs.argmax(1) == y)[y >= 0].double().mean())
+    assert table["train_loss"].iloc[-1] == pytest.approx(expected, rel=1e-6)
+    assert table["train_accuracy"].iloc[-1] == pytest.approx(right)
+    network = {**made.spec, "criterion": recipe["criterion"], "precision": "float32", "batch": 5}
+    found = member(network, made.spec["seeds"], here / made.inputs["data"][0].path)
+    measured = found.metrics(Layout.of(model).flatten(model))
+    assert measured["train_loss"] == pytest.approx(expected, rel=1e-6)
+    assert measured["test_accuracy"] == pytest.approx(right)

@@ -15,7 +15,7 @@ PLOT = """
 import matplotlib, torch
 import lossatlas as la
 net = la.load(torch.nn.Linear(2, 2), data=(torch.eye(2), torch.arange(2)))
-net.line(points=3, check=False, progress=False).plot()
+net.line(grid=3, check=False, progress=False).plot()
 print(matplotlib.is_interactive(), matplotlib.get_backend())
 """
 

@@ -55,6 +55,7 @@ def test_a_ready_study_is_made_and_drawn_in_a_minute(here):
     folder, builder, x, y = here
     began = time.process_time()
     file = write("mine.yaml", model=builder, data="data.pt", checkpoints=["a.pt", "b.pt", "history"])
+    assert "&id" not in file.read_text()
     raw = {"preset": "quick", "studies": [str(file)], "seed": 0, "formats": ["png"]}
     study = Plan(load(raw, ROOT)).studies["mine"]
     assert set(study.figures) == {"surface", "relief", "petals", "basins", "curves", "path", "lines"}

@@ -4,11 +4,17 @@ import importlib.util
 import re
 import shlex
 
+import matplotlib
+import matplotlib.pyplot
 import pytest
+import torch
 import yaml
 from harness import ROOT, TINY, planned
 from packaging.requirements import Requirement
+from torch import nn
+from typer.main import get_command
 
+from lossatlas.cli.main import app
 from lossatlas.specs.yaml import read_yaml
 from lossatlas.study import subjects
 from lossatlas.study.config import load
@@ -39,7 +45,7 @@ def directive(body, name):
 
 
 STEPS = {step.rule: step for step in subjects.steps().values()}
-SCRIPT = {"animate": "figure", "relief": "figure", **dict.fromkeys(STEPS, "step")}
+SCRIPT = {"animate": "figure", "relief": "figure", "own_gallery": "gallery", **dict.fromkeys(STEPS, "step")}
 """Rules that run another script than the one of their name."""
 
 RULES = rules()
@@ -148,8 +154,12 @@ def test_lock_satisfies_what_the_package_asks_for():
     import tomllib
 
     pins = lock()
-    for text in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for text in sum(project["optional-dependencies"].values(), project["dependencies"]):
         asked = Requirement(text)
+        if asked.name == "lossatlas":  # an extra that takes another
+            assert asked.extras <= set(project["optional-dependencies"])
+            continue
         name = re.sub(r"[-_.]+", "-", asked.name).lower()
         assert name in pins, f"{asked.name} is not in requirements.lock; run `make lock`"
         assert asked.specifier.contains(pins[name]), f"{text}: requirements.lock has {pins[name]}"
@@ -177,7 +187,10 @@ def commands():
     fenced = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     code = [line for line in text.splitlines() if line.startswith("    ")] + "".join(fenced).splitlines()
     lines = [line.strip().removeprefix("$ ") for line in code]
-    return [shlex.split(line, comments=True) for line in lines if re.match(r"(make|snakemake|dvc|python) ", line)]
+    lines = [part.strip() for line in lines for part in line.split("&&")]
+    return [
+        shlex.split(line, comments=True) for line in lines if re.match(r"(make|snakemake|dvc|python|lossatlas) ", line)
+    ]
 
 
 COMMANDS = commands()
@@ -203,16 +216,41 @@ def test_readme_command_exists(command, tmp_path):
             assert importlib.util.find_spec(arguments[1]), f"no module {arguments[1]}"
         else:
             assert (ROOT / arguments[0]).exists()
+    elif program == "lossatlas":
+        name, *words = arguments
+        get_command(app).commands[name].make_context(name, words)
     elif "--unlock" not in arguments:
         own = [argument.replace("my/study.yaml", str(TINY)) for argument in arguments]
         assert planned(ROOT, ["--directory", str(tmp_path), *own])
 
 
 def test_readme_python_example_runs():
-    (code,) = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+    _, code = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
     names = {}
     exec(code, names)
     assert names["losses"].shape == (51,)
     assert names["losses"].isfinite().all()
     at_the_point = float(names["landscape"].loss(names["theta"]))
     assert float(names["losses"][25]) == pytest.approx(at_the_point, rel=1e-6)
+
+
+class SmallCNN(nn.Sequential):
+    """A reader's network; here a smaller one."""
+
+    def __init__(self):
+        super().__init__(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.ReLU(), nn.Linear(3, 2))
+
+
+def test_readme_five_lines_run(tmp_path, monkeypatch, capsys, fresh_seed):
+    monkeypatch.chdir(tmp_path)
+    matplotlib.use("agg")
+    torch.manual_seed(fresh_seed)
+    for name in "ab":
+        torch.save(SmallCNN().state_dict(), f"{name}.pt")
+    x = torch.randn(20, 2)
+    names = {"SmallCNN": SmallCNN, "x": x, "y": (x[:, 0] > 0).long()}
+    code, _ = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+    exec(code, names)
+    assert "largest eigenvalue" in capsys.readouterr().out
+    assert len(matplotlib.pyplot.get_fignums()) == 2
+    matplotlib.pyplot.close("all")

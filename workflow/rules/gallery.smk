@@ -61,7 +61,7 @@ rule own_gallery:
     output:
         built="results/galleries/{study}/.built",
     log:
-        "results/logs/galleries/{study}.log",
+        "results/logs/own_gallery/{study}.log",
     wildcard_constraints:
         study="|".join(PLAN.own) or "(?!)",
     resources:

@@ -39,6 +39,14 @@ EXAMPLES = 1000
 """Examples that probes look at."""
 
 
+class _Plain(yaml.SafeDumper):
+    """YAML without anchors: a value that stands in several places is written in each."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write every value out."""
+        return True
+
+
 def write(
     path: str | Path,
     *,
@@ -75,7 +83,7 @@ def write(
     text = HEAD.format(path=path, name=path.stem)
     for section, value in study.items():
         remark = f"\n# {ABOUT[section]}\n" if section in ABOUT else ""
-        text += remark + yaml.safe_dump({section: value}, sort_keys=False, allow_unicode=True, width=100)
+        text += remark + yaml.dump({section: value}, Dumper=_Plain, sort_keys=False, width=100)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path

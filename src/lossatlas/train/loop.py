@@ -25,7 +25,7 @@ from lossatlas.files.points import Journal, write_points
 from lossatlas.files.rows import COMMIT_SECONDS
 from lossatlas.files.state import DamagedError
 from lossatlas.files.state import State as StateFolder
-from lossatlas.landscape.criteria import cross_entropies
+from lossatlas.landscape.criteria import TokenCrossEntropy, cross_entropies
 from lossatlas.landscape.landscape import channels_last
 from lossatlas.landscape.layout import Layout
 from lossatlas.seeds import derive
@@ -183,18 +183,37 @@ def _float32(flat: Tensor) -> np.ndarray:
     return flat.detach().to("cpu", torch.float32).numpy()
 
 
+TOKENS = TokenCrossEntropy()
+
+
 def per_example_loss(criterion: str, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the loss of each example (n,): cross entropy, or the squared error averaged over outputs.
+    """Return the loss of each example (n,): cross entropy (of tokens their mean), or the mean squared error of outputs.
 
     It has the outputs' type: float32 where only its gradient counts, float64 for what is recorded or compared. The
     float32 cross entropy of a confident network is 0 where the float64 one of the same outputs is 1e-12.
     """
+    if criterion == "token_cross_entropy":
+        return TOKENS(outputs, targets)
     if criterion == "mse":
         targets = targets.reshape(targets.shape[0], -1).to(outputs.dtype)
         return F.mse_loss(outputs.reshape(targets.shape), targets, reduction="none").mean(1)
     if outputs.dtype == torch.float64:
         return cross_entropies(outputs, targets)
     return F.cross_entropy(outputs, targets, reduction="none")
+
+
+def weights_of(criterion: str, targets: Tensor) -> Tensor:
+    """Return what each example counts in the mean loss, (n,) float64: one, or the number of its tokens that count."""
+    if criterion == "token_cross_entropy":
+        return TOKENS.weights(targets)
+    return torch.ones(len(targets), dtype=torch.float64, device=targets.device)
+
+
+def right_of(criterion: str, outputs: Tensor, targets: Tensor) -> int:
+    """Return how many examples, or tokens that count, have their largest output at their class; 0 for numbers."""
+    if criterion == "token_cross_entropy":
+        return int(((outputs.argmax(-1) == targets) & (targets != TOKENS.ignore_index)).sum())
+    return int((outputs.argmax(1) == targets).sum()) if criterion == "cross_entropy" else 0
 
 
 @torch.no_grad()
@@ -214,15 +233,16 @@ def evaluate(
     """
     x, y = (examples.x, examples.y) if part == "train" else (examples.test_x, examples.test_y)
     model.eval()
-    total, right = torch.zeros((), dtype=torch.float64), 0
+    total, count, right = torch.zeros((), dtype=torch.float64), 0.0, 0
     for start in range(0, len(x), EVALUATION_BATCH):
         inputs, targets = examples.inputs(x[start : start + EVALUATION_BATCH]), y[start : start + EVALUATION_BATCH]
         with torch.autocast(x.device.type, cast, enabled=cast is not None):
             outputs = model(inputs)
-        total += per_example_loss(criterion, outputs.double(), targets).sum().cpu()
-        right += int((outputs.argmax(1) == targets).sum()) if criterion == "cross_entropy" else 0
-    accuracy = right / len(x) if criterion == "cross_entropy" else math.nan
-    return float(total) / len(x), accuracy
+        weights = weights_of(criterion, targets)
+        total += (per_example_loss(criterion, outputs.double(), targets) * weights).sum().cpu()
+        count += float(weights.sum())
+        right += right_of(criterion, outputs, targets)
+    return float(total) / count, math.nan if criterion == "mse" else right / count
 
 
 class Training:
@@ -326,7 +346,12 @@ class Training:
 
     def _mean_loss(self, outputs: Tensor, y: Tensor, extra: tuple[Tensor, Tensor, str] | None) -> Tensor:
         """Return the objective of a step, a scalar of the outputs' type, from outputs for the minibatch and for D_d."""
-        loss = per_example_loss(self.recipe["criterion"], outputs, y).mean()
+        loss = per_example_loss(self.recipe["criterion"], outputs, y)
+        if self.recipe["criterion"] == "token_cross_entropy":
+            weights = weights_of("token_cross_entropy", y)
+            loss = (loss * weights).sum() / weights.sum()
+        else:
+            loss = loss.mean()
         if extra is None:
             return loss
         others, labels, policy = extra

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lossatlas.errors import LossatlasError
 from lossatlas.files.points import read_point
+from lossatlas.landscape.criteria import TokenCrossEntropy
 from lossatlas.landscape.landscape import NetworkLandscape
 from lossatlas.landscape.layout import Layout
 from lossatlas.train.examples import build_model, drawing, make_examples
@@ -75,10 +76,18 @@ def metrics(parts: Mapping[str, NetworkLandscape], theta: Tensor) -> dict[str, f
     found = {}
     for part, landscape in parts.items():
         outputs, targets = landscape.outputs(theta), landscape.y
-        loss = float(landscape.criterion(outputs, targets).double().mean())
-        classes = not targets.is_floating_point() and not math.isnan(loss)
+        losses = landscape.criterion(outputs, targets).double()
+        if isinstance(landscape.criterion, TokenCrossEntropy):
+            weights = landscape.criterion.weights(targets)
+            loss = float((losses * weights).sum() / weights.sum())
+            share = (outputs.argmax(-1) == targets).sum() / weights.sum()  # a target that does not count is no class
+        else:
+            loss = float(losses.mean())
+            share = torch.tensor(math.nan)
+            if not targets.is_floating_point():
+                share = (outputs.argmax(1) == targets).double().mean()
         found[f"{part}_loss"] = loss
-        found[f"{part}_accuracy"] = float((outputs.argmax(1) == targets).double().mean()) if classes else math.nan
+        found[f"{part}_accuracy"] = math.nan if math.isnan(loss) else float(share)
     return found
 
 

@@ -145,7 +145,11 @@ class Recipe(Spec):
     gamma: float = key("Factor of the learning rate at a milestone.", 0.1, gt=0)
     clip: float | None = key("Largest norm of the gradient; null = none.", None, gt=0)
     augment: list[str | dict[str, Any]] = key("Augmentations of training images (lossatlas.data.augment).", [])
-    criterion: Literal["cross_entropy", "mse"] = key("What is minimised.", "cross_entropy")
+    criterion: Literal["cross_entropy", "mse", "token_cross_entropy"] = key(
+        "What is minimised. token_cross_entropy: of logits (n, T, C) of sequences, the mean over the tokens whose "
+        "target is not -100.",
+        "cross_entropy",
+    )
     precision: Arithmetic = key(
         "float32: as IEEE has it. tf32: products of matrices in TF32, on GPUs that have it. bfloat16: products in "
         "bfloat16 (autocast). float64.",
@@ -199,6 +203,8 @@ class Recipe(Spec):
             raise mistake("warmup", f"{self.warmup:g} epochs of {self.epochs}: it would never reach `lr`")
         if self.nesterov and "nesterov" in optimizer.keys and not self.momentum:
             raise mistake("nesterov", "needs momentum above 0")
+        if self.criterion == "token_cross_entropy" and (optimizer.closure or self.batch is None):
+            raise mistake("criterion", "of tokens needs minibatches (`batch: n`) and an optimiser that takes them")
         if self.poison is not None:
             if self.criterion != "cross_entropy":
                 raise mistake("poison", "needs criterion cross_entropy")

@@ -44,6 +44,7 @@ TYPICAL = {
     "figure": 2.5,
     "animate": 7.0,
     "gallery": 15.0,
+    "own_gallery": 3.0,
 }
 """Seconds of rules without networks, start not included; any other takes one."""
 
