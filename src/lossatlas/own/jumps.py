@@ -233,7 +233,8 @@ class _Descent:
 def _checks(table: Array, distance: Array, placed: Embedded) -> tuple[Check, ...]:
     """Return what can be said of paths: whether they had an end, whether the picture keeps their distances."""
     last = [np.flatnonzero(table[:, 0] == j)[-1] for j in range(int(table[:, 0].max()) + 1)]
-    still = [abs(distance[i] - distance[i - 1]) / distance[i] for i in last if distance[i] > 0 and table[i, 2] >= 1]
+    ended = [i for i in last if 0 < distance[i] < np.inf and table[i, 2] >= 1]
+    still = [abs(distance[i] - distance[i - 1]) / distance[i] for i in ended]
     moving = float(np.median(still)) if still else float("nan")
     criterion = "the last epoch changes the distance from the network by at most 1% (median)"
     if np.isnan(moving):
