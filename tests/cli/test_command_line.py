@@ -40,7 +40,7 @@ def mine(tmp_path, monkeypatch, fresh_seed):
 
 
 def loss(net, x, y):
-    return float(torch.nn.functional.cross_entropy(net.double()(x.double()), y))
+    return torch.nn.functional.cross_entropy(net.double()(x.double()), y).item()
 
 
 def examples(name):
