@@ -157,7 +157,7 @@ def test_a_pulled_study_trains_nothing(project, tmp_path, request, kind):
     dvc(elsewhere, "pull", "tiny")
     pulled = heavy(elsewhere)
     assert pulled == {path: digest for path, digest in heavy(project).items() if path in pulled}
-    assert {Path(path).parts[1] for path in pulled} == {"data", "runs", "histories", "grams", "embeddings"}
+    assert {Path(path).parts[1] for path in pulled} == {"data", "histories", "grams", "embeddings"}
     assert fsck(elsewhere)[-1].split(":")[1].split(", ")[1] == "0 bad"
     assert counts(planned(elsewhere, ["results/figures/all"])).keys() == DRAWN
     assert "didn't change, skipping" in dvc(elsewhere, "repro")
