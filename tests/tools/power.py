@@ -80,7 +80,8 @@ class Trace:
 
     def _known(self, path: Path) -> int:
         number = len(self.nodes)
-        changes = "results/.state/" in path.as_posix()  # what it holds now will not lie there later
+        # What state and unfinished files hold now will not lie there later.
+        changes = "results/.state/" in path.as_posix() or path.name.startswith(".")
         start = None if path.is_dir() else path.read_bytes() if changes else path
         self.nodes.append(Node(path.is_dir(), start))
         if path.is_dir():
