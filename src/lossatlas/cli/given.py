@@ -1,7 +1,5 @@
 """What the words of a command line name: data, and values with their ranges."""
 
-import importlib
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,22 +80,15 @@ def _pair(found: Any, path: Path) -> Any:
 
 def _named(text: str) -> Any:
     from lossatlas.own.data import Examples
+    from lossatlas.own.model import imported
 
-    module, _, name = text.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    found = imported(text, "--data", "mynet:loader")
+    is_data = isinstance(found, Examples) or hasattr(found, "__iter__") or hasattr(found, "__len__")
     try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-        is_data = isinstance(found, Examples) or hasattr(found, "__iter__") or hasattr(found, "__len__")
         return found() if isinstance(found, type) or (callable(found) and not is_data) else found
-    except AttributeError as error:
-        raise LossatlasError(f"--data: {text!r}: {error}; {EXPECTED}") from None
-    except Exception as error:  # a user's module may raise anything
+    except Exception as error:  # a user's function may raise anything
         line = " ".join(str(error).split())[:200]
-        raise LossatlasError(f"--data: {text!r} from {here}: {type(error).__name__}: {line}; {EXPECTED}") from error
+        raise LossatlasError(f"--data: {text!r} raised {type(error).__name__}: {line}; {EXPECTED}") from error
 
 
 def numbers(text: str | None, option: str) -> Any:

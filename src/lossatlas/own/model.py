@@ -33,7 +33,7 @@ def module_of(model: Any) -> tuple[nn.Module, str]:
     """
     named = model if isinstance(model, str) else None
     if named is not None:
-        model = _imported(named)
+        model = imported(named)
     if not isinstance(model, nn.Module):
         model = _made(model, named or str(getattr(model, "__qualname__", type(model).__name__)))
     while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel) or hasattr(model, "_orig_mod"):
@@ -41,11 +41,20 @@ def module_of(model: Any) -> tuple[nn.Module, str]:
     return model, named or type(model).__qualname__
 
 
-def _imported(named: str) -> Any:
-    """Return what ``module:name`` names; the working directory comes first, as for ``python -m``."""
+def imported(named: str, what: str = "model", example: str = "mynet:SmallCNN") -> Any:
+    """Return what ``module:name`` names; the working directory comes first, as for ``python -m``.
+
+    Args:
+        named: package.module:name, the name with dots where it lies deeper.
+        what: is named, for messages.
+        example: of such a name, for messages.
+
+    Raises:
+        LossatlasError: there is no such module or name, or the module raises.
+    """
     module, _, name = named.partition(":")
     if not module or not name:
-        raise LossatlasError(f"model: got {named!r}; expected package.module:name, such as mynet:SmallCNN")
+        raise LossatlasError(f"{what}: got {named!r}; expected package.module:name, such as {example}")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -54,10 +63,10 @@ def _imported(named: str) -> Any:
         for part in name.split("."):
             found = getattr(found, part)
     except AttributeError as error:
-        raise LossatlasError(f"model: {module!r} has no {name!r}; correct the name behind the colon") from error
+        raise LossatlasError(f"{what}: {module!r} has no {name!r}; correct the name behind the colon") from error
     except Exception as error:  # a user's module may raise anything
         raise LossatlasError(
-            f"model: {module!r} cannot be imported from {here} ({type(error).__name__}: {_line(error)})"
+            f"{what}: {module!r} cannot be imported from {here} ({type(error).__name__}: {_line(error)})"
         ) from error
     return found
 

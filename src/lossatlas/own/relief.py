@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from abc import abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from matplotlib.colors import LogNorm, Normalize
@@ -12,6 +15,7 @@ from lossatlas.arrays import Array
 from lossatlas.draw.plane import LEAST, MOST
 from lossatlas.draw.vtk import quads, write_polydata
 from lossatlas.errors import LossatlasError
+from lossatlas.own.result import Result
 
 
 def scale(loss: Array) -> Normalize:
@@ -144,3 +148,32 @@ def write_vtk(path: Path, x: Array, y: Array, loss: Array, record: str) -> None:
     shown = np.where(np.isfinite(loss), loss, np.nan)
     lines += [repr(value) for value in shown.ravel().tolist()]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OnPlane(Result):
+    """A result with losses on a plane, which is saved as an interactive page and for ParaView, too.
+
+    Attributes:
+        x: (nx,) coordinates along the first direction.
+        y: (ny,) along the second.
+        loss: (ny, nx) float64; inf or NaN where the network gave that, NaN also where memory was not enough.
+    """
+
+    x: Array
+    y: Array
+    loss: Array
+
+    formats: ClassVar[tuple[str, ...]] = (*Result.formats, "vtk", "vtp", "html")
+
+    @abstractmethod
+    def plot3d(self) -> Any:
+        """Return the surface as a plotly figure; a notebook shows it, else ``.show()`` does."""
+
+    def _write_other(self, path: Path, suffix: str) -> None:
+        record = json.dumps(self.record())
+        if suffix == "html":
+            write_page(path, self.plot3d(), record)
+        else:
+            write = write_vtk if suffix == "vtk" else write_vtp
+            write(path, self.x, self.y, self.loss, record)

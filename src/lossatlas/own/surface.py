@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +16,7 @@ from lossatlas.own import relief, slices
 from lossatlas.own.large import along, vector_type
 from lossatlas.own.measured import losses, lost_note
 from lossatlas.own.point import Placed
-from lossatlas.own.result import Clock, Result
+from lossatlas.own.result import Clock
 from lossatlas.own.slices import Chosen, ends, sized
 from lossatlas.own.trust import SliceTrust, Verdict
 
@@ -26,7 +24,7 @@ AXES = ("first direction", "second direction")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Surface(Result):
+class Surface(relief.OnPlane):
     """Losses on a plane: L(theta + x_j u + y_i v).
 
     Attributes:
@@ -38,16 +36,12 @@ class Surface(Result):
         name: what the directions are.
     """
 
-    x: Array
-    y: Array
-    loss: Array
     centre: float
     norms: Array
     name: str
 
     kind: ClassVar[str] = "own-surface"
     size: ClassVar[tuple[float, float]] = (4.4, 3.6)
-    formats: ClassVar[tuple[str, ...]] = (*Result.formats, "vtk", "vtp", "html")
 
     def _draw(self, figure: Figure) -> Any:
         axes = figure.subplots()
@@ -90,14 +84,6 @@ class Surface(Result):
             f"Surface of {self.provenance['network']['label']}: {len(self.x)} x {len(self.y)} points, {self.name}; "
             f"loss {self.centre:.6g} at the centre, {span} on the plane ({self.provenance['seconds']:.0f} s)"
         )
-
-    def _write_other(self, path: Path, suffix: str) -> None:
-        record = json.dumps(self.record())
-        if suffix == "html":
-            relief.write_page(path, self.plot3d(), record)
-        else:
-            write = relief.write_vtk if suffix == "vtk" else relief.write_vtp
-            write(path, self.x, self.y, self.loss, record)
 
 
 def surface(

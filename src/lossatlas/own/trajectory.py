@@ -6,10 +6,8 @@ contours show below a checkpoint is the loss at its shadow on the plane, not its
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,7 +21,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.own import relief
 from lossatlas.own.measured import losses, lost_note
 from lossatlas.own.point import Placed, anywhere, limited
-from lossatlas.own.result import Clock, Result
+from lossatlas.own.result import Clock
 from lossatlas.own.slices import Chosen, principal
 from lossatlas.own.surface import on_plane
 from lossatlas.own.trust import SliceTrust, Verdict, compared
@@ -37,7 +35,7 @@ MARGIN = 0.2
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Trajectory(Result):
+class Trajectory(relief.OnPlane):
     """A path and the plane of its principal axes.
 
     Attributes:
@@ -52,9 +50,6 @@ class Trajectory(Result):
         labels: of the checkpoints.
     """
 
-    x: Array
-    y: Array
-    loss: Array
     path: Array
     path_loss: Array
     shadow_loss: Array
@@ -64,7 +59,6 @@ class Trajectory(Result):
 
     kind: ClassVar[str] = "own-trajectory"
     size: ClassVar[tuple[float, float]] = (7.4, 3.4)
-    formats: ClassVar[tuple[str, ...]] = (*Result.formats, "vtk", "vtp", "html")
 
     def _draw(self, figure: Figure) -> Any:
         left, right = axes = figure.subplots(1, 2, width_ratios=(1.25, 1))
@@ -122,14 +116,6 @@ class Trajectory(Result):
             f"{self.explained.sum():.1%} of their variance in the plane; loss {self.path_loss[0]:.4g} to "
             f"{self.path_loss[-1]:.4g} on the path ({self.provenance['seconds']:.0f} s)"
         )
-
-    def _write_other(self, path: Path, suffix: str) -> None:
-        record = json.dumps(self.record())
-        if suffix == "html":
-            relief.write_page(path, self.plot3d(), record)
-        else:
-            write = relief.write_vtk if suffix == "vtk" else relief.write_vtp
-            write(path, self.x, self.y, self.loss, record)
 
 
 AXES = ("first", "second")
