@@ -1,6 +1,7 @@
 """Losses on a plane of weight space as filled contours, on a scale that survives chaos."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -18,6 +19,16 @@ SHADES, LINES = 100, 13
 """Filled steps of the scale that all panels share, and lines of a panel, with equal areas between them."""
 
 MAP = mpl.colormaps[style.VALUE_MAP]
+
+SCENE = {
+    "aspectmode": "manual",
+    "aspectratio": {"x": 1.0, "y": 1.0, "z": 0.65},
+    "camera": {"eye": {"x": 1.35, "y": -1.5, "z": 0.85}, "center": {"x": 0.0, "y": 0.0, "z": -0.1}},
+}
+"""How an interactive page first shows a surface: from afar enough that the box and what its axes say are in view."""
+
+PAGE: dict[str, Any] = {"full_html": True, "config": {"displaylogo": False}, "default_height": "min(100vh, 80vw)"}
+"""How plotly writes such a page. A scene is as large as its page is high: on a phone that is held upright, as wide."""
 
 
 def scale(losses: Sequence[Array]) -> LogNorm:

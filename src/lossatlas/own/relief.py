@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.colors import LogNorm, Normalize
 
 from lossatlas.arrays import Array
-from lossatlas.draw.plane import LEAST, MOST
+from lossatlas.draw.plane import LEAST, MOST, PAGE, SCENE
 from lossatlas.draw.vtk import quads, write_polydata
 from lossatlas.errors import LossatlasError
 from lossatlas.own.result import Result
@@ -94,6 +94,7 @@ def page(x: Array, y: Array, loss: Array, axes: tuple[str, str], title: str, mar
     figure.update_layout(
         title={"text": title, "font": {"size": 14}},
         scene={
+            **SCENE,
             "xaxis": {"title": {"text": axes[0]}},
             "yaxis": {"title": {"text": axes[1]}},
             "zaxis": {"title": {"text": up}},
@@ -106,7 +107,7 @@ def page(x: Array, y: Array, loss: Array, axes: tuple[str, str], title: str, mar
 
 def write_page(path: Path, figure: Any, record: str) -> None:
     """Write a plotly figure as a page that works offline, with a record (JSON) in an element that nothing runs."""
-    text = figure.to_html(include_plotlyjs=True, full_html=True, div_id="surface", config={"displaylogo": False})
+    text = figure.to_html(include_plotlyjs=True, div_id="surface", **PAGE)
     kept = record.replace("</", "<\\/")
     tag = f'<script type="application/json" id="lossatlas">{kept}</script>'
     path.write_text(text.replace("</head>", f"{tag}</head>", 1), encoding="utf-8")

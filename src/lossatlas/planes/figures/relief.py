@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lossatlas.arrays import Array
 from lossatlas.draw import style
-from lossatlas.draw.plane import MAP, scale
+from lossatlas.draw.plane import MAP, PAGE, SCENE, scale
 from lossatlas.draw.style import Drawn, Sidebar
 from lossatlas.draw.vtk import quads, write_polydata
 from lossatlas.planes.figures.contours import error, heading, lost_notes, numbers
@@ -134,7 +134,7 @@ def write_page(path: Path, titles: Sequence[str], grids: Sequence[Grid], heights
         }
         for i, name in enumerate(names)
     ]
-    ends = {"zaxis": {"title": {"text": "log10 training loss"}, "range": [low, high]}}
+    ends: dict[str, Any] = {**SCENE, "zaxis": {"title": {"text": "log10 training loss"}, "range": [low, high]}}
     for axis, text in (("xaxis", "first direction"), ("yaxis", "second direction")):
         ends[axis] = {"title": {"text": text}}
     figure.update_layout(
@@ -143,7 +143,7 @@ def write_page(path: Path, titles: Sequence[str], grids: Sequence[Grid], heights
         margin={"l": 0, "r": 0, "t": 90, "b": 0},
         updatemenus=[{"buttons": buttons, "x": 0.0, "xanchor": "left", "y": 1.0, "yanchor": "bottom"}],
     )
-    text = figure.to_html(include_plotlyjs=True, full_html=True, div_id="surfaces", config={"displaylogo": False})
+    text = figure.to_html(include_plotlyjs=True, div_id="surfaces", **PAGE)
     path.write_text(text, encoding="utf-8")
 
 
