@@ -137,5 +137,5 @@ def test_a_study_is_planned_from_the_wheel_alone(wheel, tmp_path):
     words = "run trajectories --preset quick -t results/figures/trajectories/fig2.png -n"
     planned = call(sys.executable, "-m", "lossatlas.cli.main", *words.split(), cwd=here, env=env)
     assert "results/figures/trajectories/fig2.png" in planned
-    assert str(ROOT) not in planned
+    assert str(ROOT) not in planned.replace(sys.prefix, "")  # where Snakemake itself lies
     assert "This was a dry-run" in planned

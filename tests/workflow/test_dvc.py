@@ -172,11 +172,14 @@ def test_a_changed_number_plans_exactly_its_run(project, tmp_path):
     jobs = planned(elsewhere, ["results/figures/all"])
     assert {rule: n for rule, n in counts(jobs).items() if rule not in DRAWN} == {"train": 1, "history": 1}
     (trained,) = [job.id for job in jobs if job.rule == "train"]
+    (kept,) = [job.id for job in jobs if job.rule == "history"]
     assert not (project / "results/runs" / trained).exists()
     check = [sys.executable, "-m", "lossatlas.workflow.dvc_stages"]
     assert "dvc.yaml is not what the configuration says" in run(elsewhere, *check, "--check", fails=True)
     run(elsewhere, *check)
-    assert trained in (elsewhere / "dvc.yaml").read_text()
+    stages = (elsewhere / "dvc.yaml").read_text()
+    assert kept in stages
+    assert trained not in stages  # too large for the store, which keeps its history
     assert "tiny:" in dvc(elsewhere, "status")
 
 

@@ -244,6 +244,7 @@ class SmallCNN(nn.Sequential):
 def test_readme_five_lines_run(tmp_path, monkeypatch, capsys, fresh_seed):
     monkeypatch.chdir(tmp_path)
     matplotlib.use("agg")
+    matplotlib.pyplot.close("all")  # of earlier tests of this process
     torch.manual_seed(fresh_seed)
     for name in "ab":
         torch.save(SmallCNN().state_dict(), f"{name}.pt")
