@@ -17,6 +17,10 @@ from typer.main import get_command
 from lossatlas.cli import doctor, given, made, page, studies
 from lossatlas.cli.main import app, main, missing
 from lossatlas.errors import LossatlasError
+from lossatlas.own import connect as own_connect
+from lossatlas.own import hessian as own_hessian
+from lossatlas.own import jumps as own_jumps
+from lossatlas.own import trajectory as own_trajectory
 
 COMMANDS = get_command(app).commands
 NET = "from torch import nn\n\ndef net():\n    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))\n"
@@ -253,3 +257,11 @@ def test_new_writes_a_study_that_check_reads(mine, capsys):
     assert main(f"new mine.yaml --model {model} --data data.pt".split()) == 1
     assert "mine.yaml: is there already" in capsys.readouterr().err
     assert main(f"new mine.yaml --model {model} --data data.pt --force".split()) == 0
+
+
+def test_help_says_how_many_examples_are_taken_where_nobody_says():
+    defaults = {"hessian": own_hessian.EXAMPLES, "connect": own_connect.EXAMPLES, "jump": own_jumps.EXAMPLES}
+    defaults["trajectory"] = own_trajectory.EXAMPLES
+    for name, most in defaults.items():
+        (option,) = [option for option in COMMANDS[name].params if option.name == "examples"]
+        assert f"[default: {most:,}]" in option.help

@@ -188,6 +188,8 @@ def test_a_line_to_another_network_ends_at_its_loss_with_statistics_of_each_poin
     fresh = there.with_statistics("recompute")
     assert found.loss[-1] == pytest.approx(float(fresh.landscape.loss(there.theta)), rel=1e-6)
     assert any("computed anew" in note for note in found.notes)
+    (asked,) = [c for c in net.line(there, grid=5, examples="all").verdict.checks if c.name == "batch norm"]
+    assert asked.outcome == "stated", "statistics of one end say nothing against the line"
     assert found.norm == pytest.approx(float((there.theta.double() - net.theta.double()).norm()))
     with pytest.raises(LossatlasError, match="other examples"):
         net.line(other)

@@ -1,5 +1,7 @@
 """What a run says of itself: durations, its first lines, what runs, and how it ends."""
 
+from dataclasses import replace
+
 import pytest
 
 from lossatlas.workflow import wording
@@ -69,6 +71,13 @@ def test_no_pull_is_named_for_what_is_short_or_not_stored():
 
 def test_without_work_on_networks_only_the_jobs_are_counted():
     assert wording.opening(run(0, 0.0), None, "", False) == ["lossatlas: 1 job, about 10 s on 2 cores"]
+
+
+def test_a_time_that_stands_on_an_unknown_network_says_so():
+    jobs = run(2, 600.0).jobs.values()
+    known = wording.opening(Forecast(jobs, 2), None, "", False)
+    guessed = wording.opening(Forecast([replace(job, guessed=job.network) for job in jobs], 2), None, "", False)
+    assert guessed == [*known, f"lossatlas: {wording.GUESSED}"]
 
 
 def test_kinds_of_jobs_are_counted():

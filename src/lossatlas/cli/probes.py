@@ -21,6 +21,9 @@ Criterion = Annotated[
 Examples = Annotated[
     int | None, typer.Option(min=1, help="At most so many examples.  [default: what a minute affords]")
 ]
+Thousand = Annotated[int | None, typer.Option(min=1, help="At most so many examples.  [default: 1,000]")]
+TwoThousand = Annotated[int | None, typer.Option(min=1, help="At most so many examples.  [default: 2,000]")]
+FiveHundred = Annotated[int | None, typer.Option(min=1, help="At most so many examples.  [default: 500]")]
 BatchNorm = Annotated[str, typer.Option(help="Statistics of batch norm: stored, recompute or batch.")]
 Precision = Annotated[str | None, typer.Option(help="float32, float64, bfloat16 or float16.  [default: the model's]")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.  [default: the model's]")]
@@ -95,7 +98,7 @@ def hessian(
     checkpoint: Checkpoint,
     data: Data,
     out: Out = OUT,
-    examples: Examples = None,
+    examples: Thousand = None,
     criterion: Criterion = None,
     batch_norm: BatchNorm = "stored",
     precision: Precision = None,
@@ -122,7 +125,7 @@ def connect(
     data: Data,
     out: Out = OUT,
     points: Annotated[int, typer.Option(min=3, help="Of each curve.")] = 21,
-    examples: Examples = None,
+    examples: Thousand = None,
     criterion: Criterion = None,
     batch_norm: BatchNorm = "stored",
     precision: Precision = None,
@@ -153,7 +156,7 @@ def jump(
     epochs: Annotated[int, typer.Option(min=1, help="Of retraining.")] = 5,
     lr: Annotated[float, typer.Option(help="Rate of SGD with momentum 0.9: the training's, or its last.")] = 0.01,
     embedding: Annotated[str, typer.Option(help="pca, phate, umap, ...: how the paths are drawn.")] = "pca",
-    examples: Examples = None,
+    examples: TwoThousand = None,
     criterion: Criterion = None,
     batch_norm: BatchNorm = "stored",
     precision: Precision = None,
@@ -186,7 +189,7 @@ def trajectory(
     data: Data,
     out: Out = OUT,
     grid: Annotated[int, typer.Option(min=3, help="Points a side.")] = 21,
-    examples: Examples = None,
+    examples: FiveHundred = None,
     criterion: Criterion = None,
     batch_norm: BatchNorm = "stored",
     precision: Precision = None,

@@ -128,6 +128,7 @@ class SliceTrust:
         evaluations: evaluations of the loss on all examples of the picture.
         step: distance of its grid's points.
         progress: see :func:`lossatlas.own.bars.ticking`.
+        between: whether the slice leads to another network: stored statistics are then those of one end alone.
     """
 
     network: Placed
@@ -138,6 +139,7 @@ class SliceTrust:
     evaluations: int
     step: float
     progress: bool | None = None
+    between: bool = False
 
     def verdict(self, explained: float | None = None, others: int = DIRECTIONS) -> Verdict:
         """Return the verdict.
@@ -205,6 +207,9 @@ class SliceTrust:
         nothing = float("nan")
         if not has_statistics(self.network):
             return Check("batch norm", "stated", nothing, "none", "no batch-norm statistics")
+        if self.between:
+            sentence = "computed anew at every point: those of one end do not belong to the other"
+            return Check("batch norm", "stated", nothing, "none", sentence)
         landscape = self.network.landscape
         assert isinstance(landscape, NetworkLandscape)
         other = "stored" if landscape.batch_norm == "recompute" else "recompute"

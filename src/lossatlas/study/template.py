@@ -13,7 +13,7 @@ from lossatlas.study.read import NAME, read_study
 
 HEAD = """# A study of your own network; docs/own-study.md explains it, docs/reference.md has every key.
 #
-#     snakemake --cores 2 --config studies=[{path}]
+#     lossatlas run {path}
 #     open results/galleries/{name}/index.html
 #
 # Every number may be changed: only what follows from it is computed again. Paths are relative to the folder in which

@@ -25,6 +25,7 @@ class Planned:
         needs: numbers of the jobs of this run that it waits for.
         network: whether it computes on networks.
         target: whether it was asked for itself.
+        guessed: whether its seconds are those of another network, since its own is not known before it is made.
     """
 
     number: int
@@ -36,6 +37,7 @@ class Planned:
     needs: tuple[int, ...] = ()
     network: bool = False
     target: bool = False
+    guessed: bool = False
 
 
 class Forecast:

@@ -123,6 +123,7 @@ def planned(dag: Any, wiring: Wiring, gpu: bool) -> list[Planned]:
                 needs=tuple(numbers[other] for other in dag.dependencies[job] if other in numbers),
                 network=cost.on_networks(job.rule.name),
                 target=job in dag.targetjobs,
+                guessed=made is not None and "builder" in (made.spec.get("model") or {}),
             )
         )
     return found

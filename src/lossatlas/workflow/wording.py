@@ -19,6 +19,12 @@ NAMES = {"train": ("training", "trainings"), "retrain": ("retraining", "retraini
 """Rules on networks by the name a person gives their jobs; any other is a probe."""
 
 
+GUESSED = (
+    "a network of your own counts as a large one in this: a small one takes a small part of it, "
+    "as the bar shows when its first jobs have ended"
+)
+"""Said where seconds stand on a network that is not known before it is made."""
+
 STEPS = (
     (55, 1, 10, "s"),
     (9.5 * 60, 60, 1, "min"),
@@ -60,6 +66,8 @@ def opening(forecast: Forecast, pull: Pull | None, log: str, gpu: bool) -> list[
     if networks:
         seconds = sum(forecast.expected()[job.number] for job in networks) / min(forecast.cores, len(networks))
         lines[0] += f": {counted(networks)} (about {duration(seconds)} of it)"
+    if any(job.guessed for job in networks):
+        lines.append(GUESSED)
     if networks and pull and _worth(forecast, pull):
         lines += _spared(forecast, pull)
     if log:

@@ -175,6 +175,9 @@ def groups(spec: Groups, inputs: Inputs) -> Drawn:
         if column == "train_loss":
             axes.set_xscale("log")
             style.plain_log(axes.xaxis, *axes.get_xlim())
+        else:
+            axes.locator_params(axis="x", nbins=3)
+            axes.ticklabel_format(axis="x", useOffset=False)
         axes.grid(True, axis="x", color="#e4e4e4", linewidth=0.5)
         axes.spines[["top", "right"]].set_visible(False)
         axes.text(0.0, 1.04, ascii_lowercase[k], transform=axes.transAxes, fontweight="bold", fontsize=9.5)
