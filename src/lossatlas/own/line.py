@@ -128,10 +128,8 @@ def line(
     verdict = Verdict()
     if check:
         reach = max(abs(low), abs(high))
-        spacing, between = (
-            float(t[1] - t[0]),
-            other is not None and getattr(smaller.landscape, "batch_norm", "") == "recompute",
-        )
+        spacing = float(t[1] - t[0])
+        between = other is not None and getattr(smaller.landscape, "batch_norm", "") == "recompute"
         asked = SliceTrust(smaller, chosen.vectors, reach, chosen.how, seed, count, spacing, progress, between)
         verdict = asked.verdict(chosen.explained)
     notes = [note for note in (*notes, said, lost_note(found, lost)) if note]
