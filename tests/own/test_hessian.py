@@ -53,6 +53,17 @@ def test_a_negative_eigenvalue_is_stated_and_nothing_is_asked_where_not_wanted(r
     found.save(tmp_path / "h.png")
 
 
+@pytest.mark.parametrize(("most", "outcome"), [(80, "yes"), (2, "no")])
+def test_ends_that_stopped_early_are_found_out_by_other_starts(rng, most, outcome):
+    """One eigenvalue of -0.3 and one of 1 among 198 of at most 0.02: two products cannot have seen both."""
+    values = np.concatenate([[-0.3], rng.uniform(0, 0.02, 198), [1.0]])
+    net = Point.of(quadratic(torch.diag(torch.from_numpy(values))))
+    found = hessian(net, tolerance=1e-3, most=most, trace=0, seed=int(rng.integers(1 << 30)))
+    check = next(check for check in found.verdict.checks if check.name == "other starts")
+    assert check.outcome == outcome
+    assert (found.lambda_min == pytest.approx(-0.3, abs=1e-2)) == (outcome == "yes")
+
+
 def test_few_examples_that_disagree_are_told(rng):
     """Two examples, one with inputs a hundred times the other's: the halves' largest eigenvalues are not alike."""
     x = torch.tensor([[1.0, 0.0], [0.0, 0.01]]).double()

@@ -205,7 +205,7 @@ def hessian(
     slope = curvature.inner(gradient, gradient) ** 0.5
     spent = found.products + trace + (density[0] * density[1] if density else 0)
     cost = sum(part.products / 2 for part in parts) / max(spent, 1)
-    verdict = Verdict(_checks(found, parts, smaller, slope), cost) if check else Verdict()
+    verdict = Verdict(_checks(found, parts, nodes, smaller, slope), cost) if check else Verdict()
     fixed = "batch-norm statistics are held fixed" if has_statistics(smaller) else ""
     kept = "vectors are kept in the weights' type, Lanczos' last two only" if lean is not None else ""
     return Hessian(
@@ -236,10 +236,22 @@ def _halves(network: Placed, seed: int) -> tuple[NetworkLandscape, ...]:
     return tuple(landscape.at_examples(rows.sort().values) for rows in (order[: count // 2], order[count // 2 :]))
 
 
+def _other_starts(found: curvature.Extremes, nodes: Array, larger: float) -> Check:
+    """Compare the ends with what Lanczos found from the density's starts: its values never lie beyond the spectrum.
+
+    A residual says that *an* eigenvalue is near, and Lanczos may stop before it has seen the last one.
+    """
+    low, high = float(nodes.min()), float(nodes.max())
+    beyond = max(found.minimum - low, high - found.maximum, 0.0) / larger if larger > 0 else 0.0
+    outcome: Outcome = "yes" if beyond <= TOLERANCE else "no"
+    words = "no other start went further" if beyond <= TOLERANCE else f"other starts found {low:.3g} to {high:.3g}"
+    return Check("other starts", outcome, beyond, "nothing beyond by more than 1% of the larger end", words)
+
+
 def _checks(
-    found: curvature.Extremes, halves: list[curvature.Extremes], network: Placed, gradient: float
+    found: curvature.Extremes, halves: list[curvature.Extremes], nodes: Array, network: Placed, gradient: float
 ) -> tuple[Check, ...]:
-    """Return the checks of a Hessian: residuals, the sign of the smaller end, halves of the examples, the gradient."""
+    """Return the checks of a Hessian: residuals, other starts, the smaller end's sign, halves of the data, slope."""
     larger = max(abs(found.minimum), abs(found.maximum))
     worst = max(found.residual_min, found.residual_max) / larger if larger > 0 else 0.0
     outcome: Outcome = "yes" if found.converged else "undecided" if np.isfinite(worst) else "no"
@@ -247,6 +259,8 @@ def _checks(
     checks = [Check("residuals", outcome, worst, "1% of the larger end", f"{words} (within {worst:.1g} of the larger)")]
     if not np.isfinite(found.minimum):
         return (Check("residuals", "no", float("nan"), "finite products", "a Hessian-vector product was not finite"),)
+    if np.isfinite(nodes).any():
+        checks.append(_other_starts(found, nodes[np.isfinite(nodes)], larger))
     known = abs(found.minimum) > found.residual_min
     sign = "negative: no minimum in every direction" if found.minimum < 0 else "positive"
     checks.append(

@@ -38,6 +38,9 @@ RECIPE: dict[str, Any] = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "batc
 EXAMPLES = 1000
 """Examples that probes look at."""
 
+RESIDUAL = 1e-3
+"""Of both ends of the spectrum, over the larger: at 1e-2, the default, Lanczos stops at an inner one now and then."""
+
 
 class _Plain(yaml.SafeDumper):
     """YAML without anchors: a value that stands in several places is written in each."""
@@ -133,7 +136,8 @@ def content(
     for name in names:
         volume = {"runs": [name], "cutoffs": CUTOFFS, "directions": 50, "examples": EXAMPLES}
         found["probes"][f"basin_{name}"] = {"volume": volume}
-        found["probes"][f"hessian_{name}"] = {"curvature": {"run": name, "examples": EXAMPLES, "trace": 10}}
+        curvature = {"run": name, "examples": EXAMPLES, "tolerance": RESIDUAL, "products": 200, "trace": 10}
+        found["probes"][f"hessian_{name}"] = {"curvature": curvature}
     if history is not None:
         found = merge(found, _of_history(history))
     if len(names) > 1:
