@@ -88,6 +88,19 @@ def test_jumps_into_a_bowl_come_back(rng, tmp_path):
     found.save(tmp_path / "j.png")
 
 
+@pytest.mark.parametrize(
+    ("lr", "outcome"), [(1e-6, "undecided"), (1e-3, "undecided"), (0.03, "undecided"), (1.0, "yes")]
+)
+def test_an_end_is_one_only_where_paths_have_moved_and_stopped(rng, lr, outcome):
+    """Components shrink by 1 - lr towards the point, or settle at once on a ring around it."""
+    centre = torch.from_numpy(rng.normal(size=4))
+    ring = FunctionLandscape(lambda theta: 0.5 * ((theta - centre).norm() - 0.1) ** 2, 4)
+    found = jumps(Point.of(ring, centre + 0.1 * torch.eye(4)[0]), count=2, steps=(1.0,), epochs=2, lr=lr, momentum=0.0)
+    (check,) = [check for check in found.verdict.checks if check.name == "ends"]
+    assert check.outcome == outcome
+    assert ("since the jump" in check.sentence) == (lr == 1e-6)
+
+
 def test_jumps_of_a_network_train_it_and_divergence_is_said(rng):
     torch.manual_seed(int(rng.integers(2**31)))
     model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 2))
