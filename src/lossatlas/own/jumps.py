@@ -241,9 +241,7 @@ def _checks(table: Array, distance: Array, placed: Embedded) -> tuple[Check, ...
     moving = float(np.median(still)) if still else float("nan")
     first = [np.flatnonzero(table[:, 0] == table[i, 0])[0] for i in ended]
     moved = float(np.median([abs(distance[i] / distance[j] - 1) for i, j in zip(ended, first, strict=True)] or [0.0]))
-    criterion = (
-        "distances from the network change at most 1% in the last epoch, and more since the jump (medians)"
-    )
+    criterion = "distances from the network change at most 1% in the last epoch, and more since the jump (medians)"
     if np.isnan(moving):
         checks = [Check("ends", "undecided", moving, criterion, "no path has an end")]
     elif moved <= STILL:
