@@ -60,14 +60,14 @@ class Skip(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.first, self.second, self.last = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 3)
+        self.first, self.second, self.last = nn.Linear(12, 12), nn.Linear(12, 12), nn.Linear(12, 3)
 
     def forward(self, x):
         return self.last(x + self.second(torch.tanh(self.first(x))))
 
 
 def test_what_is_no_chain_is_not_matched(rng):
-    x = torch.randn(40, 4)
+    x = torch.randn(40, 12)  # of twelve units none stays where it is by chance, which would show nothing
     net = la.load(Skip(), data=(x, torch.randint(3, (40,))))
     found = la.connect(net, net.at(Skip()), 5, path=False)
     assert len(found.aligned) == 0
