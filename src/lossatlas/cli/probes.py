@@ -18,12 +18,16 @@ Format = Annotated[
 Criterion = Annotated[
     str | None, typer.Option(help="cross_entropy, token_cross_entropy, mse, binary_cross_entropy, model.")
 ]
-Examples = Annotated[
-    int | None, typer.Option(min=1, help="At most so many examples.  [default: what a minute affords]")
-]
-Thousand = Annotated[int | None, typer.Option(min=1, help="At most so many examples.  [default: 1,000]")]
-TwoThousand = Annotated[int | None, typer.Option(min=1, help="At most so many examples.  [default: 2,000]")]
-FiveHundred = Annotated[int | None, typer.Option(min=1, help="At most so many examples.  [default: 500]")]
+
+
+def _at_most(default: str) -> Any:
+    return typer.Option(min=1, help=f"At most so many examples.  [default: {default}]")
+
+
+Examples = Annotated[int | None, _at_most("what a minute affords")]
+Thousand = Annotated[int | None, _at_most("1,000")]
+TwoThousand = Annotated[int | None, _at_most("2,000")]
+FiveHundred = Annotated[int | None, _at_most("500")]
 BatchNorm = Annotated[str, typer.Option(help="Statistics of batch norm: stored, recompute or batch.")]
 Precision = Annotated[str | None, typer.Option(help="float32, float64, bfloat16 or float16.  [default: the model's]")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.  [default: the model's]")]
