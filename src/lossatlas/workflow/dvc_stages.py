@@ -139,17 +139,26 @@ def _left_out(root: Path) -> list[str]:
     return names
 
 
+def _written(root: Path) -> dict:
+    """Return the content of dvc.yaml for the configuration in a folder."""
+    raw = read_yaml(root / "config" / "config.yaml")
+    left_out = _left_out(root)
+    raw["studies"] = [entry for entry in raw["studies"] if Path(entry).stem not in left_out]
+    entries = {Path(entry).stem: str(entry) for entry in raw["studies"]}
+    return stages(Plan(load(raw, root)), entries) if entries else {"stages": {}}
+
+
 def main() -> int:
     """Write or check dvc.yaml in the working directory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="do not write; exit 1 when the file is out of date")
     check = parser.parse_args().check
     root = Path.cwd()
-    raw = read_yaml(root / "config" / "config.yaml")
-    left_out = _left_out(root)
-    raw["studies"] = [entry for entry in raw["studies"] if Path(entry).stem not in left_out]
-    entries = {Path(entry).stem: str(entry) for entry in raw["studies"]}
-    written = stages(Plan(load(raw, root)), entries) if entries else {"stages": {}}
+    try:
+        written = _written(root)
+    except LossatlasError as error:
+        print("\n".join(f"lossatlas: error: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        return 1
     text = HEADER + yaml.safe_dump(written, sort_keys=False, width=120)
     file, lock = root / "dvc.yaml", forgotten(root, written)
     if check:
