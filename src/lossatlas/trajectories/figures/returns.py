@@ -30,7 +30,7 @@ LABELS = {
 NUMBERS = ["panel", "cloud", "step", "epoch", "quantity", "mean", "low", "high", "n"]
 """Columns of the figure's CSV."""
 
-HEIGHT, BETWEEN = 1.15, 0.12
+HEIGHT, BETWEEN = 0.9, 0.12
 """Height of a row of curves, and the space to the next, in inches."""
 
 _MEASURED: dict[str, tuple[str, Retrainings]] = {
