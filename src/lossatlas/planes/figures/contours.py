@@ -1,15 +1,15 @@
 """Figures of kind ``contours``: losses on planes of weight space, with a logarithmic scale that survives chaos."""
 
 from collections.abc import Sequence
-from textwrap import wrap
 
 import numpy as np
 import pandas as pd
 
 from lossatlas.draw import style
-from lossatlas.draw.panels import layout, letter
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import layout
 from lossatlas.draw.plane import MAP, filled, scale
-from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.draw.style import Drawn
 from lossatlas.planes.files import Grid
 from lossatlas.planes.spec import Contours
 from lossatlas.specs.registry import Inputs
@@ -25,25 +25,24 @@ def compose(spec: Contours, inputs: Inputs) -> Drawn:
     titles = [panel.title for panel in spec.panels]
     quantity = f"{spec.part}_loss"
     norm = scale([grid.measured[quantity] for grid in grids])
-    sidebar = Sidebar(width=1.25)
-    sidebar.colorbar(norm, MAP, "training loss" if spec.part == "train" else "test loss", plain=True)
+    sidebar = Sidebar()
+    sidebar.colorbar(norm, MAP, "training loss" if spec.part == "train" else "test loss")
     sidebar.marker("the minimum", marker="o", color="white", markeredgecolor=style.INK, markersize=4.5)
     sidebar.text("lines: equal areas")
     notes = lost_notes([(t, g.lost(quantity), g.measured[quantity].size) for t, g in zip(titles, grids, strict=True)])
-    figure, panels = layout(len(grids), spec.columns, (2.05, 2.05), sidebar, notes)
-    for i, (axes, title, grid) in enumerate(zip(panels, titles, grids, strict=True)):
+    heads = [heading(title, f"test error {error(grid):.1f}%") for title, grid in zip(titles, grids, strict=True)]
+    figure, panels = layout(len(grids), spec.columns, (2.3, 2.3), sidebar, notes, titles=heads)
+    for axes, grid in zip(panels, grids, strict=True):
         filled(axes, grid.x, grid.y, grid.measured[quantity], norm)
         axes.plot(0, 0, marker="o", color="white", markeredgecolor=style.INK, markersize=4.5)
-        axes.set_title(heading(title, f"test error {error(grid):.1f}%"))
         axes.set_xlabel("first direction")
         axes.set_ylabel("second direction")
-        letter(axes, i, len(grids))
     return Drawn(figure, numbers(titles, grids, spec.part), notes)
 
 
 def heading(title: str, below: str) -> str:
-    """Return a title in lines that are no wider than a panel, with a last line below it."""
-    return "\n".join([*wrap(title, 27), below])
+    """Return a title with a last line below it."""
+    return "\n".join(filter(None, [title, below]))
 
 
 def error(grid: Grid) -> float:

@@ -7,8 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from lossatlas.draw import style
-from lossatlas.draw.panels import layout, letter
-from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import layout
+from lossatlas.draw.style import Drawn
 from lossatlas.planes.files import Grid
 from lossatlas.planes.spec import Lines, Segment
 from lossatlas.specs.registry import Inputs
@@ -24,12 +25,12 @@ def compose(spec: Lines, inputs: Inputs) -> Drawn:
         The figure, its numbers (panel, x, loss and accuracy of each part) and notes on points without a loss.
     """
     grids: list[Grid] = [inputs.one("grid", panel.line) for panel in spec.panels]
-    sidebar = Sidebar(width=1.5)
+    sidebar = Sidebar()
     sidebar.line("loss (left)", color=LOSS, linewidth=1.5)
     sidebar.line("accuracy (right)", color=ACCURACY, linewidth=1.5)
     sidebar.heading("Part of the data")
     for part, dashes in DASHES.items():
-        if any(f"{part}_loss" in grid.measured for grid in grids):
+        if any(part in _parts(grid) for grid in grids):
             sidebar.line(
                 {"train": "training", "test": "test"}[part], color=style.FAINT, linewidth=1.3, linestyle=dashes
             )
@@ -38,12 +39,19 @@ def compose(spec: Lines, inputs: Inputs) -> Drawn:
     lost = sum(grid.lost("train_loss") for grid in grids)
     total = sum(grid.measured["train_loss"].size for grid in grids)
     notes = (f"{lost} of {total} points without a finite loss (inf or NaN) are gaps.",) if lost else ()
-    figure, panels = layout(len(grids), spec.columns, (2.6, 1.9), sidebar, notes, (0.62, 0.46, 0.34), 0.5)
+    heads = [panel.title for panel in spec.panels]
+    figure, panels = layout(len(grids), spec.columns, (2.6, 1.9), sidebar, notes, right=0.45, titles=heads)
     low, high = _range(grids)
-    for i, (axes, panel, grid) in enumerate(zip(panels, spec.panels, grids, strict=True)):
+    for axes, panel, grid in zip(panels, spec.panels, grids, strict=True):
         _draw(axes, panel, grid, (low, high))
-        letter(axes, i, len(grids))
     return Drawn(figure, _numbers(spec, grids), notes)
+
+
+def _parts(grid: Grid) -> list[str]:
+    """Return the parts of the data that are drawn: a test part that is the training part again would hide it."""
+    parts = [part for part in DASHES if f"{part}_loss" in grid.measured]
+    same = len(parts) == 2 and np.array_equal(grid.measured["train_loss"], grid.measured["test_loss"], equal_nan=True)
+    return parts[:1] if same else parts
 
 
 def _range(grids: list[Grid]) -> tuple[float, float]:
@@ -57,19 +65,15 @@ def _draw(axes: Axes, panel: Segment, grid: Grid, limits: tuple[float, float]) -
     right = axes.twinx()
     for end in (0.0, 1.0):
         axes.axvline(end, color="#8c8c8c", linewidth=0.7, linestyle=":", zorder=0)
-    for part, dashes in DASHES.items():
-        if f"{part}_loss" not in grid.measured:
-            continue
-        look: dict[str, Any] = {"linestyle": dashes, "linewidth": 1.3}
+    for part in _parts(grid):
+        look: dict[str, Any] = {"linestyle": DASHES[part], "linewidth": 1.3}
         loss = grid.measured[f"{part}_loss"][0]
         axes.plot(grid.x, np.where(np.isfinite(loss), np.clip(loss, 1e-6, 1e6), np.nan), color=LOSS, **look)
         right.plot(grid.x, 100 * grid.measured[f"{part}_accuracy"][0], color=ACCURACY, **look)
     axes.set_xlim(grid.x[0], grid.x[-1])
     axes.set_yscale("log")
     axes.set_ylim(*limits)
-    style.plain_log(axes.yaxis, *limits)
     right.set_ylim(0, 102)
-    axes.set_title(panel.title)
     axes.set_xlabel(f"0: {panel.ends[0]},  1: {panel.ends[1]}" if panel.ends else "position on the segment")
     axes.set_ylabel("loss", color=LOSS)
     right.set_ylabel("accuracy (%)", color=ACCURACY)
