@@ -113,7 +113,19 @@ const lossatlas = { given: {}, give(name, content) { this.given[name] = content;
     }, { passive: true });
   }
 
+  function films() { // a plain picture with a button, until somebody wants to see it move
+    for (const film of all(".hero video")) {
+      const button = Object.assign(document.createElement("button"), { type: "button", className: "start", textContent: "See it move" });
+      const pane = Object.assign(document.createElement("div"), { className: "pane" });
+      film.controls = false;
+      button.addEventListener("click", () => { pane.remove(); film.controls = true; film.play(); film.focus(); });
+      pane.append(button);
+      film.after(pane);
+    }
+  }
+
   document.addEventListener("DOMContentLoaded", () => {
+    films();
     if (document.querySelector(".filters")) filters(); else single();
     addEventListener("beforeprint", () => { for (const one of all("details")) one.open = true; });
   });

@@ -29,22 +29,44 @@
 
   function looks() {
     const axis = { gridcolor: css("line"), zerolinecolor: css("line"), linecolor: css("line"), color: css("soft") };
-    return { axis, layout: { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: css("ink"), size: 12 }, margin: { l: 8, r: 8, t: 8, b: 8 }, showlegend: false } };
+    return { axis, layout: { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: css("ink"), size: 12 }, modebar: { bgcolor: "rgba(0,0,0,0)", color: css("soft"), activecolor: css("ink") }, margin: { l: 8, r: 8, t: 8, b: 8 }, showlegend: false } };
+  }
+
+  function losses(low, high) { // ticks of a logarithmic axis that say losses, not their logarithms
+    const ticks = { tickmode: "array", tickvals: [], ticktext: [] };
+    const steps = high - low > 3 ? [1] : high - low > 1.2 ? [1, 3] : [1, 2, 5];
+    for (let power = Math.floor(low); power <= high; power += 1) {
+      for (const step of steps) {
+        const at = power + Math.log10(step);
+        if (at < low || at > high) continue;
+        ticks.tickvals.push(at);
+        ticks.ticktext.push(power < -2 || power > 3 ? `${step === 1 ? "" : `${step}·`}10<sup>${power}</sup>` : `${Number((10 ** at).toPrecision(1))}`);
+      }
+    }
+    return ticks;
+  }
+
+  function minima(panel) { // the trained network, and the grid's lowest point where it is another
+    const [x, y, loss] = panel.lowest;
+    const lowest = { x, y, loss, name: "lowest point", text: `lowest point of the grid<br>loss ${digits(loss)}`, symbol: "diamond" };
+    if (panel.trained === undefined) return [lowest];
+    const said = `the trained network<br>loss ${digits(panel.trained)}, test error ${digits(panel.error)}%`;
+    const trained = { x: 0, y: 0, loss: panel.trained, name: "trained network", text: said, symbol: "circle" };
+    return x === 0 && y === 0 ? [{ ...trained, text: `${said}<br>lowest point of the grid` }] : [trained, lowest];
   }
 
   function surface(content, at) {
     const panel = content.panels[at];
     const [low, high] = content.range.map(log);
     const { axis, layout } = looks();
-    const ticks = { tickmode: "array", tickvals: [], ticktext: [] };
-    for (let power = Math.ceil(low); power <= high; power += 1) {
-      ticks.tickvals.push(power);
-      ticks.ticktext.push(power < -2 || power > 3 ? `10<sup>${power}</sup>` : `${Number((10 ** power).toPrecision(1))}`);
-    }
-    const [x, y, loss] = panel.lowest;
-    const marks = [{ x, y, loss, text: `lowest point of the grid<br>loss ${digits(loss)}`, color: "#d81b60", symbol: "diamond" }];
-    if (panel.trained !== undefined) {
-      marks.push({ x: 0, y: 0, loss: panel.trained, text: `the trained network<br>loss ${digits(panel.trained)}, test error ${digits(panel.error)}%`, color: "#ff8f00", symbol: "circle" });
+    const ticks = losses(low, high);
+    const marks = minima(panel);
+    const pins = { x: [], y: [], z: [], text: [] }; // a bowl hides its own floor: a pin stands out of it
+    for (const mark of marks) {
+      pins.x.push(mark.x, mark.x, null);
+      pins.y.push(mark.y, mark.y, null);
+      pins.z.push(log(mark.loss), high + 0.03 * (high - low), null);
+      pins.text.push("", mark.name, "");
     }
     const narrow = innerWidth < 640;
     return {
@@ -57,9 +79,13 @@
           hovertemplate: "(%{x:.3g}, %{y:.3g})<br>loss %{customdata:.4g}<extra></extra>",
         },
         {
-          type: "scatter3d", mode: "markers", x: marks.map((m) => m.x), y: marks.map((m) => m.y), z: marks.map((m) => log(m.loss) + 0.01 * (high - low)),
+          type: "scatter3d", mode: "markers", x: marks.map((m) => m.x), y: marks.map((m) => m.y), z: marks.map((m) => log(m.loss)),
           text: marks.map((m) => m.text), hovertemplate: "%{text}<extra></extra>",
-          marker: { size: narrow ? 5 : 6, color: marks.map((m) => m.color), symbol: marks.map((m) => m.symbol), line: { color: "#fff", width: 1 } },
+          marker: { size: narrow ? 5 : 6, color: "#d81b60", symbol: marks.map((m) => m.symbol), line: { color: "#fff", width: 1 } },
+        },
+        {
+          type: "scatter3d", mode: "lines+text", ...pins, textposition: "top center", textfont: { color: css("ink"), size: 12 }, hoverinfo: "skip",
+          line: { color: "#d81b60", width: 4 },
         },
       ],
       layout: {
@@ -67,9 +93,9 @@
         uirevision: "kept", // the view stays where it was turned to when another surface is chosen
         scene: {
           uirevision: "kept", aspectmode: "manual", aspectratio: { x: 1, y: 1, z: 0.65 },
-          camera: { eye: narrow ? { x: 1.6, y: -1.8, z: 1.05 } : { x: 1.3, y: -1.45, z: 0.85 }, center: { x: 0, y: 0, z: -0.12 } },
+          camera: { eye: narrow ? { x: 1.6, y: -1.8, z: 1.05 } : { x: 1.2, y: -1.35, z: 0.75 }, center: { x: 0, y: 0, z: -0.14 } },
           xaxis: { ...axis, title: { text: "first direction" } }, yaxis: { ...axis, title: { text: "second direction" } },
-          zaxis: { ...axis, title: { text: "loss" }, range: [low, high], ...ticks },
+          zaxis: { ...axis, title: { text: "loss" }, range: [low, high + 0.2 * (high - low)], ...ticks },
         },
       },
     };
@@ -84,8 +110,8 @@
 
   function embedding(content, at, time) {
     const { paths } = content.panels[at];
-    const losses = paths.flatMap((path) => path.loss).filter((loss) => loss !== null).map(log);
-    const scaled = losses.length > 0;
+    const heights = paths.filter((path) => !path.fixed).flatMap((path) => path.loss).filter((loss) => loss !== null).map(log);
+    const scaled = heights.length > 0, low = Math.min(...heights), high = Math.max(...heights);
     const line = { x: [], y: [] }, dots = { x: [], y: [], text: [], color: [] }, heads = { x: [], y: [], text: [] }, fixed = { x: [], y: [], text: [] };
     for (const path of paths) {
       const count = upTo(path, time);
@@ -104,8 +130,8 @@
     const { axis, layout } = looks();
     const every = (name) => paths.flatMap((path) => path[name]).filter((value) => value !== null);
     const range = (name) => { // that of all times: the picture stands still while it plays
-      const values = every(name), low = Math.min(...values), high = Math.max(...values), edge = 0.06 * (high - low || 1);
-      return [low - edge, high + edge];
+      const values = every(name), least = Math.min(...values), most = Math.max(...values), edge = 0.06 * (most - least || 1);
+      return [least - edge, most + edge];
     };
     const plain = { ...axis, showticklabels: false, ticks: "", zeroline: false, showgrid: false, showline: true, mirror: true };
     const hover = "%{text}<extra></extra>";
@@ -115,8 +141,8 @@
         {
           type: "scatter", mode: "markers", x: dots.x, y: dots.y, text: dots.text, hovertemplate: hover,
           marker: {
-            size: 6, color: dots.color, colorscale: "Viridis", showscale: innerWidth >= 640, ...(scaled ? { cmin: Math.min(...losses), cmax: Math.max(...losses) } : {}),
-            colorbar: { title: { text: scaled ? "log10 training loss" : "epoch", side: "right" }, thickness: 12, len: 0.8 },
+            size: 6, color: dots.color, colorscale: "Viridis", showscale: innerWidth >= 640, ...(scaled ? { cmin: low, cmax: high } : {}),
+            colorbar: { title: { text: scaled ? "training loss" : "epoch", side: "right" }, thickness: 12, len: 0.8, ...(scaled ? losses(low, high) : {}) },
           },
         },
         { type: "scatter", mode: "markers", ...heads, hovertemplate: hover, marker: { size: 9, color: "rgba(0,0,0,0)", line: { color: css("ink"), width: 1.5 } } },
@@ -128,7 +154,7 @@
 
   function build(pane, content) {
     const title = pane.dataset.title;
-    const plot = element("div", { className: "plot" });
+    const plot = element("div", { className: content.type === "surface" ? "plot" : "plot flat" });
     plot.setAttribute("role", "group");
     plot.setAttribute("aria-label", `${title}, interactive`);
     const controls = element("div", { className: "controls" });
@@ -148,7 +174,7 @@
     const trained = content.panels.some((panel) => panel.trained !== undefined);
     const left = content.panels.some((panel) => (panel.paths || []).some((path) => path.fixed));
     const words = content.type === "surface"
-      ? `Drag to turn, scroll to come closer. The diamond marks the lowest point of the grid${trained ? ", the dot the trained network" : ""}.`
+      ? `Drag to turn, scroll to come closer. The pin${trained ? " is the trained network; a second one, with a diamond, the lowest point of the grid where that is another" : " marks the lowest point of the grid"}.`
       : `Hover or tap a point for its run, epoch and loss. Rings are where the runs are${left ? "; the star is the minimum they left" : ""}.`;
     pane.replaceChildren(controls, plot, element("p", { className: "note small" }, words));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
@@ -204,7 +230,7 @@
   }
 
   document.addEventListener("click", (event) => {
-    const button = event.target.closest(".pane .start");
+    const button = event.target.closest("[data-script] .start");
     if (button) open(button.closest(".pane"));
   });
 })();
