@@ -1,6 +1,8 @@
 """The gallery: valid HTML, no dead link, no outside resource, nothing half-written."""
 
 import json
+import os
+import re
 from html.parser import HTMLParser
 
 import numpy as np
@@ -13,7 +15,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.files.checksum import broken_record
 from lossatlas.gallery import build
 
-VOID = {"meta", "link", "img", "br"}
+VOID = {"meta", "link", "img", "br", "input"}
 
 
 class Page(HTMLParser):
@@ -41,7 +43,7 @@ class Page(HTMLParser):
         assert self.stack.pop() == tag
 
     def handle_data(self, data):
-        if self.stack and self.stack[-1] != "style":
+        if self.stack and self.stack[-1] not in ("style", "script"):
             self.text.append(data)
 
 
@@ -96,6 +98,7 @@ def manifest(tmp_path):
             "paper_figure": "figure 2",
             "artefacts": [{"kind": "runs", "label": "wrn-10-2", "hash": "0123456789"}],
             "seconds": 754.2,
+            "command": f"snakemake -- {name}",
             **files,
         }
 
@@ -127,44 +130,79 @@ def manifest(tmp_path):
     }
 
 
-@pytest.fixture
-def page(tmp_path, manifest):
-    build(tmp_path / "all", manifest)
-    return Page((tmp_path / "all" / "index.html").read_text(encoding="utf-8"))
-
-
-def test_every_link_has_its_target_inside_the_folder(tmp_path, page):
-    assert len(page.ids) == len(set(page.ids))
-    for link in page.links:
-        if link.startswith("#"):
-            assert link[1:] in page.ids
-        elif link != "data:,":
+def pages(folder):
+    """Return path -> parsed page of a gallery, after a check that its links and ids are sound."""
+    found = {str(path.relative_to(folder)): Page(path.read_text(encoding="utf-8")) for path in folder.rglob("*.html")}
+    for name, page in found.items():
+        assert len(page.ids) == len(set(page.ids)), name
+        for link in page.links:
+            path, _, mark = link.partition("#")
+            if link == "data:,":
+                continue
             assert ":" not in link
             assert not link.startswith("/")
-            assert (tmp_path / "all" / link).is_file(), link
-    assert {f"figures/trajectories/fig1.{kind}" for kind in ("png", "pdf", "csv")} <= set(page.links)
-    assert "tables/trajectories/accuracies.csv" in page.links
+            target = os.path.normpath(os.path.join(os.path.dirname(name), path)) if path else name
+            assert (folder / target).is_file(), f"{name}: {link}"
+            assert not mark or mark in found[target].ids, f"{name}: {link}"
+    return found
 
 
-def test_pictures_have_texts_and_sizes(tmp_path, page):
-    assert len(page.images) == 2
-    for image in page.images:
-        assert image["alt"].startswith("Title of fig")
+def words(page):
+    """Return what a page says."""
+    return " ".join(" ".join(page.text).split())
+
+
+@pytest.fixture
+def whole(tmp_path, manifest):
+    """Return all pages of the gallery."""
+    build(tmp_path / "all", manifest)
+    return pages(tmp_path / "all")
+
+
+@pytest.fixture
+def page(whole):
+    return whole["index.html"]
+
+
+def test_every_figure_and_table_has_a_page_with_its_files(whole):
+    assert whole.keys() == {
+        "index.html", "studies/trajectories.html", "studies/bare.html", "pages/trajectories/fig1.html",
+        "pages/trajectories/fig2.html", "pages/trajectories/accuracies-table.html",
+    }  # fmt: skip
+    assert {name for name in whole if name.startswith("pages/")} <= set(whole["index.html"].links)
+    files = {f"../../figures/trajectories/fig1.{kind}" for kind in ("png", "pdf", "csv")}
+    assert files <= set(whole["pages/trajectories/fig1.html"].links)
+    assert "../../tables/trajectories/accuracies.csv" in whole["pages/trajectories/accuracies-table.html"].links
+
+
+def test_pictures_have_texts_and_sizes(tmp_path, whole):
+    sizes = []
+    for name in ("fig1", "fig2"):
+        (image,) = whole[f"pages/trajectories/{name}.html"].images
+        assert image["alt"].startswith(f"Title of {name}")
         assert "caption" in image["alt"]
-        with Image.open(tmp_path / "all" / image["src"]) as thumbnail:
+        with Image.open(tmp_path / "all" / image["src"].removeprefix("../../")) as thumbnail:
             assert thumbnail.width <= 1200
-    assert [image["width"] for image in page.images] == ["1000", "125"], "one size of letters for all figures"
+        sizes.append(image["width"])
+    assert sizes == ["1000", "125"], "one size of letters for all figures"
+    for image in whole["index.html"].images:
+        with Image.open(tmp_path / "all" / image["src"]) as card:
+            assert card.format == "WEBP"
+            assert (str(card.width), str(card.height)) == (image["width"], image["height"])
+            assert card.width <= 720
+            assert card.height <= 440
 
 
-def test_says_what_it_shows_and_where_it_came_from(page):
-    text = " ".join(" ".join(page.text).split())
+def test_says_what_it_shows_and_where_it_came_from(whole):
+    text = " ".join(map(words, whole.values()))
     for expected in (
         "quick", "1a2b3c4", "2026-01-02", "2.13.0", "Horoi et al.", "figure 2", "12 min 34 s", "0123456789",
         "1 holds, but", "1 not judged", "It returns <so>.", "A null.", "T2 fails", "why", "\u22120.93", "\u22121.02 to \u22120.81", "0.5871",
-        "Crosses: 3 points without a finite loss.", "0.5 at step 1",
+        "Crosses: 3 points without a finite loss.", "0.5 at step 1", "snakemake -- fig1", "Made from 1 artefact",
     ):  # fmt: skip
         assert expected in text, expected
     assert "nan" not in text.lower().split()
+    assert "<i>caption</i>" in words(whole["pages/trajectories/fig1.html"])
     assert "a < b & <b>c</b>" in text, "text from the manifest is escaped, not markup"
 
 
@@ -208,11 +246,8 @@ def own(manifest, name="own", title="My own study", **changes):
 
 def shown(folder):
     """Return the sections of a gallery's page, without the scorecard."""
-    page = Page((folder / "index.html").read_text(encoding="utf-8"))
+    pages(folder)
     text = (folder / "index.html").read_text(encoding="utf-8")
-    assert len(page.ids) == len(set(page.ids))
-    for link in page.links:
-        assert link == "data:," or (link[1:] in page.ids if link[0] == "#" else (folder / link).is_file()), link
     return [part.split('"')[0] for part in text.split('<section id="')[1:] if not part.startswith("scorecard")]
 
 
@@ -224,15 +259,15 @@ def test_studies_of_an_earlier_run_stay_as_they_were(tmp_path, manifest):
     build(tmp_path / "all", own(manifest))
     assert shown(tmp_path / "all") == ["own", "trajectories", "bare"]
     after = files(tmp_path / "all")
-    same = {name for name in before if "trajectories" in name}
-    assert len(same) == 11
+    same = {name for name in before if "trajectories" in name and not name.endswith(".html")}
+    assert len(same) == 13
     assert {name: after[name] for name in same} == {name: before[name] for name in same}
-    text = " ".join(" ".join(Page(after["index.html"].decode()).text).split())
-    assert "as it was made 2026-01-02 with preset quick at commit 1a2b3c4 ." in text
-    assert "2026-05-06 with" not in text
-    assert "preset laptop, commit fffffff" in text, "where its own figures came from"
-    assert "preset quick, commit 1a2b3c4" in text
-    assert "1 holds, but 1 not judged" in text, "the scorecard of the others"
+    found = {name: words(page) for name, page in pages(tmp_path / "all").items()}
+    assert "as it was made 2026-01-02 with preset quick at commit 1a2b3c4 ." in found["index.html"]
+    assert "2026-05-06 with" not in found["index.html"]
+    assert "preset laptop, commit fffffff , 2026-05-06" in found["pages/own/fig1.html"], "where its figures came from"
+    assert "preset quick, commit 1a2b3c4 , 2026-01-02" in found["pages/trajectories/fig1.html"]
+    assert "1 holds, but 1 not judged" in found["index.html"], "the scorecard of the others"
     build(tmp_path / "all", manifest)
     assert shown(tmp_path / "all") == ["trajectories", "bare", "own"]
     build(tmp_path / "all", own(manifest, "third", "Third"))
@@ -245,7 +280,7 @@ def test_studies_of_an_earlier_run_stay_as_they_were(tmp_path, manifest):
 
 def test_a_study_whose_files_are_damaged_leaves_and_one_line_says_so(tmp_path, manifest, rng, capsys):
     build(tmp_path / "all", {**manifest, "studies": [own(manifest, "a")["studies"][0], *manifest["studies"]]})
-    names = [name for name in files(tmp_path / "all") if "/a/" in name]
+    names = [name for name in files(tmp_path / "all") if re.match("(figures|tables|thumbnails)/a/", name)]
     assert len(names) == 9
     path = tmp_path / "all" / str(rng.choice(names))
     data = path.read_bytes()
@@ -309,9 +344,9 @@ def test_claims_of_several_machines_are_marked_where_they_differ(tmp_path, manif
     manifest["studies"][0]["claims"] = scorecard(tmp_path / "made" / "card.csv", manifest["studies"][0]["claims"])
     for again in (manifest, own(manifest)):  # made, and kept
         build(tmp_path / "all", again)
-        text = (tmp_path / "all" / "index.html").read_text()
-        said = " ".join(" ".join(Page(text).text).split())
-        assert "1 differs between machines" in said
+        assert "1 differs between machines" in words(pages(tmp_path / "all")["index.html"])
+        text = (tmp_path / "all" / "studies" / "trajectories.html").read_text()
+        said = words(Page(text))
         rows = {row.split("<")[0]: row for row in text.split('<th scope="row">')[1:]}
         assert rows.keys() == {"T1", "T2", "T3"}
         assert "holds on 3 of 3<" in rows["T1"]
@@ -348,8 +383,8 @@ def test_what_was_made_just_now_stands_at_the_top(tmp_path, manifest):
     assert "just now" not in (tmp_path / "all/index.html").read_text()
 
 
-def test_one_machine_needs_no_column(page):
-    assert "machines" not in " ".join(page.text).lower()
+def test_one_machine_needs_no_column(whole):
+    assert not any("machines" in words(page).lower() for page in whole.values())
 
 
 def test_picture_that_is_none(tmp_path, manifest):
@@ -364,16 +399,16 @@ def test_animation_plays_on_request_and_has_a_label(tmp_path, manifest):
         figure[kind] = str(tmp_path / "made" / f"fig1.{kind}")
         (tmp_path / "made" / f"fig1.{kind}").write_bytes(b"moving")
     build(tmp_path / "all", manifest)
-    text = (tmp_path / "all" / "index.html").read_text()
-    page = Page(text)
+    found = pages(tmp_path / "all")
+    (small,) = found["index.html"].videos
+    assert (small["src"], small["poster"]) == ("figures/trajectories/fig1.mp4", "cards/trajectories/fig1.webp")
+    assert "autoplay" not in small
+    page = found["pages/trajectories/fig1.html"]
     (video,) = page.videos
-    assert video["src"] == "figures/trajectories/fig1.mp4"
-    assert video["poster"] == "thumbnails/trajectories/fig1.png"
-    assert (tmp_path / "all" / video["poster"]).is_file()
+    assert video["src"] == "../../figures/trajectories/fig1.mp4"
+    assert video["poster"] == "../../thumbnails/trajectories/fig1.png"
     assert video["aria-label"].startswith("Title of fig1")
     assert {"controls", "loop", "muted", "playsinline"} <= set(video)
     assert "autoplay" not in video, "nothing moves unless it is asked to"
     assert (video["width"], video["height"]) == ("1000", "83")
-    assert "figures/trajectories/fig1.gif" in page.links
-    for link in page.links:
-        assert link.startswith("#") or link == "data:," or (tmp_path / "all" / link).is_file(), link
+    assert "../../figures/trajectories/fig1.gif" in page.links

@@ -64,7 +64,10 @@ def test_everything_is_made(built):
     assert claims.loc["larger", "verdict"] == "not judged"
     assert np.isnan(claims.loc["larger", "ours"])
     page = (results / "figures/all/index.html").read_text()
-    assert all(f"{figure}.png" in page for figure in FIGURES)
+    for figure in FIGURES:
+        assert f'href="pages/tiny/{figure}.html"' in page
+        said = (results / f"figures/all/pages/tiny/{figure}.html").read_text()
+        assert f"studies=[tiny.yaml]&#39; -- results/figures/tiny/{figure}.png" in said
     assert not (results / ".state").exists() or not list((results / ".state").rglob("*.*"))
     assert not list(results.rglob("*.part"))
 

@@ -890,6 +890,7 @@ class EmbeddingFigure(Panelled, Look):
 
     kind: Literal["embedding"] = "embedding"
     draw: ClassVar[str] = "lossatlas.clouds.figures.embedding:compose"
+    interactive: ClassVar[Literal["", "surface", "embedding"]] = "embedding"
     panels: list[Panel] = key(
         "One embedding of one cloud each; color, hue, diamonds, lines may be set per panel.", min_length=1
     )
@@ -901,6 +902,7 @@ class Animation(Panelled, Motion):
     kind: Literal["animation"] = "animation"
     draw: ClassVar[str] = "lossatlas.clouds.figures.animation:compose"
     formats: ClassVar[tuple[str, ...] | None] = ("png", "mp4", "gif")
+    interactive: ClassVar[Literal["", "surface", "embedding"]] = "embedding"
     panels: list[MovingPanel] = key(
         "One embedding of one cloud each; color, diamonds, lines may be set per panel.", min_length=1
     )

@@ -64,3 +64,17 @@ def filled(axes: Axes, x: Array, y: Array, loss: Array, norm: Normalize) -> None
         # Quantiles: beside cliffs of many orders of magnitude, lines at equal ratios would leave the rest bare.
         own = np.unique(np.quantile(shown.compressed(), np.linspace(0, 1, LINES + 1)[1:-1]))
         axes.contour(x, y, shown, levels=own, colors="white", linewidths=0.4, alpha=0.85)
+
+
+def ruggedness(loss: Array) -> float:
+    """Return how much a surface says: the mean step of log10 of its clipped loss from a point to the next.
+
+    A bowl that rises by two orders of magnitude has little; cliffs and chaos have much.
+
+    Args:
+        loss: (ny, nx); steps from or to a point without a finite loss do not count.
+    """
+    height = np.log10(np.clip(np.where(np.isfinite(loss), loss, np.nan), LEAST, MOST))
+    steps = np.abs(np.concatenate([np.diff(height, axis=0).ravel(), np.diff(height, axis=1).ravel()]))
+    steps = steps[np.isfinite(steps)]
+    return float(steps.mean()) if len(steps) else 0.0

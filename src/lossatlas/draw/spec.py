@@ -14,7 +14,7 @@ A kind of figure is one class in its subject's ``spec.py`` and the function it n
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator
 
@@ -48,6 +48,8 @@ class Figure(Product):
     role: ClassVar[str] = "figure"
     formats: ClassVar[tuple[str, ...] | None] = None
     """Its files besides the CSV; None = the formats of ``config.yaml``."""
+    interactive: ClassVar[Literal["", "surface", "embedding"]] = ""
+    """What the gallery draws anew from its CSV to be turned or played (``lossatlas.gallery.interactive``)."""
 
     @classmethod
     def files(cls, configured: Sequence[str]) -> tuple[str, ...]:

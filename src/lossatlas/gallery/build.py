@@ -4,20 +4,16 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 from PIL import Image
 
-from lossatlas import __version__
-from lossatlas.claims.spec import STATEMENT_VERDICTS
 from lossatlas.errors import LossatlasError
-from lossatlas.gallery import shown, verdicts
+from lossatlas.gallery import interactive, render, shown, verdicts
 from lossatlas.gallery.folder import replaced
 from lossatlas.gallery.verdicts import cell
 
@@ -26,6 +22,9 @@ THUMBNAIL_WIDTH = 1200
 
 SHOWN_SHARE = 125 / 300
 """CSS pixels on the page for one pixel of the figure (300 a printed inch), so that letters have one size everywhere."""
+
+CARD = 720, 440
+"""Largest width and height of a small picture in pixels: twice what the page shows, for sharp screens."""
 
 FORMATS = ("png", "pdf", "svg", "csv", "gif", "mp4", "html", "vtp")
 """Files of a figure that are copied beside the page when the manifest names them."""
@@ -42,11 +41,8 @@ FORMAT_NAMES = {
 }
 
 
-PARTS = ("figures", "tables", "statements", "claims")
-
-
 def build(output_dir: Path | str, manifest: Mapping[str, Any]) -> None:
-    """Write ``index.html`` with its pictures, tables and numbers into a folder that appears whole or not at all.
+    """Write ``index.html``, a page a figure and table, and all files into a folder that appears whole or not at all.
 
     A gallery that is there is exchanged for the new one, which shows the studies of the manifest and, as they were,
     those others that the old one shows.
@@ -55,10 +51,11 @@ def build(output_dir: Path | str, manifest: Mapping[str, Any]) -> None:
         output_dir: the folder.
         manifest: ``preset``, ``commit``, ``versions``, optionally ``date``, and ``studies``, each with ``name``,
             ``title``, ``reference``, ``figures`` (``name``, ``title``, ``caption``, ``paper_figure``, ``png``,
-            optionally the other :data:`FORMATS`, ``thumbnail`` with its ``width``, ``height`` and ``notes``,
-            ``artefacts`` of ``kind``, ``label``, ``hash``, and ``seconds``), ``tables`` (``name``, ``title``,
-            ``caption``, ``csv``), ``claims`` and ``statements``: CSVs, of which the rows of this study are shown, or
-            None. Preset, commit, versions and date of a study of its own replace the manifest's. ``scorecard``: the
+            optionally the other :data:`FORMATS`, ``thumbnail`` with its ``width``, ``height`` and ``notes``, ``kind``,
+            ``interactive``, the ``command`` that makes it, ``artefacts`` of ``kind``, ``label``, ``hash``, and
+            ``seconds``), ``tables`` (``name``, ``title``, ``caption``, ``csv``, ``command``, ``artefacts``,
+            ``seconds``), ``claims`` and ``statements``: CSVs, of which the rows of this study are shown, or None.
+            Preset, commit, versions and date of a study of its own replace the manifest's. ``scorecard``: the
             picture of all statements, by :data:`FORMATS`; ``made_here``: JSON on what was computed just now.
 
     Raises:
@@ -71,7 +68,7 @@ def build(output_dir: Path | str, manifest: Mapping[str, Any]) -> None:
         old = [_study(part, study) for study in shown.kept(target, [study["name"] for study in new])]
         made["scorecard_shown"] = _scorecard(part, made.get("scorecard") or {})
         made["here_shown"] = _made_here(part, made.get("made_here"))
-        (part / "index.html").write_text(_page(made, new, old), encoding="utf-8")
+        render.write(part, made, new, old)
         shown.write(part, made, [_recorded(study) for study in (*new, *old)])
 
 
@@ -91,32 +88,6 @@ def _recorded(study: Mapping[str, Any]) -> dict[str, Any]:
     }
     kept |= {name: study[name] for name in (*shown.FACTS, "machines")}
     return kept | {part: [entry["recorded"] for entry in study[part]] for part in ("figures", "tables")}
-
-
-def _page(manifest: Mapping[str, Any], new: Sequence[Mapping[str, Any]], old: Sequence[Mapping[str, Any]]) -> str:
-    template = files("lossatlas.gallery").joinpath("templates", "index.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    studies = [*new, *old]
-    told = [statement["verdict"] for study in studies for statement in study["statements"]]
-    claims = [claim for study in studies for claim in study["claims"]]
-    return environment.from_string(template).render(
-        preset=manifest["preset"],
-        commit=manifest.get("commit") or "unknown",
-        versions=dict(manifest.get("versions") or {}),
-        date=manifest["date"],
-        lossatlas=__version__,
-        studies=studies,
-        old=[study["name"] for study in old],
-        counts={verdict: told.count(verdict) for verdict in STATEMENT_VERDICTS if verdict in told},
-        picture=manifest.get("scorecard_shown"),
-        here=manifest["here_shown"],
-        differing=sum(claim["differs"] for claim in claims),
-        machines=any(study["machines"] for study in studies),
-        badges=verdicts.BADGES,
-        totals={part: sum(len(study[part]) for study in studies) for part in PARTS},
-    )
 
 
 def _study(folder: Path, study: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,6 +156,7 @@ def _figure(folder: Path, study: str, figure: Mapping[str, Any]) -> dict[str, An
     else:
         width, height, notes = _thumbnail(folder, Path(figure["png"]), thumbnail)
     title = figure.get("title") or name
+    given = _interactive(folder, study, name, figure)
     paths = {link["kind"]: link["path"] for link in links}
     return {
         "name": name,
@@ -196,6 +168,12 @@ def _figure(folder: Path, study: str, figure: Mapping[str, Any]) -> dict[str, An
         "loop": paths.get("gif"),
         "full": paths["png"],
         "thumbnail": thumbnail,
+        "card": _card(folder, thumbnail, f"cards/{study}/{name}.webp"),
+        "method": (figure.get("kind") or "figure").replace("_", " "),
+        "interactive": given["type"] if given else "",
+        "telling": given.get("telling", 0.0) if given else 0.0,
+        "data": f"data/{study}/{name}.js" if given else "",
+        "command": figure.get("command") or "",
         "width": width,
         "height": height,
         "alt": f"{title}. {figure.get('caption') or ''}".strip(),
@@ -208,6 +186,28 @@ def _figure(folder: Path, study: str, figure: Mapping[str, Any]) -> dict[str, An
             "notes": notes,
         },
     }
+
+
+def _interactive(folder: Path, study: str, name: str, figure: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Write the script with the numbers of a figure that can be turned or played; return what stands in it."""
+    if not (figure.get("interactive") and figure.get("csv")):
+        return None
+    found = interactive.content(figure["interactive"], Path(figure["csv"]))
+    if found:
+        path = folder / f"data/{study}/{name}.js"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(interactive.script(f"{study}/{name}", found), encoding="utf-8")
+    return found
+
+
+def _card(folder: Path, thumbnail: str, name: str) -> dict[str, Any]:
+    """Write the small picture of a figure; return its path and size in pixels."""
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    with Image.open(folder / thumbnail) as image:
+        small = image.convert("RGB")
+    small.thumbnail(CARD, Image.Resampling.LANCZOS)
+    small.save(folder / name, quality=84, method=4)
+    return {"path": name, "width": small.width, "height": small.height}
 
 
 def _entry(entry: Mapping[str, Any], paths: Mapping[str, str]) -> dict[str, Any]:
@@ -251,6 +251,12 @@ def _table(folder: Path, study: str, table: Mapping[str, Any]) -> dict[str, Any]
         "caption": table.get("caption") or "",
         "paper_figure": table.get("paper_figure") or "",
         "csv": path,
+        "method": "table",
+        "film": None,
+        "interactive": "",
+        "command": table.get("command") or "",
+        "seconds": _duration(table.get("seconds")),
+        "artefacts": [dict(artefact) for artefact in table.get("artefacts") or []],
         "recorded": _entry(table, {"csv": path}),
         "columns": [{"name": str(c).replace("_", " "), "numeric": n} for c, n in zip(data, numeric, strict=True)],
         "rows": rows,

@@ -486,6 +486,7 @@ class SurfaceFigure(Figure):
 
     kind: Literal["surface"] = "surface"
     draw: ClassVar[str] = "lossatlas.levelsets.figures.surface:compose"
+    interactive: ClassVar[Literal["", "surface", "embedding"]] = "surface"
     panels: list[SurfacePanel] = key("One surface each.", min_length=1)
     log: bool = key("Logarithmic colours.", True)
     scale: Range | None = key(

@@ -445,6 +445,7 @@ class Contours(Figure):
 
     kind: Literal["contours"] = "contours"
     draw: ClassVar[str] = "lossatlas.planes.figures.contours:compose"
+    interactive: ClassVar[Literal["", "surface", "embedding"]] = "surface"
     panels: list[PlanePanel] = key("One plane each.", min_length=1)
     part: Literal["train", "test"] = key("Part of the data.", "train")
     columns: Columns
@@ -456,6 +457,7 @@ class Relief(Figure):
     kind: Literal["relief"] = "relief"
     draw: ClassVar[str] = "lossatlas.planes.figures.relief:compose"
     formats: ClassVar[tuple[str, ...] | None] = ("png", "html", "vtp")
+    interactive: ClassVar[Literal["", "surface", "embedding"]] = "surface"
     panels: list[PlanePanel] = key("One plane each.", min_length=1)
     columns: Columns
 

@@ -72,6 +72,7 @@ class Config:
         machines: name -> results of another machine.
         judges: whether the preset is large enough for verdicts.
         own: studies that lie outside ``config/studies``, each of which has a gallery of its own.
+        asked: study -> what Snakemake's ``--config`` says to have it alone, with preset and numerics.
     """
 
     preset: str
@@ -84,6 +85,7 @@ class Config:
     machines: dict[str, str] = field(default_factory=dict)
     judges: bool = True
     own: tuple[str, ...] = ()
+    asked: dict[str, str] = field(default_factory=dict)
 
 
 def _file(entry: str, what: str, root: Path) -> Path:
@@ -167,10 +169,13 @@ def load(raw: Mapping, root: Path) -> Config:
     overrides = _typed(config.overrides or {})
     studies: dict[str, StudyFile] = {}
     files: dict[str, Path] = {}
+    asked: dict[str, str] = {}
+    same = f"preset={config.preset}" + (f" numerics={config.numerics}" if config.numerics else "")
     for entry in config.studies:
         path = _file(entry, "study", root)
         _check_name(path, files, root)
         files[path.stem] = path
+        asked[path.stem] = f"{same} 'studies=[{entry}]'"
         own, source = _document(path), f"{path} (preset {name})"
         merged = merge(merge(own, preset.studies.get(path.stem, {})), overrides.get(path.stem, {}))
         clouds = own.get("clouds")
@@ -187,4 +192,5 @@ def load(raw: Mapping, root: Path) -> Config:
         machines=dict(config.machines or {}),
         judges=preset.judges,
         own=tuple(name for name, path in files.items() if not _is_ours(path, root)),
+        asked=asked,
     )

@@ -261,7 +261,7 @@ class Wiring:
             "scorecard": {kind: f"results/scorecard.{kind}" for kind in ("png", "pdf", "csv")},
             "made_here": str(MADE_HERE),
             "made_here_sha256": checksum.file_digest(MADE_HERE) if MADE_HERE.is_file() else "",
-            "code": code_digest(GALLERY, *sorted((closure.PACKAGE / "gallery").rglob("*.j2"))),
+            "code": _gallery_code(),
             "studies": [self._study_manifest(name) for name in self.studies],
         }
         return Described("gallery", content)
@@ -273,11 +273,8 @@ class Wiring:
             "claims": f"results/claims/{study}.csv",
             "statements": f"results/claims/{study}.statements.csv",
         }
-        code = code_digest(GALLERY, *sorted((closure.PACKAGE / "gallery").rglob("*.j2")))
-        return Described(
-            f"gallery of {study}",
-            {"preset": self.config.preset, "code": code, "studies": [shown], "target": f"results/galleries/{study}"},
-        )
+        content = {"preset": self.config.preset, "code": _gallery_code(), "studies": [shown]}
+        return Described(f"gallery of {study}", {**content, "target": f"results/galleries/{study}"})
 
     def _study_manifest(self, name: str) -> dict:
         plan = self.plan.studies[name]
@@ -300,11 +297,20 @@ class Wiring:
             "title": product.spec["title"],
             "caption": product.spec["caption"],
             "paper_figure": product.spec.get("paper_figure", ""),
+            "kind": product.spec["kind"],
+            "interactive": _figure(product).interactive if section == "figures" else "",
+            "command": f"snakemake --cores 2 --config {self.config.asked[product.study]} -- {stem}.{kinds[0]}",
             **{kind: f"{stem}.{kind}" for kind in kinds},
             "artefacts": [
                 {"kind": p.kind, "label": p.label, "hash": p.hash, "path": p.path} for p in ancestors.values()
             ],
         }
+
+
+def _gallery_code() -> str:
+    """Return the digest of what makes the gallery, its templates, style and scripts with it."""
+    folder = closure.PACKAGE / "gallery"
+    return code_digest(GALLERY, *sorted(file for kind in ("j2", "css", "js") for file in folder.rglob(f"*.{kind}")))
 
 
 def _figure(product: Product) -> type[Figure]:
