@@ -13,9 +13,9 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from lossatlas import numerics
+from lossatlas import numerics, preemption
 from lossatlas.errors import LossatlasError
-from lossatlas.files.disk import denied
+from lossatlas.files.disk import denied, say
 from lossatlas.files.hdf5 import broken_disk, is_disk_full
 from lossatlas.files.machine import versions
 from lossatlas.files.provenance import INPUTS, Provenance, commit
@@ -171,7 +171,8 @@ def job(snakemake: Any) -> Iterator[Frame]:
 
     A :class:`LossatlasError` is printed as it is; a full disk and one that fails say so and what is kept; a file that
     is closed to the present user is named with its owner; anything else is a bug and keeps its traceback, on the screen
-    and in the log.
+    and in the log. One that is asked to end (SIGTERM) says so, commits and ends with
+    :data:`lossatlas.preemption.EXIT`.
     """
     log = Path(snakemake.log[0])
     logging.raiseExceptions = False  # on a broken disk every line of the log would print a traceback
@@ -179,6 +180,7 @@ def job(snakemake: Any) -> Iterator[Frame]:
     logging.captureWarnings(True)
     warnings.simplefilter("default")
     os.environ.setdefault("MPLBACKEND", "Agg")
+    preemption.listen()
     try:
         _open(log)
         this = Frame(snakemake)
@@ -188,6 +190,10 @@ def job(snakemake: Any) -> Iterator[Frame]:
             yield this
             this.write_record()
         logging.info("done: %.1f s of CPU", time.process_time())
+    except preemption.Preempted:
+        logging.info("asked to end, ends")
+        say(f"{next(iter(snakemake.output))}: asked to end (SIGTERM); the same command goes on from what is kept")
+        raise
     except Exception as error:
         logging.exception("failed")
         if isinstance(error, LossatlasError):

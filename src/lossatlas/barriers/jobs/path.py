@@ -1,7 +1,6 @@
 """FourierPathFinder as jobs: several pairs a job, heights at chosen steps, resumable in the middle of a path."""
 
 import io
-import time
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -16,8 +15,8 @@ from torch import Tensor
 from lossatlas.arrays import Array
 from lossatlas.barriers.pathfinder import FourierPath, Settings, State, minibatches
 from lossatlas.errors import LossatlasError
+from lossatlas.files.clock import Clock
 from lossatlas.files.hdf5 import create, open_hdf5, table_in, write_table
-from lossatlas.files.rows import COMMIT_SECONDS
 from lossatlas.files.state import State as StateFolder
 from lossatlas.landscape.analytic import NAMED
 from lossatlas.landscape.landscape import Landscape, NetworkLandscape
@@ -135,7 +134,7 @@ class _Kept:
         self.profiles: dict[str, list[Array]] = {}
         self.path: dict[str, Any] | None = None
         folder.load(self.FILE, self._resume)
-        self.committed = time.monotonic()
+        self.clock = Clock()
 
     def _resume(self, data: bytes) -> None:
         kept = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
@@ -145,14 +144,14 @@ class _Kept:
 
     def commit_if_due(self) -> None:
         """Put everything on disk, from time to time."""
-        if time.monotonic() - self.committed < COMMIT_SECONDS:
+        if not self.clock.due():
             return
         profiles = {name: [torch.from_numpy(p) for p in parts] for name, parts in self.profiles.items()}
         content = {"unit": self.unit, "steps": self.steps, "rows": self.rows, "path": self.path, "profiles": profiles}
-        buffer = io.BytesIO()
-        torch.save(content, buffer)
-        self.folder.write(self.FILE, buffer.getbuffer())
-        self.committed = time.monotonic()
+        with self.clock.committing():
+            buffer = io.BytesIO()
+            torch.save(content, buffer)
+            self.folder.write(self.FILE, buffer.getbuffer())
 
 
 def _find(spec: Mapping, about: Mapping, ground: _Ground, kept: _Kept, bar: Progress) -> None:
