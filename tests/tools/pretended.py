@@ -212,6 +212,7 @@ def device():
         "autocast": torch.autocast,
         "from_numpy": torch.from_numpy,
         "load": torch.load,
+        "grouping": torch._C._group_tensors_by_device_and_dtype,
         "available": torch.cuda.is_available,
         "name": torch.cuda.get_device_name,
     }
@@ -226,8 +227,14 @@ def device():
         def __init__(self, device_type, *args, **kwargs):
             super().__init__("cpu", *args, **kwargs)
 
+    def grouped(*given):
+        """Group lists of tensors as optimisers do, under the device that the first of each group pretends to be on."""
+        found = real["grouping"](*given)
+        return {(mode.of(parts[0][0][0]) or key[0], key[1]): parts for key, parts in found.items()}
+
     determinism = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    torch._C._group_tensors_by_device_and_dtype = grouped
     torch.nn.Parameter.__new__ = staticmethod(parameter)
     torch.Generator, torch.autocast = _Generator, Autocast
     torch.from_numpy = lambda array: mode.put(real["from_numpy"](array), CPU)
@@ -237,6 +244,7 @@ def device():
         with mode:
             yield mode
     finally:
+        torch._C._group_tensors_by_device_and_dtype = real["grouping"]
         torch.nn.Parameter.__new__ = staticmethod(real["parameter"])
         torch.Generator, torch.autocast = real["generator"], real["autocast"]
         torch.from_numpy, torch.load = real["from_numpy"], real["load"]
