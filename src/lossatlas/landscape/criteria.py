@@ -78,9 +78,7 @@ def cross_entropies(outputs: Tensor, targets: Tensor) -> Tensor:
     losses = nn.functional.cross_entropy(outputs, targets, reduction="none")
     with torch.no_grad():
         sure = losses < CONFIDENT
-        if (
-            losses.device.type == "cpu" and not sure.any()
-        ):  # a GPU would be waited for, which takes longer than the rest
+        if losses.device.type == "cpu" and not sure.any():  # to ask a GPU takes longer than all the rest
             return losses
         right = targets.unsqueeze(1)
         odds = (outputs - outputs.gather(1, right)).exp_().scatter_(1, right, 0.0)

@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from lossatlas.files.state import State as StateFolder
 from lossatlas.landscape.criteria import TokenCrossEntropy, cross_entropies
 from lossatlas.landscape.landscape import channels_last
 from lossatlas.landscape.layout import Layout
+from lossatlas.landscape.memory import Fits
 from lossatlas.seeds import derive
 from lossatlas.specs.registry import Job
 from lossatlas.train.optimizers import CHUNK, Objective, make_optimizer
@@ -278,7 +280,12 @@ def right_of(criterion: str, outputs: Tensor, targets: Tensor) -> Tensor:
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, examples: Examples, part: str, criterion: str, cast: torch.dtype | None
+    model: nn.Module,
+    examples: Examples,
+    part: str,
+    criterion: str,
+    cast: torch.dtype | None,
+    fits: Fits | None = None,
 ) -> tuple[float, float]:
     """Return mean loss and accuracy in eval mode; accuracy is NaN for regression.
 
@@ -290,21 +297,29 @@ def evaluate(
         part: ``train`` (not augmented, labels as trained on) or ``test``.
         criterion: of the recipe.
         cast: autocast type or None.
+        fits: examples evaluated at once; :data:`EVALUATION_BATCH` by default, over which losses are summed in any case.
     """
+    fits = fits or Fits(EVALUATION_BATCH)
     x, y = (examples.x, examples.y) if part == "train" else (examples.test_x, examples.test_y)
     model.eval()
     total, count = (torch.zeros((), dtype=torch.float64, device=x.device) for _ in range(2))
     right = torch.zeros((), dtype=torch.int64, device=x.device)
     for start in range(0, len(x), EVALUATION_BATCH):
-        inputs, targets = examples.inputs(x[start : start + EVALUATION_BATCH]), y[start : start + EVALUATION_BATCH]
-        with torch.autocast(x.device.type, cast, enabled=cast is not None):
-            outputs = model(inputs)
+        raw, targets = x[start : start + EVALUATION_BATCH], y[start : start + EVALUATION_BATCH]
+        outputs = fits.run(partial(_outputs, model, examples, raw, cast))
         weights = weights_of(criterion, targets)
         total += (per_example_loss(criterion, outputs.double(), targets) * weights).sum()
         count += weights.sum()
         right += right_of(criterion, outputs, targets)
     loss, examples_counted, hits = torch.stack([total, count, right.double()]).tolist()
     return loss / examples_counted, math.nan if criterion == "mse" else hits / examples_counted
+
+
+def _outputs(model: nn.Module, examples: Examples, x: Tensor, cast: torch.dtype | None, size: int) -> Tensor:
+    """Return a network's outputs for raw examples, so many at once."""
+    with torch.autocast(x.device.type, cast, enabled=cast is not None):
+        found = [model(examples.inputs(part)) for part in x.split(size)]
+    return found[0] if len(found) == 1 else torch.cat(found)
 
 
 class Training:
@@ -338,12 +353,16 @@ class Training:
         self.closure = OPTIMIZERS[recipe["optimizer"]].closure or recipe["batch"] is None
         self.cast = autocast_type(recipe["precision"])
         self.steps = 0
+        normalised = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in model.modules())
+        self.evaluated = Fits(EVALUATION_BATCH)
+        self.fits = Fits(CHUNK, "batch norm takes its statistics from each chunk" if normalised else "")
 
     def metrics(self) -> dict[str, float]:
         """Return train and test loss and accuracy of the model as it is."""
         values = {}
         for part in ("train", "test"):
-            loss, accuracy = evaluate(self.model, self.examples, part, self.recipe["criterion"], self.cast)
+            about = self.recipe["criterion"], self.cast, self.evaluated
+            loss, accuracy = evaluate(self.model, self.examples, part, *about)
             values[f"{part}_loss"], values[f"{part}_accuracy"] = loss, accuracy
         return values
 
@@ -458,7 +477,7 @@ class Training:
                 outputs = self.model(x[start:stop])
             return per_example_loss(self.recipe["criterion"], outputs.double(), y[start:stop]).sum()
 
-        objective = Objective(self.model.parameters(), total, len(x))
+        objective = Objective(self.model.parameters(), total, len(x), self.fits)
 
         def closure() -> Any:
             before.append(loss := objective())

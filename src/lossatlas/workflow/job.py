@@ -208,6 +208,11 @@ def job(snakemake: Any) -> Iterator[Frame]:
                 f"the disk failed while making {', '.join(map(str, snakemake.output))} ({said}); when it works again, "
                 f"run the same command again: finished artefacts and whole epochs are kept (full log: {log})"
             )
+        elif type(error).__name__ == "OutOfMemoryError":  # torch's, which may not be here
+            message = (
+                f"the GPU's memory does not hold one minibatch of {next(iter(snakemake.output))}: use a GPU with more "
+                f"memory (`gpu_model` in slurm/config.yaml), or nothing else on this one (full log: {log})"
+            )
         elif isinstance(error, PermissionError) and isinstance(error.filename, str | bytes):
             message = str(denied(error))
         else:
