@@ -146,7 +146,7 @@ RECIPE = {
 }
 
 
-def test_what_is_recorded_of_a_training_has_the_same_bits(network, monkeypatch):
+def test_evaluations_of_a_training_take_fewer_examples_at_once(network, monkeypatch):
     model, x, y = network
     examples = Examples(x, y, x[:9], y[:9], lambda inputs: inputs)
     training = Training(model, examples, RECIPE, 0, "net")

@@ -4,8 +4,9 @@ Inside of :func:`device` torch says that there is a GPU. Tensors carry a device 
 devices raises as CUDA would, and so do ``numpy()`` of a tensor on the GPU and a generator of the other device. What the
 host would wait for is counted: reading a number or a boolean mask, copies to the host, copies from it.
 
-What it cannot see: cuDNN's own rules, TF32, memory, order of sums, and what C++ does between two calls from Python. A
-tensor of which it has seen nothing (made in C++) goes with either device.
+Of cuDNN's rules it knows the one that a recurrent layer in eval mode has no backward pass. What it cannot see: TF32,
+memory, the order of sums, and what C++ does between two calls from Python. A tensor of which it has seen nothing (made
+in C++) goes with either device.
 """
 
 import contextlib
@@ -232,9 +233,21 @@ def device():
         found = real["grouping"](*given)
         return {(mode.of(parts[0][0][0]) or key[0], key[1]): parts for key, parts in found.items()}
 
+    def forward(self, x, *state):
+        """Refuse what cuDNN would: its kernels keep what the backward pass needs in train mode only."""
+        differentiated = torch.is_grad_enabled() and (
+            x.requires_grad or any(p.requires_grad for p in self.parameters())
+        )
+        if mode.of(x) == GPU and torch.backends.cudnn.enabled and differentiated and not self.training:
+            raise RuntimeError("cudnn RNN backward can only be called in training mode")
+        return recurrent[type(self)](self, x, *state)
+
+    recurrent = {kind: kind.forward for kind in (torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN)}
     determinism = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     torch._C._group_tensors_by_device_and_dtype = grouped
+    for kind in recurrent:
+        kind.forward = forward
     torch.nn.Parameter.__new__ = staticmethod(parameter)
     torch.Generator, torch.autocast = _Generator, Autocast
     torch.from_numpy = lambda array: mode.put(real["from_numpy"](array), CPU)
@@ -245,6 +258,8 @@ def device():
             yield mode
     finally:
         torch._C._group_tensors_by_device_and_dtype = real["grouping"]
+        for kind, own in recurrent.items():
+            kind.forward = own
         torch.nn.Parameter.__new__ = staticmethod(real["parameter"])
         torch.Generator, torch.autocast = real["generator"], real["autocast"]
         torch.from_numpy, torch.load = real["from_numpy"], real["load"]

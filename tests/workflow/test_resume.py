@@ -15,8 +15,23 @@ from lossatlas.specs.registry import resolve
 from lossatlas.study import subjects
 from lossatlas.train import loop
 
-STUDIES = ("tiny", "tiny_levelsets", "tiny_paths", "tiny_generalization", "tiny_surfaces")
-KINDS = ("runs", "sweeps", "retrains", "levelsets", "paths", "surfaces", "tiles", "descents", "volumes", "slices")
+STUDIES = ("tiny", "tiny_levelsets", "tiny_paths", "tiny_generalization", "tiny_surfaces", "tiny_solutions")
+KINDS = (
+    "runs",
+    "sweeps",
+    "retrains",
+    "levelsets",
+    "paths",
+    "surfaces",
+    "tiles",
+    "descents",
+    "volumes",
+    "slices",
+    "averages",
+    "triangles",
+    "boundaries",
+    "imports",
+)
 WHOLE = ("runs", "paths", "tiles", "volumes")
 """One kind for each way of keeping state; the others, which share these, meet two of the harms, drawn at random."""
 JOURNALS = ("runs", "sweeps", "retrains", "levelsets")

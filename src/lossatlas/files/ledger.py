@@ -63,9 +63,18 @@ class Ledger:
         found = find()
         self._new.append(found)
         if self.clock.due():
+            self.settle()
+        return found
+
+    def settle(self) -> None:
+        """Put on disk what is not there yet: the unit is done, and others begin that keep nothing of it.
+
+        Raises:
+            Preempted: it is on disk, and the job was asked to end.
+        """
+        if self._new:
             with self.clock.committing():
                 self._write()
-        return found
 
     def _read(self) -> None:
         """Take the next file of this unit, if there is one."""

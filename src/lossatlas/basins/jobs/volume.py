@@ -151,7 +151,9 @@ class _Basin:
         """Return the loss along the first directions, (count, s)."""
         self.ledger.begin(1 + self.spec["directions"])
         rows = self.directions(0)[:count]
-        return np.stack([self.radii_of.losses(row.expand(len(steps), -1), steps) for row in rows])
+        found = np.stack([self.radii_of.losses(row.expand(len(steps), -1), steps) for row in rows])
+        self.ledger.settle()
+        return found
 
     def rows(self, radii: Array) -> Iterator[dict[str, Any]]:
         """Yield a table row for each cutoff."""
