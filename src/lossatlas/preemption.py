@@ -1,7 +1,8 @@
-"""Whether this process has been asked to end: SIGTERM, which SLURM sends some time before it kills.
+"""Whether this process has been asked to end: by SIGTERM, which schedulers send before they kill, or by its own clock.
 
-A job that keeps state then goes on to the next place where it can commit, commits, and ends there; any other job ends
-at once. Either ends with :data:`EXIT`, and the same command goes on from what was committed.
+A job that keeps state then goes on to the next place where it can commit, commits, and ends there. A job that keeps
+none ends at once when it gets SIGTERM; by the clock it goes on, since it may still be done in time. Whatever ends so
+ends with :data:`EXIT`, and the same command goes on from what was committed.
 """
 
 import signal
@@ -22,19 +23,35 @@ class _Process:
     """What this process knows: whether it was asked to end, and whether its job keeps state."""
 
     asked = False
+    late = False
     keeps_state = False
 
 
-def listen() -> None:
-    """Take SIGTERM as a request to end, from here on; called once by a job, in its main thread."""
-    _Process.asked = _Process.keeps_state = False
+def listen(seconds: float | None = None) -> None:
+    """Take SIGTERM as a request to end, from here on; called once by a job, in its main thread.
+
+    Args:
+        seconds: after which the request comes by itself; None = never.
+    """
+    _Process.asked = _Process.late = _Process.keeps_state = False
     signal.signal(signal.SIGTERM, _requested)
+    signal.signal(signal.SIGALRM, _time_is_up)
+    signal.setitimer(signal.ITIMER_REAL, 0.0 if seconds is None else max(seconds, 1e-3))
 
 
 def _requested(number: int, frame: FrameType | None) -> None:
     _Process.asked = True
     if not _Process.keeps_state:
         raise Preempted
+
+
+def _time_is_up(number: int, frame: FrameType | None) -> None:
+    _Process.asked = _Process.late = _Process.keeps_state
+
+
+def time_was_up() -> bool:
+    """Whether it was the clock that asked this process to end."""
+    return _Process.late
 
 
 def keep_state() -> None:

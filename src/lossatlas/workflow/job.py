@@ -21,6 +21,7 @@ from lossatlas.files.machine import versions
 from lossatlas.files.provenance import INPUTS, Provenance, commit
 from lossatlas.files.record import content_of, read_provenance, write_record
 from lossatlas.specs.registry import Inputs, Job, resolve
+from lossatlas.workflow import requeue
 from lossatlas.workflow.allocator import keep_freed_memory
 from lossatlas.workflow.collector import paused
 from lossatlas.workflow.exclusive import exclusive
@@ -171,8 +172,8 @@ def job(snakemake: Any) -> Iterator[Frame]:
 
     A :class:`LossatlasError` is printed as it is; a full disk and one that fails say so and what is kept; a file that
     is closed to the present user is named with its owner; anything else is a bug and keeps its traceback, on the screen
-    and in the log. One that is asked to end (SIGTERM) says so, commits and ends with
-    :data:`lossatlas.preemption.EXIT`.
+    and in the log. One that is asked to end (SIGTERM), or whose time under SLURM is nearly up, says so,
+    commits and ends with :data:`lossatlas.preemption.EXIT`.
     """
     log = Path(snakemake.log[0])
     logging.raiseExceptions = False  # on a broken disk every line of the log would print a traceback
@@ -180,7 +181,7 @@ def job(snakemake: Any) -> Iterator[Frame]:
     logging.captureWarnings(True)
     warnings.simplefilter("default")
     os.environ.setdefault("MPLBACKEND", "Agg")
-    preemption.listen()
+    preemption.listen(requeue.early())
     try:
         _open(log)
         this = Frame(snakemake)
@@ -191,8 +192,10 @@ def job(snakemake: Any) -> Iterator[Frame]:
             this.write_record()
         logging.info("done: %.1f s of CPU", time.process_time())
     except preemption.Preempted:
-        logging.info("asked to end, ends")
-        say(f"{next(iter(snakemake.output))}: asked to end (SIGTERM); the same command goes on from what is kept")
+        why = "its time is nearly up" if preemption.time_was_up() else "asked to end (SIGTERM)"
+        say(f"{next(iter(snakemake.output))}: {why}; the same command goes on from what is kept")
+        if preemption.time_was_up():
+            requeue.again()
         raise
     except Exception as error:
         logging.exception("failed")
