@@ -18,6 +18,9 @@ PLAN = load_plan(config, ROOT)
 
 keep_jobs_in_sight()
 
+# A SIGTERM reaches the script and this shell around it: the shell waits for what the script does about it.
+shell.prefix("trap : TERM; ")
+
 
 wildcard_constraints:
     id=r"[\w.-]+-[0-9a-f]{10}",

@@ -98,8 +98,9 @@ import json, sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
 from lossatlas.barriers.jobs import path
+from lossatlas.files import clock
 from lossatlas.specs.registry import Job
-path.COMMIT_SECONDS = 0.02
+clock.COMMIT_SECONDS = 0.02
 spec, cloud, data, output, state = json.loads(sys.argv[1]), *map(Path, sys.argv[2:])
 path.path(Job(spec, {"cloud": (cloud,), "data": (data,)}, output, state))
 """

@@ -19,7 +19,7 @@ from lossatlas.basins.jobs.minima import minima
 from lossatlas.basins.numbers import at_cutoff, field, joined, separation
 from lossatlas.clouds.files import Gram
 from lossatlas.errors import LossatlasError
-from lossatlas.files import rows
+from lossatlas.files import clock
 from lossatlas.files.hdf5 import open_hdf5, read_table
 from lossatlas.files.points import read_point
 from lossatlas.landscape.directions import gaussian_rows, normalise_rows
@@ -101,7 +101,7 @@ def test_an_interrupted_volume_gives_the_same_bits(made, tmp_path, monkeypatch):
     monkeypatch.setattr(volume._Basin, "directions", interrupted)
     with pytest.raises(KeyboardInterrupt):
         volume.volume(this)
-    assert list((tmp_path / "state").glob("*/radii.npy"))
+    assert list((tmp_path / "state").glob("*/radii.npz"))
     volume.volume(this)
     with h5py.File(tmp_path / "volume.h5") as a, h5py.File(folder / first.path) as b:
         for name in ("radii", "profile"):
@@ -139,7 +139,7 @@ def test_interrupted_slices_give_the_same_bits(made, tmp_path, monkeypatch):
     folder, found = made
     (first,) = found.get("slices", "planes", "")
     this = job_of(first, folder, tmp_path / "slice.h5")
-    monkeypatch.setattr(rows, "COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(clock, "COMMIT_SECONDS", 0.0)
     real, calls = slices._Around.line, []
 
     def interrupted(self, row):

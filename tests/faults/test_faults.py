@@ -11,58 +11,9 @@ from pathlib import Path
 import faults
 import power
 import pytest
-from faults import FAULTS, Bench, Server, build, cases, compile_shim, memory, missing, sampled
+from faults import FAULTS, JOBS, Bench, Server, build, cases, compile_shim, memory, missing, sampled
 
 from lossatlas.study import subjects
-
-JOBS = (
-    "data/iris-package",
-    "data/digits-package",
-    "data/swissroll-generated",
-    "runs/mlp-iris",
-    "runs/resnet-8-0.125-digits",
-    "runs/binary_mlp-swissroll",
-    "histories/mlp-iris",
-    "sweeps/mlp-iris",
-    "sweeps/binary_mlp-swissroll",
-    "retrains/resnet-8-0.125-digits",
-    "clouds/jumps-resnet-8-0.125-digits",
-    "clouds/best-mlp-iris",
-    "clouds/union-mlp-iris",
-    "clouds/traversals-mlp-iris",
-    "aligned/mlp-iris",
-    "shares/jumps-resnet-8-0.125-digits",
-    "clouds/paths-resnet-8-0.125-digits",
-    "levelsets/mlp-iris",
-    "synthetic/tree-3x6",
-    "imports/mlp-iris",
-    "grams/tree-3x6",
-    "grams/paths-resnet-8-0.125-digits",
-    "grams/traversals-mlp-iris",
-    "grams/union-mlp-iris",
-    "grams/jumps-resnet-8-0.125-digits",
-    "scores/tree-3x6",
-    "tiles/resnet-8-0.125-digits",
-    "grids/resnet-8-0.125-digits",
-    "descents/resnet-8-0.125-digits",
-    "surfaces/mlp-iris",
-    "averages/mlp-iris",
-    "paths/mlp-iris",
-    "separations/union-mlp-iris",
-    "triangles/mlp-iris",
-    "volumes/binary_mlp-swissroll",
-    "slices/binary_mlp-swissroll",
-    "boundaries/binary_mlp-swissroll",
-    "embeddings/pca-euclidean",
-    "figures/losses",
-    "figures/relief",
-    "tables/accuracies",
-    "claims",
-    "scorecard",
-    "statements",
-    "index",
-    "gallery",
-)
 
 PROTOCOLS = (
     "runs/mlp-iris",

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -57,6 +58,30 @@ def test_too_low_a_limit_is_one_clear_line(cloud):
     done = limited(cloud[0], 64, 100)
     assert done.returncode != 0
     assert "cloud.h5: reading it takes 278 open files, and this process may have 100: raise the limit" in done.stderr
+
+
+@pytest.mark.parametrize("harm", ["closed", "no HDF5 file", "without its rows"])
+def test_a_source_that_cannot_be_opened_is_an_error_and_no_nan(cloud, tmp_path, harm):
+    path, _ = cloud
+    hurt = path.parent / f"{COUNT // 3}.h5"
+    hurt.rename(tmp_path / "whole.h5")
+    try:
+        if harm == "closed":  # to root no mode of a file is: a loop of links cannot be opened by anyone
+            hurt.symlink_to(hurt)
+        elif harm == "no HDF5 file":
+            hurt.write_bytes(b"<html>not found</html>")
+        else:
+            h5py.File(hurt, "w").close()
+        with (
+            pytest.raises(LossatlasError, match=rf"its source .*{hurt.name} cannot be read"),
+            open_hdf5(path, "points"),
+        ):
+            pass
+    finally:
+        hurt.unlink()
+        (tmp_path / "whole.h5").rename(hurt)
+    with open_hdf5(path, "points") as file:
+        assert np.isfinite(file["theta"][:]).all()
 
 
 def test_a_missing_source_is_named(cloud, tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lossatlas.errors import LossatlasError
-from lossatlas.files import hdf5, rows, state
+from lossatlas.files import clock, hdf5, rows, state
 from lossatlas.files.disk import sync_folder
 from lossatlas.files.points import Journal
 from lossatlas.files.provenance import Provenance
@@ -298,7 +298,7 @@ def test_a_journal_whose_rows_changed_is_found(tmp_path, rng):
 
 @pytest.mark.parametrize("harm", ["nothing", "flipped", "cut off", "empty", "other class"])
 def test_rows_of_an_interrupted_grid_are_believed_or_computed_again(tmp_path, rng, harm, monkeypatch, capfd):
-    monkeypatch.setattr(rows, "COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(clock, "COMMIT_SECONDS", 0.0)
     monkeypatch.delenv(RESUME, raising=False)
     values, computed = rng.standard_normal((8, 3)), []
 

@@ -70,9 +70,9 @@ CODE = """
 import json, sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
+from lossatlas.files import clock
 from lossatlas.specs.registry import Job, resolve
-from lossatlas.train import loop
-loop.COMMIT_SECONDS = 0.05
+clock.COMMIT_SECONDS = 0.05
 run, spec, inputs, output, state = sys.argv[1], *map(json.loads, sys.argv[2:4]), *map(Path, sys.argv[4:])
 found = resolve(run)
 print("ready", flush=True)

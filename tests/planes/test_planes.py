@@ -15,13 +15,19 @@ def vectors(rng, *shape):
     return torch.from_numpy(rng.standard_normal(shape))
 
 
-def test_a_row_at_once_and_point_by_point_are_one(rng):
+def test_a_row_at_once_and_point_by_point_are_one(rng, tmp_path):
     root = rng.standard_normal((5, 5))
     landscape = quadratic(torch.from_numpy(root @ root.T))
     plane, x, y = Plane(vectors(rng, 5), vectors(rng, 2, 5)), np.linspace(-1, 2, 4), np.linspace(0, 1, 3)
     found = surface(landscape, plane, x, y)
-    apart = pointwise(lambda theta, a: {"loss": float(landscape.loss(theta)), "at": [a, 2 * a]})
-    rows = evaluate(apart, plane.at(x, y), range(1, 3))
+    asked = []
+
+    def at(theta, a):
+        asked.append(a)
+        return {"loss": float(landscape.loss(theta)), "at": [a, 2 * a]}
+
+    rows = pointwise(at, plane.at(x, y), range(1, 3), State(tmp_path))
+    assert len(asked) == 8
     np.testing.assert_allclose(rows["loss"], found[1:], rtol=1e-12)
     np.testing.assert_array_equal(rows["at"], np.broadcast_to(np.stack([x, 2 * x], 1), (2, 4, 2)))
 

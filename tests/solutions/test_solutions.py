@@ -115,8 +115,8 @@ CODE = """
 import json, sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
-from lossatlas.train import loop
-loop.COMMIT_SECONDS = 0.02
+from lossatlas.files import clock
+clock.COMMIT_SECONDS = 0.02
 from lossatlas.specs.registry import Job
 from lossatlas.train.jobs.sweep import sweep
 spec, data, output, state = json.loads(sys.argv[1]), *map(Path, sys.argv[2:])

@@ -37,6 +37,56 @@ ROOT = Path(__file__).resolve().parents[2]
 SHIM = Path(__file__).with_name("fault_shim.c")
 STUDY = ROOT / "tests" / "faults" / "faulty.yaml"
 
+JOBS = (
+    "data/iris-package",
+    "data/digits-package",
+    "data/swissroll-generated",
+    "runs/mlp-iris",
+    "runs/resnet-8-0.125-digits",
+    "runs/binary_mlp-swissroll",
+    "histories/mlp-iris",
+    "sweeps/mlp-iris",
+    "sweeps/binary_mlp-swissroll",
+    "retrains/resnet-8-0.125-digits",
+    "clouds/jumps-resnet-8-0.125-digits",
+    "clouds/best-mlp-iris",
+    "clouds/union-mlp-iris",
+    "clouds/traversals-mlp-iris",
+    "aligned/mlp-iris",
+    "shares/jumps-resnet-8-0.125-digits",
+    "clouds/paths-resnet-8-0.125-digits",
+    "levelsets/mlp-iris",
+    "synthetic/tree-3x6",
+    "imports/mlp-iris",
+    "grams/tree-3x6",
+    "grams/paths-resnet-8-0.125-digits",
+    "grams/traversals-mlp-iris",
+    "grams/union-mlp-iris",
+    "grams/jumps-resnet-8-0.125-digits",
+    "scores/tree-3x6",
+    "tiles/resnet-8-0.125-digits",
+    "grids/resnet-8-0.125-digits",
+    "descents/resnet-8-0.125-digits",
+    "surfaces/mlp-iris",
+    "averages/mlp-iris",
+    "paths/mlp-iris",
+    "separations/union-mlp-iris",
+    "triangles/mlp-iris",
+    "volumes/binary_mlp-swissroll",
+    "slices/binary_mlp-swissroll",
+    "boundaries/binary_mlp-swissroll",
+    "embeddings/pca-euclidean",
+    "figures/losses",
+    "figures/relief",
+    "tables/accuracies",
+    "claims",
+    "scorecard",
+    "statements",
+    "index",
+    "gallery",
+)
+"""One job of every kind in the study, and of some kinds several."""
+
 CHANGES, READS, HDF5 = 1, 2, 4
 FAIL, KILL_BEFORE, KILL_AFTER, SHORT, TORN_KILL = 1, 2, 3, 4, 5
 OPERATIONS = (
@@ -58,6 +108,9 @@ OPERATIONS = (
     "read",
     "HDF5",
 )
+EXIT = 75
+"""Exit status of a job that was asked to end."""
+
 PATIENCE = 900
 """Seconds after which a job is taken to hang, also on a machine that does other work."""
 
@@ -323,6 +376,41 @@ def _commit(seconds):
             module.COMMIT_SECONDS = seconds
 
 
+class _Terminated:
+    """Sends this process a real SIGTERM in the middle of what it computes: when it has counted so many events.
+
+    Events are calls of functions of ours (``calls``), or questions whether a commit is due (``due``).
+    """
+
+    def __init__(self, event, at):
+        self.event, self.at, self.count = event, at, 0
+
+    def __enter__(self):
+        if self.event == "due":
+            from lossatlas.files.clock import Clock
+
+            real = Clock.due
+
+            def due(clock):
+                self.next()
+                return real(clock)
+
+            Clock.due = due
+        else:
+            ours = f"{os.sep}lossatlas{os.sep}"
+            sys.setprofile(lambda frame, what, _: what == "call" and ours in frame.f_code.co_filename and self.next())
+        return self
+
+    def next(self):
+        """Count one."""
+        self.count += 1
+        if self.count == self.at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def __exit__(self, *about):
+        sys.setprofile(None)
+
+
 def _shim():
     library = ctypes.CDLL(None)
     library.fault_arm.argtypes = [
@@ -354,8 +442,10 @@ def _child(workshop, shim, asked, scratch):
         os._exit(99)
     if asked["prepared"]:  # what Snakemake does is no fault of ours, but nothing of it is on disk
         _prepare(folder, job)
-    status = workshop.run(asked["job"], folder)
+    with _Terminated(asked["event"], asked["at"]) if asked["event"] else contextlib.nullcontext() as counted:
+        status = workshop.run(asked["job"], folder)
     shim.fault_disarm()
+    (scratch / "events").write_text(str(counted.count if counted else 0))
     if asked["modules"]:
         Path(scratch / "modules").write_text("\n".join(sys.modules))
     sys.stderr.flush()
@@ -426,6 +516,7 @@ def serve():
             "hit": shim.fault_hit(),
             "what": shim.fault_what().decode(errors="replace").strip(),
             "seconds": time.monotonic() - start,
+            "events": int((scratch / "events").read_text()) if (scratch / "events").exists() else 0,
         }
         print(json.dumps(reply), file=replies, flush=True)
     shutil.rmtree(scratch)
@@ -448,6 +539,7 @@ class Outcome:
         hit: the operation that failed, 0 = none.
         what: that operation in words.
         seconds: it took.
+        events: counted, where they were.
     """
 
     hangs: bool
@@ -458,6 +550,7 @@ class Outcome:
     hit: int
     what: str
     seconds: float
+    events: int
 
     @property
     def errors(self):
@@ -509,9 +602,11 @@ class Server:
             k: which, from 1.
             **how: ``classes`` of operations that are counted, where there is no fault; ``log``: file for the shim's
                 notes, ``data``: with what is written, ``prepared``: with the folders that Snakemake makes;
-                ``modules``: have the server import what the job imported; ``seconds`` between commits.
+                ``modules``: have the server import what the job imported; ``seconds`` between commits; ``event``:
+                ``calls`` or ``due``, which are counted, and ``at`` which of them the job is sent a SIGTERM (0: never).
         """
         asked = {"classes": CHANGES, "log": None, "data": False, "prepared": False, "modules": False, "seconds": -1.0}
+        asked |= {"event": "", "at": 0}
         assert set(how) <= set(asked)
         asked |= how
         asked |= {"job": job, "folder": str(Path(folder).resolve()), "fault": fault and asdict(fault), "k": k}
@@ -646,7 +741,7 @@ class Bench:
 
     def run(self, folder=None, **how):
         """Run the job (in another folder); how: as :meth:`Server.run` takes it."""
-        return self.server.run(self.job, folder or self.folder, seconds=self.seconds, **how)
+        return self.server.run(self.job, folder or self.folder, **{"seconds": self.seconds, **how})
 
     def signatures(self, folder=None):
         """Return output -> signature, for those that are there (in another folder)."""
@@ -678,6 +773,28 @@ class Bench:
         if wrong and listing(self.folder) != self.made:
             self.remake()
         return Case(self.job, name, k, first.what, bool(first.hit), first.status, wrong, first.said, second.said)
+
+    def terminate(self, event, at):
+        """Send the job a SIGTERM at an event, run it again; return both outcomes and what was wrong, a line each.
+
+        No commit is due but those that no clock decides, and those of a job that was asked to end.
+        """
+        self.reset()
+        first = self.run(event=event, at=at, seconds=1e9)
+        wrong = [f"it prints {line!r}" for line in first.noise[:1]]
+        ended = [line for line in first.said.splitlines() if "asked to end (SIGTERM)" in line]
+        if first.hangs or first.signal or first.status not in (0, EXIT):
+            wrong.append(f"it ends with status {first.status}, signal {first.signal}: {first.said[-300:]!r}")
+        elif first.status == EXIT and (len(ended) != 1 or first.errors):
+            wrong.append(f"{len(ended)} lines say that it was asked to end, {len(first.errors)} are errors")
+        elif first.status == 0:
+            wrong += self.judge_clean(first)
+        for path, found in self.signatures().items():
+            if found != self.expected[path] and path.endswith(".h5"):
+                wrong.append(f"{path} lies there: {found}")
+        second = self.run(event=event, seconds=1e9)
+        wrong += [f"again: {line}" for line in self.judge_clean(second)]
+        return first, second, wrong
 
     def remake(self):
         """Remove whatever else was left."""

@@ -185,7 +185,7 @@ def test_a_member_does_not_depend_on_its_company(swissroll, tmp_path, master):
 def test_resumed_training_gives_the_same_bits(swissroll, tmp_path, master, monkeypatch):
     spec = spec_of(master, [0.0, 0.4], epochs=30)
     sweep(job(spec, tmp_path / "whole.h5", tmp_path / "a", data=swissroll))
-    monkeypatch.setattr("lossatlas.train.loop.COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr("lossatlas.files.clock.COMMIT_SECONDS", 0.0)
     from lossatlas.train import lockstep
 
     real, calls = lockstep.Lockstep.epoch, []
@@ -209,7 +209,7 @@ def test_resumed_training_gives_the_same_bits(swissroll, tmp_path, master, monke
 def test_a_job_killed_while_its_file_is_written_adds_nothing_twice(swissroll, tmp_path, master, monkeypatch, seconds):
     spec = spec_of(master, [0.0, 0.4], epochs=10)
     sweep(job(spec, tmp_path / "whole.h5", tmp_path / "a", data=swissroll))
-    monkeypatch.setattr("lossatlas.train.loop.COMMIT_SECONDS", seconds)
+    monkeypatch.setattr("lossatlas.files.clock.COMMIT_SECONDS", seconds)
 
     def interrupted(*about):
         raise KeyboardInterrupt

@@ -209,7 +209,7 @@ def test_fingerprints_of_sweeps_survive_an_interruption(lockstep, made, tmp_path
     assert whole["unit"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
     assert whole["step"].tolist() == [0, 1, 10] * 4
     assert np.isfinite(whole["loss"]).all()
-    monkeypatch.setattr("lossatlas.train.loop.COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr("lossatlas.files.clock.COMMIT_SECONDS", 0.0)
     name = "lossatlas.train.lockstep.Lockstep._step" if lockstep else "lossatlas.train.loop.Training._step"
     module, cls, method = name.rsplit(".", 2)
     owner = getattr(__import__(module, fromlist=[cls]), cls)

@@ -61,7 +61,11 @@ class Crossings:
 
 
 class Radii:
-    """First crossings of the loss along rays from one point, all rays of a chunk in lockstep."""
+    """First crossings of the loss along rays from one point, all rays of a chunk in lockstep.
+
+    Attributes:
+        first: step to walk from, None before :meth:`prepare`; settable, to resume.
+    """
 
     def __init__(self, landscape: Landscape, centre: Tensor, search: Search | None = None) -> None:
         """Look from ``centre`` (D,)."""
@@ -69,7 +73,7 @@ class Radii:
         self.centre = centre.detach().to(landscape.device, landscape.dtype)
         self.least = float(landscape.loss(self.centre))
         self.evaluations = 1
-        self._first: float | None = None
+        self.first: float | None = None
 
     def losses(self, directions: Tensor, steps: Array) -> Array:
         """Return the losses (k,) at centre + step * direction; a loss that is not finite is infinite."""
@@ -96,8 +100,8 @@ class Radii:
     def prepare(self, directions: Tensor, cutoffs: Array) -> None:
         """Find the step to walk from, for the lowest cutoff above the loss here; later calls keep it."""
         above = cutoffs[cutoffs > self.least]
-        if self._first is None and len(above):
-            self._first = self.first_step(directions, float(above[0]))
+        if self.first is None and len(above):
+            self.first = self.first_step(directions, float(above[0]))
 
     def crossings(self, directions: Tensor, cutoffs: Array) -> Crossings:
         """Return the first crossing of each cutoff along each direction.
@@ -177,7 +181,7 @@ class Radii:
         count = len(directions)
         low, low_loss = inside.copy(), np.full(count, self.least)
         high, high_loss = np.full(count, np.inf), np.full(count, np.inf)
-        step = np.where(inside > 0, inside * self.search.growth, self._first or self.search.least)
+        step = np.where(inside > 0, inside * self.search.growth, self.first or self.search.least)
         active, fresh = np.arange(count), inside == 0
         while len(active):
             found = self.losses(directions[torch.from_numpy(active)], step[active])

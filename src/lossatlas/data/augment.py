@@ -184,9 +184,19 @@ def jitter(
     for place in range(len(amounts)):
         for k, (change, amount) in enumerate(amounts.items()):
             if amount > 0:
-                rows = ((order[:, place] == k) & chosen).nonzero().flatten()
-                out[rows] = change(out[rows], factors[change][rows, None, None, None])
+                out = _changed(out, change, factors[change][:, None, None, None], (order[:, place] == k) & chosen)
     return out if x.is_floating_point() else (out * 255).round().to(x.dtype)
+
+
+def _changed(
+    x: torch.Tensor, change: Callable[..., torch.Tensor], factor: torch.Tensor, where: torch.Tensor
+) -> torch.Tensor:
+    """Return images changed where it is said, (n,): on the CPU those alone, on a GPU all, which waits for nothing."""
+    if x.device.type != "cpu":
+        return torch.where(where[:, None, None, None], change(x, factor), x)
+    rows = where.nonzero().flatten()
+    x[rows] = change(x[rows], factor[rows])
+    return x
 
 
 def change_brightness(x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:

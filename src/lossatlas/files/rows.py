@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lossatlas.files.clock import Clock
 from lossatlas.progress import Progress
 
 if TYPE_CHECKING:
+    from lossatlas.files.ledger import Ledger
     from lossatlas.files.state import State
 
 Row = Mapping[str, NDArray[np.float64]]
@@ -21,11 +22,10 @@ Rows = dict[str, NDArray[np.float64]]
 FILE = "rows.npz"
 """Name of the rows in a job's state."""
 
-COMMIT_SECONDS = 10.0
-"""Time between commits of jobs whose units of work are shorter than a commit."""
 
-
-def compute(row: Callable[[int], Row], count: int, state: State | None = None, name: str = "rows") -> Rows:
+def compute(
+    row: Callable[[int], Row], count: int, state: State | None = None, name: str = "rows", ledger: Ledger | None = None
+) -> Rows:
     """Return ``count`` rows of named quantities, stacked along a new first axis.
 
     Args:
@@ -34,17 +34,21 @@ def compute(row: Callable[[int], Row], count: int, state: State | None = None, n
         state: of the unfinished job, where the rows so far are kept from time to time; None = nowhere. The caller
             removes it when its output is whole.
         name: what the progress bar calls the job.
+        ledger: in which ``row`` keeps what it evaluates, for rows that take long; of the same state.
     """
     done = (state.load(FILE, _unpacked) if state else None) or []
     del done[count:]
-    last = time.monotonic()
+    clock = Clock() if ledger is None else ledger.clock
     with Progress(name, count, len(done)) as bar:
         for i in range(len(done), count):
+            if ledger is not None:
+                ledger.begin(i)
             done.append(row(i))
             bar.update()
-            if state is not None and time.monotonic() - last > COMMIT_SECONDS:
-                state.write(FILE, _packed(done))
-                last = time.monotonic()
+            # A ledger is of the row under way: what it has put on disk of this one is lost when the next begins.
+            if state is not None and (clock.due() or (ledger is not None and ledger.stored)):
+                with clock.committing():
+                    state.write(FILE, _packed(done))
     return _stacked(done)
 
 

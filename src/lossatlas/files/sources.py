@@ -5,7 +5,9 @@ value (NaN) without a word.
 """
 
 import json
+import os
 import resource
+from functools import lru_cache
 from pathlib import Path
 
 import h5py
@@ -25,18 +27,37 @@ def named(file: h5py.File) -> dict[str, str]:
 def reach(path: Path, file: h5py.File) -> None:
     """Make sure that every source of an open cloud can be read; nothing to do for any other file.
 
+    Each is opened once, and again when it has changed.
+
     Raises:
-        LossatlasError: a source is missing, or there are more than this process may open.
+        LossatlasError: a source is missing or cannot be opened, or there are more than this process may open.
     """
     sources = named(file)
     for source in sorted(sources):
-        if not (path.parent / source).is_file():
+        where = path.parent / source
+        try:
+            about = os.stat(where)
+            _open(where, about.st_ino, about.st_size, about.st_mtime_ns)
+        except FileNotFoundError:
             raise LossatlasError(
-                f"{path}: its source {path.parent / source} is missing; run the snakemake target that makes it, or "
-                "`dvc pull`"
-            )
+                f"{path}: its source {where} is missing; run the snakemake target that makes it, or `dvc pull`"
+            ) from None
+        except (OSError, KeyError) as error:
+            said = " ".join(str(error).split())
+            raise LossatlasError(
+                f"{path}: its source {where} cannot be read ({said}); make it readable, or delete "
+                f"{where.parent} and run the same command again"
+            ) from error
     if sources:
         _allow(path, len(sources))
+
+
+@lru_cache(maxsize=1 << 16)
+def _open(path: Path, inode: int, size: int, changed: int) -> None:
+    """Open a source as HDF5 does when one of its rows is read, and look for the rows; failures are not kept."""
+    with h5py.File(path, "r") as file:
+        for name in ("theta", "buffers"):
+            file[name].shape  # noqa: B018
 
 
 def _allow(path: Path, count: int) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lossatlas import preemption
 from lossatlas.errors import LossatlasError
 from lossatlas.files.disk import denied, owner, say, sync_folder
 from lossatlas.files.hdf5 import atomic
@@ -95,6 +96,7 @@ class State:
         self.folder, self._name = folder, ""
         self._aside = self._whole = folder
         self._stretches = _Stretches({} if provenance is None else provenance)
+        preemption.keep_state()
 
     def within(self, name: str) -> "State":
         """Return the state of one unit of a job that has several, each set aside by itself, below the same folder."""
@@ -155,7 +157,11 @@ class State:
         return None
 
     def write(self, name: str, data: bytes | memoryview) -> None:
-        """Put bytes on disk under a name, whole or not at all, with the stretches of work that are in them."""
+        """Put bytes on disk under a name, whole or not at all, with the stretches of work that are in them.
+
+        Raises:
+            Preempted: they are there, and the job was asked to end.
+        """
         path = self.folder / name
         about = {"name": self._name + name, "artefact": self._stretches.artefact, SEGMENTS: self._stretches.all()}
         text = f"{json.dumps(about)}\n".encode()  # a line, so that `head -n 4` shows it
@@ -163,6 +169,7 @@ class State:
             file.write(_HEAD % (_digest(text, data), len(text), len(data)))
             file.write(text)
             file.write(data)
+        preemption.leave()
 
     def set_aside(self, name: str, why: str) -> None:
         """Rename the folder to one beside the job's, so that the unit starts again, and say so in one line.

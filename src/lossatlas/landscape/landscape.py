@@ -22,6 +22,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.landscape.criteria import Criterion, criterion_function
 from lossatlas.landscape.inputs import Inputs, arguments, count, each, split
 from lossatlas.landscape.layout import Layout
+from lossatlas.landscape.memory import Fits
 
 POLICIES = ("stored", "recompute", "batch")
 
@@ -177,7 +178,8 @@ class NetworkLandscape(Landscape):
 
     Sums over examples run in chunks of nearly equal size, at most ``batch_size``, and are accumulated in float64; so
     the loss does not depend on the chunks beyond the rounding of the network's own arithmetic. The built-in criteria
-    are computed in float64 from the outputs, since a float32 mean of cross entropies is quantised at about 1e-7.
+    are computed in float64 from the outputs, since a float32 mean of cross entropies is quantised at about 1e-7. A
+    chunk that a GPU's memory does not take is evaluated in halves (:class:`~lossatlas.landscape.memory.Fits`).
 
     Batch norm:
 
@@ -256,7 +258,7 @@ class NetworkLandscape(Landscape):
         self._attends = any(isinstance(layer, _ATTENTION) for layer in self._whole.modules())
         self._set_policy(batch_norm)
         self._buffers = self._named_buffers(buffers)
-        self._probe_determinism()
+        self._fits.run(self._probe_determinism)
 
     def at_buffers(self, buffers: Tensor | Mapping[str, Tensor]) -> NetworkLandscape:
         """Return the same landscape with other stored batch-norm statistics; data and network are shared."""
@@ -319,32 +321,51 @@ class NetworkLandscape(Landscape):
         """Return the network's outputs (n, ...) for all of x at theta (D,), for accuracies and the like."""
         point = self._point(theta)
         tensors = {**self._parameters(point), **self._buffers_at(point)}
+
+        def evaluated(size: int) -> Tensor:
+            chunks = split(self.x, self.batch_size)
+            return torch.cat([self._evaluate(tensors, x) for chunk in chunks for x in _pieces(chunk, size)])
+
         with torch.no_grad():
-            return torch.cat([self._evaluate(tensors, x) for x in split(self.x, self.batch_size)])
+            return self._fits.run(evaluated)
 
     def loss(self, theta: Tensor) -> Tensor:
         """Return the mean loss at theta (D,), a float64 scalar."""
         point = self._point(theta)
-        parameters, buffers = self._parameters(point), self._buffers_at(point)
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        tensors = {**self._parameters(point), **self._buffers_at(point)}
+
+        def summed(size: int) -> Tensor:
+            total = torch.zeros((), dtype=torch.float64, device=self.device)
+            for x, y, weights in self._chunks():
+                pieces = zip(_pieces(x, size), _pieces(y, size), strict=True)
+                total += _total(_joined([self._losses(tensors, *piece) for piece in pieces]), weights)
+            return total
+
         with torch.no_grad():
-            for chunk in self._chunks():
-                total += self._sum(parameters, buffers, *chunk)
-        return total / self._total
+            return self._fits.run(summed) / self._total
 
     def loss_and_grad(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean loss at theta (D,), a float64 scalar, and its gradient (D,)."""
         point = self._point(theta)
         buffers = self._buffers_at(point)
+        total, gradient = self._fits.run(lambda size: self._summed_with_gradient(point, buffers, size))
+        return total / self._total, gradient.div_(self._total).to(self.dtype)
+
+    def _summed_with_gradient(self, point: Tensor, buffers: dict[str, Tensor], size: int) -> tuple[Tensor, Tensor]:
+        """Return the sum of the losses, and its gradient, taking at most ``size`` examples at once."""
         parameters, leaves = self._leaves(point)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        gradient = self._blank()
+        gradient = self._blank(size)
         for chunk in self._chunks():
-            with torch.enable_grad():
-                loss = self._sum(parameters, buffers, *chunk)
-                _add_gradients([loss], leaves, gradient)
-            total += loss.detach()
-        return total / self._total, gradient.div_(self._total).to(self.dtype)
+            found = []
+            for x, y, weights in _parts(chunk, size):
+                with torch.enable_grad():
+                    losses = self._losses({**parameters, **buffers}, x, y)
+                    loss = _total(losses, weights)
+                    _add_gradients([loss], leaves, gradient)
+                found.append(losses.detach())
+            total += loss.detach() if len(found) == 1 else _total(_joined(found), chunk[2])
+        return total, gradient
 
     def hvp(self, theta: Tensor, v: Tensor) -> Tensor:
         """Return the Hessian of the mean loss at theta (D,) times v (D,).
@@ -354,14 +375,18 @@ class NetworkLandscape(Landscape):
         """
         point = self._point(theta)
         buffers = self._buffers_at(point)
-        parameters, leaves = self._leaves(point)
         vectors = list(self.layout.unflatten(self._point(v, "vector")).values())
-        product = self._blank()
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-            for chunk in self._chunks():
-                first = _gradients(self._sum(parameters, buffers, *chunk), leaves, create_graph=True)
-                _add_gradients(first, leaves, product, vectors)
-        return product.div_(self._total).to(self.dtype)
+
+        def multiplied(size: int) -> Tensor:
+            parameters, leaves = self._leaves(point)
+            product, tensors = self._blank(size), {**parameters, **buffers}
+            with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+                for x, y, weights in (piece for chunk in self._chunks() for piece in _parts(chunk, size)):
+                    total = _total(self._losses(tensors, x, y), weights)
+                    _add_gradients(_gradients(total, leaves, create_graph=True), leaves, product, vectors)
+            return product
+
+        return self._fits.run(multiplied).div_(self._total).to(self.dtype)
 
     @property
     def _images(self) -> bool:
@@ -369,9 +394,9 @@ class NetworkLandscape(Landscape):
         x = self.x
         return isinstance(x, Tensor) and x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
 
-    def _blank(self) -> Tensor:
+    def _blank(self, size: int) -> Tensor:
         """Return zeros (D,) to sum gradients in; one chunk has no sum to keep exact."""
-        single = len(self.y) <= self.batch_size
+        single = len(self.y) <= size
         return torch.zeros(self.dim, dtype=self.dtype if single else self.sums, device=self.device)
 
     def _weigh(self) -> None:
@@ -393,6 +418,8 @@ class NetworkLandscape(Landscape):
                 f"expected batch_size >= {len(self.y)}, or 'stored' or 'recompute'"
             )
         self.batch_norm = batch_norm
+        whole = "batch norm takes its statistics from all of them" if batch_norm == "batch" else ""
+        self._fits = Fits(self.batch_size, whole)
         self._recomputed: tuple[Tensor, dict[str, Tensor]] | None = None
         self._model = copy.deepcopy(self._whole)
         if batch_norm == "batch":
@@ -410,19 +437,16 @@ class NetworkLandscape(Landscape):
             found = functional_call(self._model, tensors, *arguments(x))
         return found if self.output is None else self.output(found, x)
 
-    def _sum(
-        self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Inputs, y: Tensor, weights: Tensor | None
-    ) -> Tensor:
-        """Return the sum of the losses of a chunk, float64."""
-        outputs = self._evaluate({**parameters, **buffers}, x)
+    def _losses(self, tensors: dict[str, Tensor], x: Inputs, y: Tensor) -> Tensor:
+        """Return the loss of each example, (n,) float64, with these parameters and buffers."""
+        outputs = self._evaluate(tensors, x)
         losses = self.criterion(outputs, y)
         if tuple(losses.shape) != (len(y),):
             raise LossatlasError(
                 f"landscape: the criterion returned shape {tuple(losses.shape)}; expected one loss an example, "
                 f"({len(y)},): use reduction='none'"
             )
-        losses = losses.to(torch.float64)
-        return losses.sum() if weights is None else losses @ weights
+        return losses.to(torch.float64)
 
     def _chunks(self) -> Iterator[tuple[Inputs, Tensor, Tensor | None]]:
         xs, ys = split(self.x, self.batch_size), list(split(self.y, self.batch_size))
@@ -478,9 +502,9 @@ class NetworkLandscape(Landscape):
         ordered = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
         return channels_last(tensor) if ordered else tensor
 
-    def _probe_determinism(self) -> None:
+    def _probe_determinism(self, size: int) -> None:
         """Refuse a network whose outputs differ between two evaluations of the same chunk."""
-        x = next(split(self.x, self.batch_size))
+        x = next(_pieces(next(split(self.x, self.batch_size)), size))
         tensors = {**self.layout.unflatten(self._theta), **self._buffers}
         with torch.no_grad():
             a, b = (self._evaluate(tensors, x) for _ in range(2))
@@ -496,6 +520,34 @@ class NetworkLandscape(Landscape):
                 f"landscape: {type(self._model).__name__} is not deterministic: two evaluations of the same inputs "
                 f"differ by {float((a - b).abs().max()):.3g}; remove the random layer or make it follow model.eval()"
             )
+
+
+Chunk = tuple[Inputs, Tensor, Tensor | None]
+"""Inputs, targets and weights of some examples."""
+
+
+def _pieces(x: Any, size: int) -> Iterator[Any]:
+    """Yield a chunk, or parts of it of at most ``size`` examples."""
+    return iter([x]) if count(x) <= size else split(x, size)
+
+
+def _parts(chunk: Chunk, size: int) -> Iterator[Chunk]:
+    """Yield a chunk, or parts of it of at most ``size`` examples."""
+    x, y, weights = chunk
+    if len(y) <= size:
+        yield chunk
+        return
+    ys = list(split(y, size))
+    yield from zip(split(x, size), ys, [None] * len(ys) if weights is None else split(weights, size), strict=True)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _total(losses: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the sum of losses (n,), each times its weight."""
+    return losses.sum() if weights is None else losses @ weights
 
 
 def channels_last(images: Tensor) -> Tensor:

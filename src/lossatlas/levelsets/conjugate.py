@@ -37,13 +37,19 @@ class Conjugate(Traversal):
     """Minimise R on the level set by conjugate gradients; a ``step`` is one search direction."""
 
     def __init__(
-        self, landscape: Landscape, interest: Interest, start: Tensor, settings: Settings, level: float | None = None
+        self,
+        landscape: Landscape,
+        interest: Interest,
+        start: Tensor,
+        settings: Settings,
+        level: float | None = None,
+        move: bool = True,
     ) -> None:
         if not interest.smooth:
             raise LossatlasError(
                 "level set: traversal 'conjugate' minimises a function; a walk has none: use predictor"
             )
-        super().__init__(landscape, interest, start, settings, level)
+        super().__init__(landscape, interest, start, settings, level, move)
 
     def advance(self) -> None:
         """Take one step along a conjugate direction."""

@@ -113,6 +113,7 @@ class Traversal(ABC):
         start: theta_0 (D,).
         settings: how.
         level: L0; the loss at the start by default. With another level the start is first moved onto it.
+        move: False = it is not, since the caller sets where it stands, to resume.
 
     Attributes:
         state: where it stands; settable, to resume.
@@ -126,6 +127,7 @@ class Traversal(ABC):
         start: Tensor,
         settings: Settings,
         level: float | None = None,
+        move: bool = True,
     ) -> None:
         self.landscape, self.interest, self.settings = landscape, interest, settings
         theta = start.detach().to(landscape.device, torch.float64)
@@ -139,7 +141,7 @@ class Traversal(ABC):
                 "level and a tolerance above zero: start where the loss is not zero, or set `tolerance`"
             )
         self.stopped: str | None = None
-        if level is not None:
+        if level is not None and move:
             self._move_onto_level()
 
     def _move_onto_level(self) -> None:

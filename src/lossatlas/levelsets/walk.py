@@ -11,8 +11,13 @@ from lossatlas.levelsets.traversal import Traversal
 
 
 def traversal(
-    landscape: Landscape, interest: Interest, start: Tensor, settings: Settings, level: float | None = None
+    landscape: Landscape,
+    interest: Interest,
+    start: Tensor,
+    settings: Settings,
+    level: float | None = None,
+    move: bool = True,
 ) -> Traversal:
-    """Return the traversal that ``settings.traversal`` names."""
+    """Return the traversal that ``settings.traversal`` names (:class:`~lossatlas.levelsets.traversal.Traversal`)."""
     kind = {"predictor": Predictor, "conjugate": Conjugate}[settings.traversal]
-    return kind(landscape, interest, start, settings, level)
+    return kind(landscape, interest, start, settings, level, move)

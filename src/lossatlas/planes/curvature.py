@@ -66,16 +66,17 @@ class Krylov:
             return self._lean_step(self.lean)
         last = self.basis[-1]
         image = self.product(last).to(torch.float64)
-        if not bool(torch.isfinite(image).all()):
-            return False
-        self.alphas.append(float(image @ last))
         rest = image
         for _ in range(2):
             for vector in self.basis:
                 rest = rest - (rest @ vector) * vector
-        size = float(rest.norm())
+        found = [torch.isfinite(image).all().double(), image @ last, rest.norm(), image.norm()]
+        finite, alpha, size, length = torch.stack(found).tolist()  # a GPU is waited for once
+        if not finite:
+            return False
+        self.alphas.append(alpha)
         scale = max(abs(a) for a in self.alphas) + max(self.betas, default=0.0)
-        if size <= 1e-14 * max(scale, float(image.norm())) or len(self.basis) == len(last):
+        if size <= 1e-14 * max(scale, length) or len(self.basis) == len(last):
             self.betas.append(0.0)
         else:
             self.betas.append(size)

@@ -22,6 +22,7 @@ from lossatlas.landscape.landscape import Landscape
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lossatlas.files.ledger import Ledger
     from lossatlas.files.state import State
 
 
@@ -38,6 +39,10 @@ class Line:
     start: Tensor
     direction: Tensor
     x: Array
+
+    def at(self, x: float) -> Tensor:
+        """Return one point, (D,) float64."""
+        return self.start + x * self.direction
 
     def points(self) -> Tensor:
         """Return all points, (nx, D) float64."""
@@ -93,13 +98,17 @@ Measure = Callable[[Line], Row]
 """What is measured along a row: quantity -> (nx, ...) float64."""
 
 
+AtPoint = Callable[[Tensor, float], Mapping[str, Any]]
+"""What is measured at a point (D,) with coordinate x along its row: quantities, each a number or an array."""
+
+
 def evaluate(
     measure: Measure, cut: Slice, rows: range | None = None, state: State | None = None, name: str = "slice"
 ) -> Rows:
-    """Return what is measured on rows of a slice: quantity -> (rows, nx, ...), float64.
+    """Return what is measured on rows of a slice, all points of one at once: quantity -> (rows, nx, ...), float64.
 
     Args:
-        measure: :func:`losses` of a landscape, or :func:`pointwise` anything.
+        measure: :func:`losses` of a landscape.
         cut: the slice.
         rows: which of its rows; None = all.
         state: of the unfinished job (:func:`lossatlas.files.rows.compute`), or None.
@@ -114,18 +123,30 @@ def losses(landscape: Landscape) -> Measure:
     return lambda line: {"loss": landscape.losses(line.points()).cpu().numpy()}
 
 
-def pointwise(measure: Callable[[Tensor, float], Mapping[str, Any]]) -> Measure:
-    """Return the measure that takes one point of a row after the other, and so never holds more than one.
+def pointwise(
+    measure: AtPoint, cut: Slice, rows: range, state: State, name: str = "slice", ledger: Ledger | None = None
+) -> Rows:
+    """Return what is measured on rows of a slice, one point after the other: quantity -> (rows, nx, ...), float64.
+
+    No more than one point is ever held, and each is committed by itself: of a large network one takes a minute.
 
     Args:
-        measure: a point (D,) and its coordinate x -> quantities, each a number or an array.
+        measure: what is measured.
+        cut: the slice.
+        rows: which of its rows.
+        state: of the unfinished job (:func:`lossatlas.files.rows.compute`).
+        name: what the progress bar calls the job.
+        ledger: in which ``measure`` keeps what it evaluates, where a point takes minutes.
     """
+    width = len(cut.x)
 
-    def along(line: Line) -> Row:
-        found = [measure(line.start + float(x) * line.direction, float(x)) for x in line.x]
-        return {name: np.array([point[name] for point in found], dtype=np.float64) for name in found[0]}
+    def at(number: int) -> Row:
+        row, column = divmod(number, width)
+        line, x = cut.line(rows[row]), float(cut.x[column])
+        return {key: np.asarray(value, np.float64) for key, value in measure(line.at(x), x).items()}
 
-    return along
+    found = compute(at, len(rows) * width, state, name, ledger)
+    return {key: values.reshape(len(rows), width, *values.shape[1:]) for key, values in found.items()}
 
 
 def surface(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lossatlas.data.dataset import load
 from lossatlas.files.hdf5 import create, open_hdf5, table_in, write_table
+from lossatlas.files.state import State
 from lossatlas.planes.plane import Plane, sides, surface, through
 from lossatlas.specs.registry import Job
 from lossatlas.train.networks import member
@@ -33,7 +34,11 @@ def triangle(job: Job) -> None:
     network = member(spec, spec["seeds"], data_file)
     plane = Plane(*(torch.from_numpy(part).to(network.train.device) for part in (origin, directions)))
     parts = {"train": network.train, "test": network.test}
-    found = {part: surface(landscape, plane, x, y) for part, landscape in parts.items()}
+    state = State(job.state, job.provenance)
+    found = {
+        part: surface(landscape, plane, x, y, state.within(part), f"triangle {spec['label']}, {part}")
+        for part, landscape in parts.items()
+    }
     with create(job.output, "triangle", job.provenance) as file:
         for name, values in (("x", x), ("y", y), *found.items(), ("coordinates", coordinates)):
             file.create_dataset(name, data=values)
@@ -41,6 +46,7 @@ def triangle(job: Job) -> None:
         for name, values in samples(data_file).items():
             file.create_dataset(name, data=values)
         write_table(file, table)
+    state.remove()
 
 
 def samples(data_file: Path) -> dict[str, NDArray[Any]]:

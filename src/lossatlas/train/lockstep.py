@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lossatlas.landscape.layout import Layout
 from lossatlas.seeds import derive
-from lossatlas.train.loop import EVALUATION_BATCH, FINGERPRINT, Examples, per_example_loss
+from lossatlas.train.loop import EVALUATION_BATCH, FINGERPRINT, Examples, per_example_loss, right_of
 from lossatlas.train.optimizers import make_optimizer
 from lossatlas.train.poison import mixed, second_term
 from lossatlas.train.spec import learning_rate
@@ -115,18 +115,20 @@ class Lockstep:
                     keep(step, loss)
         finite = torch.isfinite(losses.detach())
         self.diverged |= ~finite
-        (gradient,) = torch.autograd.grad(losses[finite].sum(), self.thetas)
+        (gradient,) = torch.autograd.grad(torch.where(finite, losses, 0.0).sum(), self.thetas)
         if self.recipe["clip"] is not None:
             norms = gradient.norm(dim=1, keepdim=True)
             gradient *= (self.recipe["clip"] / (norms + 1e-6)).clamp(max=1.0)  # as torch's clip_grad_norm_
-        kept = self.thetas.detach()[self.diverged]
+        # Those that are out take steps of zero and are put back; to ask a GPU whether there are any takes longer.
+        out, held = self.diverged[:, None], self.thetas.device.type != "cpu" or bool(self.diverged.any())
         if self.decays is not None:
             gradient = torch.addcmul(gradient, self.thetas.detach(), self.decays)  # after clipping, as torch's do
-        self.thetas.grad = torch.nan_to_num_(gradient) if len(kept) else gradient
+        before = self.thetas.detach().clone() if held else None
+        self.thetas.grad = torch.where(out, 0.0, gradient) if held else gradient
         self.optimizer.step()
-        if len(kept):
+        if before is not None:
             with torch.no_grad():
-                self.thetas[self.diverged] = kept
+                self.thetas.copy_(torch.where(out, before, self.thetas))
 
     def _losses(self, outputs: Tensor, y: Tensor, labels: Tensor | None) -> Tensor:
         """Return every network's objective (m,), of the outputs' type.
@@ -160,19 +162,26 @@ class Lockstep:
         """Return train and test loss and accuracy of every network; NaN for those that diverged."""
         parts = {"train": list(zip(self.x, self.y, strict=True)), "test": self.test}
         rows: list[dict[str, float]] = [{} for _ in self.thetas]
+        criterion, gone = self.recipe["criterion"], self.diverged.tolist()
         for part, sets in parts.items():
-            for i, (x, y) in enumerate(sets):
-                classes = self.recipe["criterion"] == "cross_entropy"
-                total, right = 0.0, 0
-                for start in range(0, len(x), EVALUATION_BATCH):
-                    targets = y[start : start + EVALUATION_BATCH]
-                    outputs = self.forward(self.thetas[i : i + 1], x[None, start : start + EVALUATION_BATCH])[0]
-                    total += float(per_example_loss(self.recipe["criterion"], outputs.double(), targets).sum())
-                    right += int((outputs.argmax(1) == targets).sum()) if classes else 0
-                lost = bool(self.diverged[i])
-                rows[i][f"{part}_loss"] = math.nan if lost else total / len(x)
-                rows[i][f"{part}_accuracy"] = right / len(x) if classes and not lost else math.nan
+            sums = torch.stack([self._sums(i, x, y) for i, (x, y) in enumerate(sets)]).tolist()
+            for i, (total, right) in enumerate(sums):
+                count = len(sets[i][0])
+                rows[i][f"{part}_loss"] = math.nan if gone[i] else total / count
+                classes = criterion == "cross_entropy" and not gone[i]
+                rows[i][f"{part}_accuracy"] = right / count if classes else math.nan
         return rows
+
+    def _sums(self, member: int, x: Tensor, y: Tensor) -> Tensor:
+        """Return the sum of one network's losses over examples and how many it has right, (2,) float64."""
+        criterion = self.recipe["criterion"]
+        total = torch.zeros(2, dtype=torch.float64, device=x.device)
+        for start in range(0, len(x), EVALUATION_BATCH):
+            targets = y[start : start + EVALUATION_BATCH]
+            outputs = self.forward(self.thetas[member : member + 1], x[None, start : start + EVALUATION_BATCH])[0]
+            loss = per_example_loss(criterion, outputs.double(), targets).sum()
+            total += torch.stack([loss, right_of(criterion, outputs, targets).double()])
+        return total
 
     def state(self) -> tuple[dict, dict]:
         """Return what an interrupted training resumes from: weights and who diverged, and the optimiser's state."""

@@ -1,15 +1,16 @@
 """The training loop: minibatches, augmentation, milestones, metrics an epoch, and a resume to the same bits.
 
 Everything random in epoch e is drawn from generators seeded by (job seed, e), so that no generator state has to be
-carried over an interruption: a job resumed after epoch e continues with the bits an uninterrupted one would have had.
+carried over from epoch to epoch; inside of one, that of the augmentation is (:class:`Within`). A job resumed after any
+step continues with the bits an uninterrupted one would have had.
 """
 
 import io
 import logging
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,14 @@ from torch.nn import functional as F
 
 from lossatlas.data.augment import Augment
 from lossatlas.errors import LossatlasError
+from lossatlas.files.clock import Clock
 from lossatlas.files.points import Journal, write_points
-from lossatlas.files.rows import COMMIT_SECONDS
 from lossatlas.files.state import DamagedError
 from lossatlas.files.state import State as StateFolder
 from lossatlas.landscape.criteria import TokenCrossEntropy, cross_entropies
 from lossatlas.landscape.landscape import channels_last
 from lossatlas.landscape.layout import Layout
+from lossatlas.landscape.memory import Fits
 from lossatlas.seeds import derive
 from lossatlas.specs.registry import Job
 from lossatlas.train.optimizers import CHUNK, Objective, make_optimizer
@@ -47,6 +49,10 @@ FINGERPRINT = (0, 1, 10)
 Two trainings that agree here to rounding had the same data, initialisation, order and arithmetic, however far apart
 rounding has led them since.
 """
+
+
+CHECKED = 50
+"""On a GPU: steps after which losses are looked at, which the host waits for. On the CPU that costs nothing."""
 
 
 class DivergedError(LossatlasError):
@@ -85,14 +91,28 @@ class Examples:
 
 
 @dataclass
+class Within:
+    """Where in an epoch a training stands.
+
+    Attributes:
+        step: steps of the epoch that are taken.
+        draws: state of the augmentation's generator after them.
+    """
+
+    step: int = 0
+    draws: Tensor | None = None
+
+
+@dataclass
 class State:
-    """What an interrupted job needs to go on: everything up to the end of the last whole epoch.
+    """What an interrupted job needs to go on: everything up to the last commit, at the end of an epoch or inside.
 
     Attributes:
         unit: which of the job's trainings is under way (a retraining job has several).
         epoch: whole epochs of it that are done; -1 before its first point is recorded.
         rows: table rows committed, in the order of the journal.
-        model, optimizer: state dicts at the end of that epoch.
+        model, optimizer: state dicts as they were then.
+        step, draws: where in the next epoch that is (:class:`Within`); 0 = at its beginning.
         history: table rows without a point of their own (evaluations during a sweep's trainings).
         best: the point of lowest test loss so far of a member that is stopped early: theta, buffers, row.
         fingerprint: rows (unit, step, loss) of every training so far: the float64 loss at the steps of
@@ -107,6 +127,26 @@ class State:
     history: list[dict] = field(default_factory=list)
     best: dict | None = None
     fingerprint: list[dict] = field(default_factory=list)
+    step: int = 0
+    draws: Tensor | None = None
+
+    def keep(self, training: "Training", epoch: int, within: Within | None = None) -> None:
+        """Take a training as it is, after so many whole epochs and so many steps of the next."""
+        within = within or Within()
+        self.epoch, self.step, self.draws = epoch, within.step, within.draws
+        self.model, self.optimizer = training.model.state_dict(), training.optimizer.state_dict()
+
+    def next_unit(self, unit: int) -> None:
+        """Go on to the beginning of another of the job's trainings."""
+        self.unit, self.epoch, self.step, self.draws, self.model, self.optimizer = unit, -1, 0, None, None, None
+
+    def into(self, training: "Training") -> bool:
+        """Put a training where this says it stood; return whether there was anything to put."""
+        if self.model is None or self.optimizer is None:
+            return False
+        training.model.load_state_dict(self.model)
+        training.optimizer.load_state_dict(self.optimizer)
+        return True
 
     def seen(self, unit: int) -> Callable[[int, float], None]:
         """Return what adds (step, loss) of a training, a number of the job's, to the fingerprint."""
@@ -139,7 +179,7 @@ class Recorder:
         else:
             log.info("resume unit %d after %d whole epochs", found[0].unit, found[0].epoch)
         self.state, self.journal = found
-        self.committed = time.monotonic()
+        self.clock = Clock()
 
     def _resumed(self, data: bytes) -> tuple[State, Journal]:
         """Return a committed state and the journal cut back to it; raise DamagedError when that has other rows."""
@@ -167,16 +207,36 @@ class Recorder:
         self.state.rows.append(row)
 
     def commit(self) -> None:
-        """Make everything recorded so far durable, together with the state to resume from."""
-        digests = self.journal.sync()
-        buffer = io.BytesIO()  # written by Python, which says when the disk is full; torch says `unexpected pos`
-        torch.save({**vars(self.state), "journal": digests}, buffer)
-        self.folder.write(self.FILE, buffer.getbuffer())
-        self.committed = time.monotonic()
+        """Make everything recorded so far durable, together with the state to resume from.
+
+        Raises:
+            Preempted: it is, and the job was asked to end.
+        """
+        with self.clock.committing():
+            digests = self.journal.sync()
+            buffer = io.BytesIO()  # written by Python, which says when the disk is full; torch says `unexpected pos`
+            torch.save({**vars(self.state), "journal": digests}, buffer)
+            self.folder.write(self.FILE, buffer.getbuffer())
 
     def due(self) -> bool:
-        """Whether enough time has passed for another commit, in jobs whose units of work are short."""
-        return time.monotonic() - self.committed > COMMIT_SECONDS
+        """Whether another commit is due, in the middle of a unit of work or after a short one."""
+        return self.clock.due()
+
+    def epoch(self, training: "Training", epoch: int, *inside: Any) -> None:
+        """Train one epoch, from the step that was committed last, and commit inside of it where that is due.
+
+        Args:
+            training: the one under way.
+            epoch: its number.
+            *inside: ``inside`` and ``inside_points`` of :meth:`Training.epoch`.
+        """
+
+        def pause(within: Within) -> None:
+            if self.due():
+                self.state.keep(training, epoch, within)
+                self.commit()
+
+        training.epoch(epoch, *inside, begun=Within(self.state.step, self.state.draws), pause=pause)
 
 
 def _float32(flat: Tensor) -> np.ndarray:
@@ -209,16 +269,23 @@ def weights_of(criterion: str, targets: Tensor) -> Tensor:
     return torch.ones(len(targets), dtype=torch.float64, device=targets.device)
 
 
-def right_of(criterion: str, outputs: Tensor, targets: Tensor) -> int:
+def right_of(criterion: str, outputs: Tensor, targets: Tensor) -> Tensor:
     """Return how many examples, or tokens that count, have their largest output at their class; 0 for numbers."""
     if criterion == "token_cross_entropy":
-        return int(((outputs.argmax(-1) == targets) & (targets != TOKENS.ignore_index)).sum())
-    return int((outputs.argmax(1) == targets).sum()) if criterion == "cross_entropy" else 0
+        return ((outputs.argmax(-1) == targets) & (targets != TOKENS.ignore_index)).sum()
+    if criterion == "cross_entropy":
+        return (outputs.argmax(1) == targets).sum()
+    return torch.zeros((), dtype=torch.int64, device=targets.device)
 
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, examples: Examples, part: str, criterion: str, cast: torch.dtype | None
+    model: nn.Module,
+    examples: Examples,
+    part: str,
+    criterion: str,
+    cast: torch.dtype | None,
+    fits: Fits | None = None,
 ) -> tuple[float, float]:
     """Return mean loss and accuracy in eval mode; accuracy is NaN for regression.
 
@@ -230,19 +297,29 @@ def evaluate(
         part: ``train`` (not augmented, labels as trained on) or ``test``.
         criterion: of the recipe.
         cast: autocast type or None.
+        fits: examples evaluated at once; :data:`EVALUATION_BATCH` by default, over which losses are summed in any case.
     """
+    fits = fits or Fits(EVALUATION_BATCH)
     x, y = (examples.x, examples.y) if part == "train" else (examples.test_x, examples.test_y)
     model.eval()
-    total, count, right = torch.zeros((), dtype=torch.float64), 0.0, 0
+    total, count = (torch.zeros((), dtype=torch.float64, device=x.device) for _ in range(2))
+    right = torch.zeros((), dtype=torch.int64, device=x.device)
     for start in range(0, len(x), EVALUATION_BATCH):
-        inputs, targets = examples.inputs(x[start : start + EVALUATION_BATCH]), y[start : start + EVALUATION_BATCH]
-        with torch.autocast(x.device.type, cast, enabled=cast is not None):
-            outputs = model(inputs)
+        raw, targets = x[start : start + EVALUATION_BATCH], y[start : start + EVALUATION_BATCH]
+        outputs = fits.run(partial(_outputs, model, examples, raw, cast))
         weights = weights_of(criterion, targets)
-        total += (per_example_loss(criterion, outputs.double(), targets) * weights).sum().cpu()
-        count += float(weights.sum())
+        total += (per_example_loss(criterion, outputs.double(), targets) * weights).sum()
+        count += weights.sum()
         right += right_of(criterion, outputs, targets)
-    return float(total) / count, math.nan if criterion == "mse" else right / count
+    loss, examples_counted, hits = torch.stack([total, count, right.double()]).tolist()
+    return loss / examples_counted, math.nan if criterion == "mse" else hits / examples_counted
+
+
+def _outputs(model: nn.Module, examples: Examples, x: Tensor, cast: torch.dtype | None, size: int) -> Tensor:
+    """Return a network's outputs for raw examples, so many at once."""
+    with torch.autocast(x.device.type, cast, enabled=cast is not None):
+        found = [model(examples.inputs(part)) for part in x.split(size)]
+    return found[0] if len(found) == 1 else torch.cat(found)
 
 
 class Training:
@@ -276,22 +353,35 @@ class Training:
         self.closure = OPTIMIZERS[recipe["optimizer"]].closure or recipe["batch"] is None
         self.cast = autocast_type(recipe["precision"])
         self.steps = 0
+        normalised = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in model.modules())
+        self.evaluated = Fits(EVALUATION_BATCH)
+        self.fits = Fits(CHUNK, "batch norm takes its statistics from each chunk" if normalised else "")
 
     def metrics(self) -> dict[str, float]:
         """Return train and test loss and accuracy of the model as it is."""
         values = {}
         for part in ("train", "test"):
-            loss, accuracy = evaluate(self.model, self.examples, part, self.recipe["criterion"], self.cast)
+            about = self.recipe["criterion"], self.cast, self.evaluated
+            loss, accuracy = evaluate(self.model, self.examples, part, *about)
             values[f"{part}_loss"], values[f"{part}_accuracy"] = loss, accuracy
         return values
 
-    def epoch(self, epoch: int, inside: Callable[[float], Any] | None = None, inside_points: int = 1) -> None:
+    def epoch(
+        self,
+        epoch: int,
+        inside: Callable[[float], Any] | None = None,
+        inside_points: int = 1,
+        begun: Within | None = None,
+        pause: Callable[[Within], Any] | None = None,
+    ) -> None:
         """Train one epoch: every minibatch once, or with ``batch: null`` one step on all examples.
 
         Args:
             epoch: its number from 0; seeds, and the learning rate, depend on it.
             inside: called with the epochs done (a fraction) at ``inside_points`` evenly spread steps, its end included.
             inside_points: how many such calls.
+            begun: what is done of the epoch already.
+            pause: called after every step but the last with where the training stands, to commit it where that is due.
         """
         examples, recipe = self.examples, self.recipe
         device = examples.x.device
@@ -299,33 +389,37 @@ class Training:
         order_seed, augment_seed = derive(self.seed, "order", epoch), derive(self.seed, "augment", epoch)
         order = torch.randperm(len(examples.x), generator=torch.Generator().manual_seed(order_seed)).to(device)
         generator = torch.Generator(device).manual_seed(augment_seed)
+        begun = begun or Within()
+        if begun.draws is not None:
+            generator.set_state(begun.draws)
         batches = list(order.split(recipe["batch"])) if recipe["batch"] else [torch.arange(len(order), device=device)]
         if len(batches) > 1 and len(batches[-1]) == 1:
             batches.pop()  # batch norm cannot train on a single example
         marks = {round(len(batches) * (i + 1) / inside_points) for i in range(inside_points)}
         self.model.train()
         step = self._closure_step if self.closure else self._step
-        for number, batch in enumerate(batches, start=1):
+        losses = _Losses(self.name, epoch, learning_rate(recipe, epoch))
+        for number, batch in enumerate(batches[begun.step :], start=begun.step + 1):
             self.steps = epoch * len(batches) + number - 1
             if epoch < recipe.get("warmup", 0.0):
                 self._set_rate(learning_rate(recipe, epoch, epoch + number / len(batches)))
-            loss = step(examples.x[batch], examples.y[batch], generator)
-            if not math.isfinite(loss):
-                raise DivergedError(
-                    f"{self.name}: the training loss became {loss} in epoch {epoch + 1}, step {number} "
-                    f"(lr {learning_rate(recipe, epoch):g}); lower recipe.lr or set recipe.clip"
-                )
+            losses.add(number, step(examples.x[batch], examples.y[batch], generator))
+            now = number in marks or self.steps in FINGERPRINT or number == len(batches)
+            if now or device.type == "cpu" or number % CHECKED == 0:
+                losses.check()
             if inside is not None and number in marks:
                 inside(epoch + number / len(batches))
                 self.model.train()
+            if pause is not None and number < len(batches) and not losses.unseen:
+                pause(Within(number, generator.get_state() if self.augment is not None else None))
 
     def _set_rate(self, rate: float) -> None:
         for group in self.optimizer.param_groups:
             if "lr" in group:
                 group["lr"] = rate
 
-    def _step(self, x: Tensor, y: Tensor, generator: torch.Generator) -> float:
-        """Take one optimiser step and return the minibatch loss before it."""
+    def _step(self, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        """Take one optimiser step and return the minibatch loss before it, a scalar on the device."""
         if self.augment is not None:
             x = self.augment(x, generator)
         x = self.examples.inputs(x)
@@ -342,7 +436,7 @@ class Training:
         if self.recipe["clip"] is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe["clip"])
         self.optimizer.step()
-        return float(loss.detach())
+        return loss.detach()
 
     def _mean_loss(self, outputs: Tensor, y: Tensor, extra: tuple[Tensor, Tensor, str] | None) -> Tensor:
         """Return the objective of a step, a scalar of the outputs' type, from outputs for the minibatch and for D_d."""
@@ -366,8 +460,8 @@ class Training:
             outputs = self.model(inputs)
         return outputs.to(self.examples.dtype), labels, self.examples.extra.labels
 
-    def _closure_step(self, x: Tensor, y: Tensor, generator: torch.Generator) -> float:
-        """Take one step of an optimiser on a batch evaluated in chunks, and return the loss before it.
+    def _closure_step(self, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+        """Take one step of an optimiser on a batch evaluated in chunks, and return the loss before it, a scalar.
 
         Every evaluation in the step sees the same augmented examples. Cross entropy is taken in float64 from the
         network's outputs: a float32 mean is quantised at some 1e-7, which a line search near a minimum cannot see over.
@@ -383,7 +477,7 @@ class Training:
                 outputs = self.model(x[start:stop])
             return per_example_loss(self.recipe["criterion"], outputs.double(), y[start:stop]).sum()
 
-        objective = Objective(self.model.parameters(), total, len(x))
+        objective = Objective(self.model.parameters(), total, len(x), self.fits)
 
         def closure() -> Any:
             before.append(loss := objective())
@@ -393,10 +487,40 @@ class Training:
 
         closure.value = objective.value  # type: ignore[attr-defined]
         self.optimizer.step(closure)
-        loss = float(before[0])
         if self.seen is not None and self.steps in FINGERPRINT:
-            self.seen(self.steps, loss)
-        return loss
+            self.seen(self.steps, float(before[0]))
+        return before[0].detach()
+
+
+class _Losses:
+    """The losses of an epoch's steps, left on the device until they are looked at.
+
+    Attributes:
+        unseen: (number of the step, its loss) of those that were not looked at.
+    """
+
+    def __init__(self, name: str, epoch: int, rate: float) -> None:
+        self.name, self.epoch, self.rate = name, epoch, rate
+        self.unseen: list[tuple[int, Tensor]] = []
+
+    def add(self, step: int, loss: Tensor) -> None:
+        """Note the loss of a step."""
+        self.unseen.append((step, loss))
+
+    def check(self) -> None:
+        """Look at those that were not looked at, in one transfer.
+
+        Raises:
+            DivergedError: one is not finite; the first of them is named.
+        """
+        found = torch.stack([loss for _, loss in self.unseen]).tolist() if self.unseen else []
+        for (step, _), loss in zip(self.unseen, found, strict=True):
+            if not math.isfinite(loss):
+                raise DivergedError(
+                    f"{self.name}: the training loss became {loss} in epoch {self.epoch + 1}, step {step} "
+                    f"(lr {self.rate:g}); lower recipe.lr or set recipe.clip"
+                )
+        self.unseen.clear()
 
 
 def row_of(run: str, seed: int, step: float, epoch: float) -> dict:

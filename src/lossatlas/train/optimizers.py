@@ -11,6 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from lossatlas.landscape.memory import Fits
 from lossatlas.train.spec import OPTIMIZERS
 
 CHUNK = 500
@@ -33,7 +34,11 @@ class Objective:
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], total: Callable[[int, int], Tensor], count: int, chunk: int = CHUNK
+        self,
+        parameters: Iterable[nn.Parameter],
+        total: Callable[[int, int], Tensor],
+        count: int,
+        fits: Fits | None = None,
     ) -> None:
         """Take the loss as a sum over examples.
 
@@ -41,17 +46,23 @@ class Objective:
             parameters: that the loss depends on.
             total: (start, stop) -> sum of the losses of these examples, a float64 scalar.
             count: number of examples n.
-            chunk: examples evaluated at once.
+            fits: examples evaluated at once; :data:`CHUNK` by default.
         """
         self.parameters, self.total, self.count = list(parameters), total, count
-        self.spans = list(pairwise([*range(0, count, chunk), count]))
+        self.fits = fits or Fits(CHUNK)
+
+    def _spans(self, size: int) -> list[tuple[int, int]]:
+        return list(pairwise([*range(0, self.count, size), self.count]))
 
     def __call__(self) -> Tensor:
         """Return the mean loss, a float64 scalar, and leave its gradient in the parameters."""
+        return self.fits.run(self._with_gradient)
+
+    def _with_gradient(self, size: int) -> Tensor:
         for parameter in self.parameters:
             parameter.grad = None
         value = torch.zeros((), dtype=torch.float64, device=self.parameters[0].device)
-        for span in self.spans:
+        for span in self._spans(size):
             with torch.enable_grad():
                 part = self.total(*span) / self.count
                 part.backward()
@@ -61,4 +72,5 @@ class Objective:
     @torch.no_grad()
     def value(self) -> Tensor:
         """Return the mean loss, a float64 scalar."""
-        return torch.stack([self.total(*span) for span in self.spans]).sum() / self.count
+        sums = self.fits.run(lambda size: torch.stack([self.total(*span) for span in self._spans(size)]))
+        return sums.sum() / self.count

@@ -35,14 +35,15 @@ def solve(gradient: Tensor, gram: Tensor, tau: float, iterations: int) -> Tensor
     direction, size = rest.clone(), rest.square().sum()
     floor = size * torch.finfo(gradient.dtype).eps ** 2
     for _ in range(iterations):
-        if not size > floor:
+        going = size > floor
+        if size.device.type == "cpu" and not going:  # a GPU is not waited for: it goes on with steps of zero
             break
         image = tau * (direction @ gram) + direction
-        step = size / (direction * image).sum()
+        step = torch.where(going, size / (direction * image).sum(), 0.0)
         found += step * direction
         rest -= step * image
         size, before = rest.square().sum(), size
-        direction = rest + (size / before) * direction
+        direction = rest + torch.where(going, size / before, 0.0) * direction
     return found
 
 

@@ -12,6 +12,7 @@ from torch.func import functional_call, vmap
 
 from lossatlas.landscape.landscape import Landscape, NetworkLandscape
 from lossatlas.landscape.layout import Layout
+from lossatlas.landscape.memory import Fits
 from lossatlas.models.binary import BinaryLogit
 
 ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.Softplus, nn.Sigmoid, nn.ELU, nn.GELU, nn.SiLU, BinaryLogit)
@@ -72,7 +73,7 @@ class StackedLandscape(Landscape):
     """
 
     def __init__(self, inner: NetworkLandscape, model: nn.Module, chunk: int = 32) -> None:
-        self.inner, self.chunk = inner, chunk
+        self.inner, self.fits = inner, Fits(chunk)
         self.dim, self.dtype, self.device = inner.dim, inner.dtype, inner.device
         self._forward = stacked_forward(model, inner.layout)
 
@@ -91,9 +92,13 @@ class StackedLandscape(Landscape):
     @torch.no_grad()
     def losses(self, thetas: Tensor) -> Tensor:
         """Return the losses (n,), float64, of the rows of (n, D)."""
+        return self.fits.run(lambda size: self._losses(self._points(thetas), size))
+
+    def _losses(self, points: Tensor, size: int) -> Tensor:
+        """Return the losses (n,) of points (n, D), so many at once."""
         x, y, found = self.inner.x, self.inner.y, []
         assert isinstance(x, Tensor)  # a dense network takes one
-        for rows in self._points(thetas).split(self.chunk):
+        for rows in points.split(size):
             outputs = self._forward(rows, x.expand(len(rows), *x.shape))
             losses = self.inner.criterion(outputs.flatten(0, 1), y.repeat(len(rows)))
             found.append(losses.double().reshape(len(rows), -1).mean(1))

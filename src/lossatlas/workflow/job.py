@@ -13,14 +13,15 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from lossatlas import numerics
+from lossatlas import numerics, preemption
 from lossatlas.errors import LossatlasError
-from lossatlas.files.disk import denied
+from lossatlas.files.disk import denied, say
 from lossatlas.files.hdf5 import broken_disk, is_disk_full
 from lossatlas.files.machine import versions
 from lossatlas.files.provenance import INPUTS, Provenance, commit
 from lossatlas.files.record import content_of, read_provenance, write_record
 from lossatlas.specs.registry import Inputs, Job, resolve
+from lossatlas.workflow import requeue
 from lossatlas.workflow.allocator import keep_freed_memory
 from lossatlas.workflow.collector import paused
 from lossatlas.workflow.exclusive import exclusive
@@ -171,7 +172,8 @@ def job(snakemake: Any) -> Iterator[Frame]:
 
     A :class:`LossatlasError` is printed as it is; a full disk and one that fails say so and what is kept; a file that
     is closed to the present user is named with its owner; anything else is a bug and keeps its traceback, on the screen
-    and in the log.
+    and in the log. One that is asked to end (SIGTERM), or whose time under SLURM is nearly up, says so,
+    commits and ends with :data:`lossatlas.preemption.EXIT`.
     """
     log = Path(snakemake.log[0])
     logging.raiseExceptions = False  # on a broken disk every line of the log would print a traceback
@@ -179,6 +181,7 @@ def job(snakemake: Any) -> Iterator[Frame]:
     logging.captureWarnings(True)
     warnings.simplefilter("default")
     os.environ.setdefault("MPLBACKEND", "Agg")
+    preemption.listen(requeue.early())
     try:
         _open(log)
         this = Frame(snakemake)
@@ -188,6 +191,12 @@ def job(snakemake: Any) -> Iterator[Frame]:
             yield this
             this.write_record()
         logging.info("done: %.1f s of CPU", time.process_time())
+    except preemption.Preempted:
+        why = "its time is nearly up" if preemption.time_was_up() else "asked to end (SIGTERM)"
+        say(f"{next(iter(snakemake.output))}: {why}; the same command goes on from what is kept")
+        if preemption.time_was_up():
+            requeue.again()
+        raise
     except Exception as error:
         logging.exception("failed")
         if isinstance(error, LossatlasError):
@@ -201,6 +210,11 @@ def job(snakemake: Any) -> Iterator[Frame]:
             message = (
                 f"the disk failed while making {', '.join(map(str, snakemake.output))} ({said}); when it works again, "
                 f"run the same command again: finished artefacts and whole epochs are kept (full log: {log})"
+            )
+        elif type(error).__name__ == "OutOfMemoryError":  # torch's, which may not be here
+            message = (
+                f"the GPU's memory does not hold one minibatch of {next(iter(snakemake.output))}: use a GPU with more "
+                f"memory (`gpu_model` in slurm/config.yaml), or nothing else on this one (full log: {log})"
             )
         elif isinstance(error, PermissionError) and isinstance(error.filename, str | bytes):
             message = str(denied(error))

@@ -1,7 +1,6 @@
 """FourierPathFinder as jobs: several pairs a job, heights at chosen steps, resumable in the middle of a path."""
 
 import io
-import time
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -16,14 +15,15 @@ from torch import Tensor
 from lossatlas.arrays import Array
 from lossatlas.barriers.pathfinder import FourierPath, Settings, State, minibatches
 from lossatlas.errors import LossatlasError
+from lossatlas.files.clock import Clock
 from lossatlas.files.hdf5 import create, open_hdf5, table_in, write_table
-from lossatlas.files.rows import COMMIT_SECONDS
 from lossatlas.files.state import State as StateFolder
 from lossatlas.landscape.analytic import NAMED
 from lossatlas.landscape.landscape import Landscape, NetworkLandscape
 from lossatlas.progress import Progress
 from lossatlas.seeds import derive
 from lossatlas.specs.registry import Job
+from lossatlas.train.loop import CHECKED
 from lossatlas.train.networks import member
 
 Pair = tuple[int, int]
@@ -66,7 +66,8 @@ def path(job: Job) -> None:
         for unit in range(kept.unit, len(members)):
             _find(spec, members[unit], ground, kept, bar)
             kept.unit, kept.path, kept.steps = unit + 1, None, 0
-            kept.commit_if_due()
+            if kept.clock.due():
+                kept.commit()
     with create(job.output, "path", job.provenance) as file:
         write_table(file, pd.DataFrame(kept.rows))
         for name in kept.profiles:
@@ -135,7 +136,7 @@ class _Kept:
         self.profiles: dict[str, list[Array]] = {}
         self.path: dict[str, Any] | None = None
         folder.load(self.FILE, self._resume)
-        self.committed = time.monotonic()
+        self.clock = Clock()
 
     def _resume(self, data: bytes) -> None:
         kept = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
@@ -143,16 +144,18 @@ class _Kept:
         unit, steps, rows, path = (kept[name] for name in ("unit", "steps", "rows", "path"))
         self.unit, self.steps, self.rows, self.profiles, self.path = unit, steps, rows, profiles, path
 
-    def commit_if_due(self) -> None:
-        """Put everything on disk, from time to time."""
-        if time.monotonic() - self.committed < COMMIT_SECONDS:
-            return
+    def commit(self) -> None:
+        """Put everything on disk.
+
+        Raises:
+            Preempted: it is there, and the job was asked to end.
+        """
         profiles = {name: [torch.from_numpy(p) for p in parts] for name, parts in self.profiles.items()}
         content = {"unit": self.unit, "steps": self.steps, "rows": self.rows, "path": self.path, "profiles": profiles}
-        buffer = io.BytesIO()
-        torch.save(content, buffer)
-        self.folder.write(self.FILE, buffer.getbuffer())
-        self.committed = time.monotonic()
+        with self.clock.committing():
+            buffer = io.BytesIO()
+            torch.save(content, buffer)
+            self.folder.write(self.FILE, buffer.getbuffer())
 
 
 def _find(spec: Mapping, about: Mapping, ground: _Ground, kept: _Kept, bar: Progress) -> None:
@@ -174,14 +177,16 @@ def _find(spec: Mapping, about: Mapping, ground: _Ground, kept: _Kept, bar: Prog
         else:
             path.advance(fitted)
         bar.update()
-        if not torch.isfinite(path.state.mean).all():
-            raise LossatlasError(
-                f"paths {spec['label']}: pair {about['pair']} diverged at step {path.state.steps}; lower `lr`"
-            )
-        if path.state.steps in spec["record"]:
+        steps, due = path.state.steps, kept.clock.due()
+        now = due or steps in spec["record"] or steps == spec["settings"]["steps"]
+        # Once it is not finite it stays so; a GPU is waited for whenever it is looked at.
+        if (now or fitted.device.type == "cpu" or steps % CHECKED == 0) and not torch.isfinite(path.state.mean).all():
+            raise LossatlasError(f"paths {spec['label']}: pair {about['pair']} diverged at step {steps}; lower `lr`")
+        if steps in spec["record"]:
             _measure(about, path, ground, kept)
-        kept.path, kept.steps = vars(path.state), path.state.steps
-        kept.commit_if_due()
+        kept.path, kept.steps = vars(path.state), steps
+        if due:
+            kept.commit()
 
 
 def _placed(value: Any, device: torch.device) -> Any:

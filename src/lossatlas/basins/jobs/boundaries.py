@@ -1,6 +1,7 @@
 """What classifiers of points in the plane decide, on a grid and on the examples."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import h5py
 import numpy as np
@@ -10,10 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lossatlas.arrays import Array
-from lossatlas.basins.jobs.minima import minima
+from lossatlas.basins.jobs.minima import Minimum, minima
 from lossatlas.data.dataset import load
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import create, write_table
+from lossatlas.files.ledger import Ledger
+from lossatlas.files.state import State
 from lossatlas.specs.registry import Job
 
 
@@ -29,13 +32,17 @@ def boundaries(job: Job) -> None:
     data = load(job.file("data"))
     if data.is_images or data.x_train.shape[1] != 2:
         raise LossatlasError(f"{job.file('data')}: boundaries are drawn for inputs of two features")
-    rows, labels, predicted = [], [], []
     x, y = _grid(data.x_train.numpy(), job.spec)
     points = torch.from_numpy(np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)).float()
+    points = points if job.spec["scale"] == "raw" else data.normalised(points)
+    rows, labels, predicted = [], [], []
+    state = State(job.state, job.provenance)
+    ledger = Ledger(state)
+    ledger.begin(0)
     for minimum in minima(job):
-        decided = minimum.decisions(points if job.spec["scale"] == "raw" else data.normalised(points))
-        labels.append(decided.reshape(len(y), len(x)).cpu().numpy().astype(np.uint8))
-        predicted.append(minimum.nets.test.outputs(minimum.theta).argmax(1).cpu().numpy())
+        on_grid = ledger(partial(_decided, minimum, points))
+        labels.append(on_grid.reshape(len(y), len(x)).astype(np.uint8))
+        predicted.append(ledger(partial(_predicted, minimum)))
         rows.append(minimum.row)
     with create(job.output, "boundary", job.provenance) as file:
         for name, values in (("x", x), ("y", y), ("label", np.stack(labels))):
@@ -44,6 +51,17 @@ def boundaries(job: Job) -> None:
         _write_part(file, "test", minimum.nets.test.y, data.x_test)
         file["test"].create_dataset("predicted", data=np.stack(predicted).astype(np.uint8))
         write_table(file, pd.DataFrame(rows))
+    state.remove()
+
+
+def _decided(minimum: Minimum, points: Tensor) -> NDArray[np.int64]:
+    """Return the classes (n,) that a minimum's network decides for points of the plane (n, 2)."""
+    return minimum.decisions(points).cpu().numpy()
+
+
+def _predicted(minimum: Minimum) -> NDArray[np.int64]:
+    """Return those of the test examples (n,)."""
+    return minimum.nets.test.outputs(minimum.theta).argmax(1).cpu().numpy()
 
 
 def _write_part(file: h5py.File, part: str, y: Tensor, x: Tensor) -> None:

@@ -16,15 +16,17 @@ from lossatlas.basins.jobs.minima import Minimum, minima
 from lossatlas.basins.radii import Radii, Search, matched_output_scale, summarise
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import create, write_table
+from lossatlas.files.ledger import Ledger
 from lossatlas.files.state import State
 from lossatlas.landscape.directions import gaussian_rows, normalise_rows
+from lossatlas.landscape.landscape import Landscape
 from lossatlas.landscape.layout import WEIGHT, Layout
 from lossatlas.progress import Progress
 from lossatlas.seeds import derive
 from lossatlas.specs.registry import Job
 
-FILE = "radii.npy"
-"""Name of a minimum's radii in a job's state."""
+FILE = "radii.npz"
+"""Name of a minimum's radii in a job's state: ``radii`` of the blocks that are done, ``first`` step to walk from."""
 
 PROFILE_STEPS = 61
 """Steps at which the loss along a direction is kept, 0 and ``reach`` among them."""
@@ -73,6 +75,30 @@ def _match(minimum: Minimum, loss: float) -> tuple[Minimum, bool]:
     return replace(minimum, theta=theta, row=minimum.row | minimum.nets.metrics(theta)), True
 
 
+class _Told(Landscape):
+    """A landscape whose losses at several points are kept in a ledger; everything else is that of what it wraps."""
+
+    def __init__(self, inner: Landscape, ledger: Ledger) -> None:
+        self.inner, self.ledger = inner, ledger
+        self.dim, self.dtype, self.device = inner.dim, inner.dtype, inner.device
+
+    def loss(self, theta: Tensor) -> Tensor:
+        """Return L(theta), a float64 scalar."""
+        return self.inner.loss(theta)
+
+    def loss_and_grad(self, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return L(theta), a float64 scalar, and its gradient (D,)."""
+        return self.inner.loss_and_grad(theta)
+
+    def hvp(self, theta: Tensor, v: Tensor) -> Tensor:
+        """Return the Hessian at theta (D,) times v (D,)."""
+        return self.inner.hvp(theta, v)
+
+    def losses(self, thetas: Tensor) -> Tensor:
+        """Return the losses (n,), float64, of the rows of (n, D), on the CPU."""
+        return torch.from_numpy(self.ledger(lambda: self.inner.losses(thetas).cpu().numpy()))
+
+
 class _Basin:
     """The basin of one minimum: directions, radii block by block, and what is said of them."""
 
@@ -81,7 +107,8 @@ class _Basin:
         self.layout: Layout = minimum.nets.train.layout
         weights = [s for s, kind in zip(self.layout.sizes, self.layout.kinds, strict=True) if kind == WEIGHT]
         self.dimension = int(sum(weights))
-        landscape = minimum.landscape(spec["examples"])
+        self.ledger = Ledger(state)
+        landscape = _Told(minimum.landscape(spec["examples"]), self.ledger)
         self.radii_of = Radii(landscape, minimum.theta, Search(pilot=spec["pilot"]))
 
     def directions(self, block: int) -> Tensor:
@@ -92,26 +119,41 @@ class _Basin:
         return rows / rows.norm(dim=1, keepdim=True) if how == "none" else rows
 
     def radii(self) -> Array:
-        """Return the radii (cutoffs, directions); resumes after the last block that was saved."""
+        """Return the radii (cutoffs, directions); resumes after the last block that was saved, and inside of one."""
         count = self.spec["directions"]
-        done = self.state.load(FILE, lambda data: np.load(io.BytesIO(data)))
+        done = self.state.load(FILE, self._resumed)
         if done is None:
             done = np.empty((len(self.cutoffs), 0))
-        if done.shape[1] < count:
+            self.ledger.begin(0)
             self.radii_of.prepare(self.directions(0), self.cutoffs)
+            self._save(done)
         while done.shape[1] < count:
             block = done.shape[1] // BLOCK
+            self.ledger.begin(1 + block)
             found = self.radii_of.crossings(self.directions(block)[: count - done.shape[1]], self.cutoffs)
             done = np.concatenate([done, found.radii], 1)
-            sink = io.BytesIO()
-            np.save(sink, done)
-            self.state.write(FILE, sink.getbuffer())
+            self._save(done)
         return done
+
+    def _resumed(self, data: bytes) -> Array:
+        with np.load(io.BytesIO(data)) as saved:
+            first = float(saved["first"])
+            self.radii_of.first = None if np.isnan(first) else first
+            return saved["radii"]
+
+    def _save(self, radii: Array) -> None:
+        first, sink = self.radii_of.first, io.BytesIO()
+        np.savez(sink, radii=radii, first=np.nan if first is None else first)
+        with self.ledger.clock.committing():
+            self.state.write(FILE, sink.getbuffer())
 
     def profile(self, steps: Array, count: int) -> Array:
         """Return the loss along the first directions, (count, s)."""
+        self.ledger.begin(1 + self.spec["directions"])
         rows = self.directions(0)[:count]
-        return np.stack([self.radii_of.losses(row.expand(len(steps), -1), steps) for row in rows])
+        found = np.stack([self.radii_of.losses(row.expand(len(steps), -1), steps) for row in rows])
+        self.ledger.settle()
+        return found
 
     def rows(self, radii: Array) -> Iterator[dict[str, Any]]:
         """Yield a table row for each cutoff."""

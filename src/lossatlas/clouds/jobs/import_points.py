@@ -10,6 +10,8 @@ import torch
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import create, write_table
 from lossatlas.files.points import CHUNK_COLUMNS
+from lossatlas.files.rows import compute
+from lossatlas.files.state import State
 from lossatlas.landscape.layout import Layout
 from lossatlas.specs.registry import Job
 from lossatlas.train.loop import EVALUATION_BATCH, row_of
@@ -41,15 +43,23 @@ def import_points(job: Job) -> None:
         raise LossatlasError(
             f"{spec['file']}: the network of {spec['label']} has batch-norm statistics, which a vector does not hold"
         )
-    rows = []
-    for i, vector in enumerate(theta):
-        rows.append({**row_of("imported", -1, 0.0, 0.0), "replica": i, **found.metrics(torch.from_numpy(vector))})
+    state = State(job.state, job.provenance)
+    measured = compute(
+        lambda i: {name: np.array(value) for name, value in found.metrics(torch.from_numpy(theta[i])).items()},
+        len(theta),
+        state,
+        f"import {spec['label']}",
+    )
+    same = row_of("imported", -1, 0.0, 0.0)
+    table = pd.DataFrame({name: [value] * len(theta) for name, value in same.items()})
+    table = table.assign(replica=np.arange(len(theta)), **measured)
     with create(job.output, "points", job.provenance) as file:
         file.attrs["layout"] = layout.to_json()
         file.attrs["buffer_layout"] = found.train.buffer_layout.to_json()
         file.create_dataset("theta", data=theta, chunks=(1, min(layout.dim, CHUNK_COLUMNS)))
         file.create_dataset("buffers", (len(theta), 0), np.float32)
-        write_table(file, pd.DataFrame(rows))
+        write_table(file, table)
+    state.remove()
 
 
 def read_vectors(path: Path, sha256: str) -> np.ndarray:

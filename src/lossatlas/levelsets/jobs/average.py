@@ -5,6 +5,8 @@ import pandas as pd
 import torch
 
 from lossatlas.files.hdf5 import create, open_hdf5, table_in, write_table
+from lossatlas.files.rows import compute
+from lossatlas.files.state import State
 from lossatlas.specs.registry import Job
 from lossatlas.train.networks import member
 
@@ -28,12 +30,16 @@ def average(job: Job) -> None:
         theta = {r: torch.from_numpy(file["theta"][row].astype(np.float64)) for row, r in replicas.items()}
     mean = torch.stack(list(theta.values())).mean(0)
     seeds = {m["replica"]: m["seeds"] for m in spec["members"]}
-    rows = []
-    for replica, end in theta.items():
+    every = list(theta.items())
+
+    def measured(i: int) -> dict[str, np.ndarray]:
+        replica, end = every[i]
         network = member(spec, seeds[replica], job.file("data"))
-        row: dict[str, float] = {"replica": replica}
-        for name, point in (("end", end), ("mean", mean)):
-            row |= {f"{name}_{quantity}": value for quantity, value in network.metrics(point).items()}
-        rows.append(row)
+        points = {"end": network.metrics(end), "mean": network.metrics(mean)}
+        return {f"{name}_{key}": np.array(value) for name, found in points.items() for key, value in found.items()}
+
+    state = State(job.state, job.provenance)
+    rows = compute(measured, len(every), state, f"average {spec['label']}")
     with create(job.output, "average", job.provenance) as file:
-        write_table(file, pd.DataFrame(rows))
+        write_table(file, pd.DataFrame({"replica": [replica for replica, _ in every], **rows}))
+    state.remove()

@@ -47,7 +47,7 @@ def levelset(job: Job) -> None:
             about = spec["members"][unit]
             settings = Settings(**{**spec["settings"], **lengths.get(about["replica"], {})})
             _walk(spec, about, settings, data_file, starts, recorder, bar)
-            progress.unit, progress.epoch, progress.model = unit + 1, -1, None
+            progress.next_unit(unit + 1)
             if recorder.due():
                 recorder.commit()
     recorder.commit()
@@ -112,14 +112,17 @@ def _walk(
     else:
         network = member(spec, about["seeds"], data_file).at_buffers(buffers)
         landscape = network.train
-    path = traversal(landscape, _interest(spec, about, starts, landscape), theta, settings, spec["level"])
+    kept = recorder.state.model
+    interest = _interest(spec, about, starts, landscape)
+    path = traversal(landscape, interest, theta, settings, spec["level"], move=kept is None)
     row = {**row_of(spec["label"], -1, 0.0, 0.0), "source": "levelset", "replica": about["replica"]}
     row["start_gradients"] = starts.gradients.get(about["replica"], 0)
     progress = recorder.state
-    if progress.epoch >= 0 and progress.model is not None:
-        _restore(path, progress.model)
+    if kept is not None:
+        _restore(path, kept)
     else:
         _record(row, path, network, buffers, recorder)
+        _commit_if_due(path, recorder)  # a start far from the level has taken many steps
     marked = _marks(settings, spec["points"], path.state)
     while path.finished is None:
         path.advance()
@@ -127,13 +130,20 @@ def _walk(
             _record(row, path, network, buffers, recorder)
             bar.update(path.state.steps - max(progress.epoch, 0))
             progress.epoch = path.state.steps
-        # The step that found no way on is not committed: what it evaluated would be counted again on resuming.
-        if path.finished is None and recorder.due():
-            progress.epoch, progress.model = path.state.steps, _kept(path)
-            recorder.commit()
+        _commit_if_due(path, recorder)
     if progress.rows[-1]["steps"] != path.state.steps:
         _record(row, path, network, buffers, recorder)
     progress.rows[-1]["stopped"] = path.finished
+
+
+def _commit_if_due(path: Traversal, recorder: Recorder) -> None:
+    """Commit a path that goes on.
+
+    The step that found no way on is not committed: what it evaluated would be counted again on resuming.
+    """
+    if path.finished is None and recorder.due():
+        recorder.state.epoch, recorder.state.model = path.state.steps, _kept(path)
+        recorder.commit()
 
 
 def _marks(settings: Settings, points: int, begin: State) -> Callable[[State], bool]:

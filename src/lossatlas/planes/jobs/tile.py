@@ -1,11 +1,12 @@
 """The job that measures losses, accuracies or curvature on some rows of a slice of a network's landscape.
 
 A tile is a range of rows of a slice (:mod:`lossatlas.planes.plane`), so a grid is spread over as many jobs as it has
-rows; within a job it resumes by rows. Values that overflow are kept as inf or NaN.
+rows; within a job it resumes by points, and within a point of curvature by Hessian products. Values that overflow are
+kept as inf or NaN.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,15 @@ import torch
 from torch import Tensor
 
 from lossatlas.files.hdf5 import create, read_table, write_table
+from lossatlas.files.ledger import Ledger
 from lossatlas.files.rows import Rows
 from lossatlas.files.state import State
 from lossatlas.landscape.layout import WEIGHT
 from lossatlas.planes import curvature
 from lossatlas.planes.jobs import span
-from lossatlas.planes.plane import Measure, Slice, evaluate, pointwise
+from lossatlas.planes.plane import AtPoint, Slice, pointwise
 from lossatlas.specs.registry import Job
 from lossatlas.train.networks import Trained, metrics, point, trained
-
-AtPoint = Callable[[Tensor, float], Mapping[str, Any]]
-"""What is measured at a point (D,) with coordinate x."""
 
 BINS = 121
 """Bins of the histogram of a minimum's weights."""
@@ -45,20 +44,21 @@ def tile(job: Job) -> None:
     theta_end = None if end is None else end[0].double()
     cut = span.make(spec, network.theta, network.layout, theta_end, job.file("run"), job.maybe("gram"))
     rows = range(*spec["rows"])
-    measure = _measure(spec, network, None if end is None else end[1])
     state = State(job.state, job.provenance)
-    measured = evaluate(measure, cut, rows, state, f"grid {spec['label']}")
+    ledger = Ledger(state)
+    measure = _measure(spec, network, None if end is None else end[1], ledger)
+    measured = pointwise(measure, cut, rows, state, f"grid {spec['label']}", ledger)
     _write(job, network, cut, rows, measured)
     state.remove()
 
 
-def _measure(spec: Mapping[str, Any], network: Trained, buffers: Tensor | None) -> Measure:
+def _measure(spec: Mapping[str, Any], network: Trained, buffers: Tensor | None, ledger: Ledger) -> AtPoint:
     """Return what a spec asks for; ``buffers``: batch-norm statistics at the other end of a segment."""
     if spec["measure"]["kind"] == "curvature":
-        return pointwise(_curvature(network, spec["measure"]))
+        return _curvature(network, spec["measure"], ledger)
     if buffers is not None and spec["batch_norm"] == "interpolate":
-        return pointwise(_between(network, buffers))
-    return pointwise(lambda theta, x: metrics(network.parts, theta))
+        return _between(network, buffers)
+    return lambda theta, x: metrics(network.parts, theta)
 
 
 def _between(network: Trained, buffers: Tensor) -> AtPoint:
@@ -71,19 +71,29 @@ def _between(network: Trained, buffers: Tensor) -> AtPoint:
     return mixed
 
 
-def _curvature(network: Trained, about: Mapping[str, Any]) -> AtPoint:
+def _kept(product: curvature.Product, ledger: Ledger) -> curvature.Product:
+    """Return a product that keeps its images, so that a resumed point takes none of them again."""
+
+    def again(v: Tensor) -> Tensor:
+        return torch.from_numpy(ledger(lambda: product(v).cpu().numpy())).to(v.device)
+
+    return again
+
+
+def _curvature(network: Trained, about: Mapping[str, Any], ledger: Ledger) -> AtPoint:
     """Return the measurement of the training loss's Hessian: both ends of its spectrum, and what else is asked.
 
     Args:
         network: whose loss.
         about: ``tolerance``, ``products`` (most a point), ``seed``, ``trace`` (probe vectors or 0) and ``density``
             ([probe vectors, steps] or None).
+        ledger: of the products.
     """
     landscape = network.parts["train"]
     dim, device = landscape.dim, landscape.device
 
     def measured(theta: Tensor, x: float) -> dict[str, Any]:
-        product = curvature.hessian_at(landscape, theta)
+        product = _kept(curvature.hessian_at(landscape, theta), ledger)
         start = curvature.starting_vector(dim, about["seed"], device)
         ends = curvature.extremes(product, start, about["tolerance"], about["products"])
         found: dict[str, Any] = {"train_loss": float(landscape.loss(theta))}

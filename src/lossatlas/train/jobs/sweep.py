@@ -57,7 +57,7 @@ def sweep(job: Job) -> None:
             examples, outputs = _examples(spec, members[unit], data_file)
             model = build_model(spec["model"], examples, outputs, members[unit]["seeds"]["init"])
             _train(spec, members[unit], model, examples, recorder)
-            progress.unit, progress.epoch, progress.model, progress.optimizer = unit + 1, -1, None, None
+            progress.next_unit(unit + 1)
             progress.best = None
             if recorder.due():
                 recorder.commit()
@@ -98,9 +98,7 @@ def _train(spec: Mapping, member: Mapping, model: torch.nn.Module, examples: Exa
     name = f"{spec['label']}, replica {member['replica']}, {spec['parameter']} {member['value']}"
     progress = recorder.state
     training = Training(model, examples, recipe, member["seeds"]["training"], name, progress.seen(progress.unit))
-    if progress.epoch > 0 and progress.model is not None and progress.optimizer is not None:
-        model.load_state_dict(progress.model)
-        training.optimizer.load_state_dict(progress.optimizer)
+    progress.into(training)
     epochs, diverged = recipe["epochs"], False
     evaluations = spec["history"] or epochs
     marks = {round(epochs * (k + 1) / evaluations) for k in range(evaluations)}
@@ -121,8 +119,7 @@ def _train(spec: Mapping, member: Mapping, model: torch.nn.Module, examples: Exa
             _record(spec, recorder, training, row)
             return
         if recorder.due():
-            progress.epoch, progress.model = epoch + 1, model.state_dict()
-            progress.optimizer = training.optimizer.state_dict()
+            progress.keep(training, epoch + 1)
             recorder.commit()
 
 

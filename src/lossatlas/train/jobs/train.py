@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def train(job: Job) -> None:
-    """Train one replica of a run; resumes from the last whole epoch found in the job's state.
+    """Train one replica of a run; resumes from the last step committed to the job's state.
 
     Args:
         job: spec :class:`~lossatlas.train.spec.RunJob`; ``data``: data.h5. Makes points.h5: one row a recorded
@@ -34,15 +34,13 @@ def train(job: Job) -> None:
     recorder = Recorder(job, Layout.of(model), Layout.of_buffers(model))
     progress = recorder.state
     training = Training(model, examples, recipe, seed["training"], spec["label"], progress.seen(0))
-    if progress.model is not None and progress.optimizer is not None:
-        model.load_state_dict(progress.model)
-        training.optimizer.load_state_dict(progress.optimizer)
+    progress.into(training)
 
     def point(epoch: float) -> None:
         recorder.record(model, {**row_of(spec["label"], -1, 0.0, epoch), **training.metrics()})
 
     def commit(epoch: int) -> None:
-        progress.epoch, progress.model, progress.optimizer = epoch, model.state_dict(), training.optimizer.state_dict()
+        progress.keep(training, epoch)
         recorder.commit()
 
     keep_all = record["epochs"] == "all"
@@ -53,9 +51,9 @@ def train(job: Job) -> None:
     with Progress(f"train {spec['label']}", recipe["epochs"], progress.epoch) as bar:
         for epoch in range(progress.epoch, recipe["epochs"]):
             if epoch < record["fine_epochs"]:
-                training.epoch(epoch, point, record["per_epoch"])
+                recorder.epoch(training, epoch, point, record["per_epoch"])
             else:
-                training.epoch(epoch)
+                recorder.epoch(training, epoch)
                 if (keep_all and (epoch + 1) % record.get("every", 1) == 0) or epoch + 1 == recipe["epochs"]:
                     point(epoch + 1.0)
             commit(epoch + 1)

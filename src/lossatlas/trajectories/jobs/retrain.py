@@ -53,23 +53,19 @@ def retrain(job: Job) -> None:
             steps = () if spec.get("orders") == "shared" else (float(step),)
             own = derive(seed["training"], "jump", direction, *steps)
             training = Training(model, examples, recipe, own, name, progress.seen(unit))
-            if progress.epoch < 0:
+            if not progress.into(training):
                 layout.load_into(model, jump_point(theta, layout, spec["master"], direction, step, spec["normalise"]))
                 buffer_layout.load_into(model, buffers)
                 if spec["batch_norm"] == "recompute":
                     recompute_batch_norm(model, examples.inputs(examples.x), EVALUATION_BATCH)
-            elif progress.model is not None and progress.optimizer is not None:
-                model.load_state_dict(progress.model)
-                training.optimizer.load_state_dict(progress.optimizer)
-            for epoch in range(max(progress.epoch, -1), epochs):
+            for epoch in range(progress.epoch, epochs):
                 if epoch >= 0:
-                    training.epoch(epoch)
+                    recorder.epoch(training, epoch)
                     bar.update()
                 row = row_of(spec["label"], direction, step, epoch + 1)
                 recorder.record(model, {**row, **training.metrics()})
-                progress.unit, progress.epoch = unit, epoch + 1
-                progress.model, progress.optimizer = model.state_dict(), training.optimizer.state_dict()
+                progress.keep(training, epoch + 1)
                 recorder.commit()
-            progress.unit, progress.epoch, progress.model, progress.optimizer = unit + 1, -1, None, None
+            progress.next_unit(unit + 1)
         recorder.commit()
     finish(recorder, job.output, job.provenance, {"fingerprint": progress.fingerprint_table()})

@@ -1,0 +1,106 @@
+"""A job under SLURM ends before its time limit, and has itself queued again; the commands of SLURM are small scripts."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+from harness import ROOT
+
+from lossatlas.preemption import EXIT
+from lossatlas.workflow import requeue
+
+JOB = """
+    import sys, time
+    from pathlib import Path
+    from types import SimpleNamespace
+    from lossatlas.files.clock import Clock
+    from lossatlas.files.state import State
+    from lossatlas.workflow.job import job
+
+    class Named(dict):
+        def __iter__(self):
+            return iter(self.values())
+
+    snakemake = SimpleNamespace(
+        rule="train", scriptdir=sys.argv[1], params={}, threads=1, config={}, log=["job.log"], output=Named(file="made")
+    )
+    with job(snakemake):
+        state, clock = State(Path("state")) if sys.argv[2] == "state" else None, Clock()
+        print("ready", flush=True)
+        for second in range(3000):
+            time.sleep(0.01)
+            if state and clock.due():
+                state.write("kept", b"work")
+            if not state and second == 250:
+                break
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Put SLURM's commands in front of the real ones; they note what they are asked, and say when the job ends."""
+
+    def say(end):
+        for name in ("squeue", "scontrol"):
+            text = f"#!/bin/sh\necho {name} $SLURM_TIME_FORMAT $@ >> {tmp_path}/asked\n"
+            (tmp_path / name).write_text(text + (f"echo {end}\n" if name == "squeue" else ""))
+            (tmp_path / name).chmod(0o755)
+        return lambda: (tmp_path / "asked").read_text().splitlines()
+
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "1234")
+    return say
+
+
+def run(folder, what):
+    """Run a job that takes long, and keeps state or none."""
+    command = [sys.executable, "-c", textwrap.dedent(JOB), str(ROOT / "workflow/scripts"), what]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def test_a_job_that_keeps_state_ends_before_its_limit_and_is_queued_again(tmp_path, slurm):
+    asked = slurm(int(time.time()) + 4)
+    done = run(tmp_path, "state")
+    assert done.returncode == EXIT, done.stderr
+    assert "lossatlas: made: its time is nearly up; the same command goes on from what is kept" in done.stderr
+    assert (tmp_path / "state/kept").exists()
+    assert asked() == ["squeue %s --noheader --format=%e --jobs 1234", "scontrol %s requeue 1234"]
+
+
+def test_a_job_that_keeps_none_uses_its_time(tmp_path, slurm):
+    asked = slurm(int(time.time()) + 2)
+    done = run(tmp_path, "none")
+    assert done.returncode == 0, done.stderr
+    assert len(asked()) == 1
+
+
+@pytest.mark.parametrize("said", ["NONE", "N/A", ""])
+def test_a_job_without_a_limit_has_no_end(slurm, said):
+    slurm(said)
+    assert requeue.early() is None
+
+
+def test_how_early(slurm, monkeypatch):
+    slurm(int(time.time()) + 86400)
+    assert requeue.early() == pytest.approx(86400 - requeue.EARLY, abs=60)
+    slurm(int(time.time()) + 400)
+    assert requeue.early() == pytest.approx(300, abs=60)
+    monkeypatch.delenv("SLURM_JOB_ID")
+    assert requeue.early() is None
+
+
+def test_a_signal_is_no_reason_to_be_queued_again(tmp_path, slurm):
+    """``scancel`` sends it, too."""
+    asked = slurm(int(time.time()) + 86400)
+    command = [sys.executable, "-c", textwrap.dedent(JOB), str(ROOT / "workflow/scripts"), "state"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(300) == EXIT
+    process.stdout.close()
+    assert len(asked()) == 1
+    assert (tmp_path / "state/kept").exists()
