@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Discriminator, Tag, model_validator
 from lossatlas.claims.spec import Measure
 from lossatlas.clouds.spec import path_gram
 from lossatlas.draw.spec import Columns, Figure, Table
-from lossatlas.planes.defaults import PRODUCTS, TOLERANCE
+from lossatlas.planes.defaults import LEAST, PRODUCTS, TOLERANCE
 from lossatlas.seeds import derive
 from lossatlas.specs.artefact import Artefact
 from lossatlas.specs.base import Accepts, Reference, Refers, Spec, key, mistake, unique
@@ -151,6 +151,24 @@ class CurvatureProbe(Probe):
     grain: int | None = key("Rows per job; the plane's by default, or all.", None, ge=1)
     tolerance: float = key("Residual of both eigenpairs over the larger eigenvalue's magnitude.", TOLERANCE, gt=0)
     products: int = key("Most Hessian-vector products a point.", PRODUCTS, ge=1)
+    least: int = key("Fewest products a start.", LEAST, quiet=True, ge=1)
+    each: bool = key(
+        "Tolerance relative to each end of the spectrum (to no less than a tenth of the larger), not to the larger.",
+        False,
+        quiet=True,
+    )
+    starts: int = key(
+        "First vectors, of which those after the first are used where the two ends are more than tenfold apart.",
+        1,
+        quiet=True,
+        ge=1,
+    )
+    over: Literal["all", "weights"] = key(
+        "Of the Hessian in all parameters, or in the weights alone, without biases and batch norm.",
+        "all",
+        quiet=True,
+        source="the authors' code, hess_vec_prod.py: weights",
+    )
     seed: int = key("Of the first vector.", 0, ge=0)
     trace: int = key("Probe vectors of Hutchinson's estimate of the trace; 0 = none.", 0, ge=0)
     density: list[Count] | None = key(
@@ -159,6 +177,8 @@ class CurvatureProbe(Probe):
 
     @model_validator(mode="after")
     def _one(self) -> "CurvatureProbe":
+        if self.least > self.products:
+            raise mistake("least", f"{self.least} products, but `products` allows {self.products}")
         if (self.plane is None) == (self.run is None):
             raise mistake("", "give either plane (a probe of that kind) or run")
         return self
@@ -225,7 +245,7 @@ def tile_work(made: Artefact) -> Work:
         flops = net.flops * points * (seen * _passes(spec) + tested)
         return Work(net.parameters, points, net.layers, points, flops, train, test, size)
     probes, steps = about["density"] or (0, 0)
-    products = points * (about["products"] + about["trace"] + probes * steps)
+    products = points * (about["products"] * about.get("starts", 1) + about["trace"] + probes * steps)
     flops = net.flops * 9.0 * products * seen
     vectors = 2.0 * about["products"]
     return Work(net.parameters, points, net.layers, products, flops, train, test, size, vectors=vectors)
@@ -347,8 +367,14 @@ def _curvature(study: Study, probe: CurvatureProbe, where: str) -> Artefact:
     plane = probe.on(over)
     spec, inputs = _plane(study, plane, where)
     about = {part: getattr(probe, part) for part in ("tolerance", "products", "trace", "density")}
+    # Younger keys name an artefact only where they differ from what was done before them.
+    about |= {part: value for part in _CARE if (value := probe.hashed().get(part)) is not None}
     spec["measure"] = {"kind": "curvature", **about, "seed": derive(study.seed, "lanczos", probe.seed)}
     return _tiles(spec, inputs, spec["y"][2], plane.grain)
+
+
+_CARE = ("least", "each", "starts", "over")
+"""Quiet keys of a curvature probe."""
 
 
 def _plane(study: Study, probe: PlaneProbe, where: str) -> tuple[dict[str, Any], dict[str, tuple[Artefact, ...]]]:

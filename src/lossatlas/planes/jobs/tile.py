@@ -18,8 +18,10 @@ from lossatlas.files.rows import Rows
 from lossatlas.files.state import State
 from lossatlas.landscape.layout import WEIGHT
 from lossatlas.planes import curvature
+from lossatlas.planes.defaults import LEAST
 from lossatlas.planes.jobs import span
 from lossatlas.planes.plane import Measure, Slice, evaluate, pointwise
+from lossatlas.seeds import derive
 from lossatlas.specs.registry import Job
 from lossatlas.train.networks import Trained, metrics, point, trained
 
@@ -77,24 +79,33 @@ def _curvature(network: Trained, about: Mapping[str, Any]) -> AtPoint:
     Args:
         network: whose loss.
         about: ``tolerance``, ``products`` (most a point), ``seed``, ``trace`` (probe vectors or 0) and ``density``
-            ([probe vectors, steps] or None).
+            ([probe vectors, steps] or None); ``least``, ``each``, ``starts`` and ``over`` where a probe has them.
     """
-    landscape = network.parts["train"]
-    dim, device = landscape.dim, landscape.device
+    landscape, seed = network.parts["train"], about["seed"]
+    device, kept = landscape.device, None
+    if about.get("over") == "weights":
+        kept = torch.from_numpy(network.layout.numbers(WEIGHT)).to(device)
+    dim = landscape.dim if kept is None else len(kept)
+    seeds = [seed, *(derive(seed, "start", i) for i in range(1, about.get("starts", 1)))]
+    how = {"least": about.get("least", LEAST), "each": about.get("each", False)}
 
     def measured(theta: Tensor, x: float) -> dict[str, Any]:
         product = curvature.hessian_at(landscape, theta)
-        start = curvature.starting_vector(dim, about["seed"], device)
-        ends = curvature.extremes(product, start, about["tolerance"], about["products"])
+        if kept is not None:
+            product = curvature.of_block(product, kept, landscape.dim)
+        starts = [curvature.starting_vector(dim, one, device) for one in seeds]
+        ends = curvature.extremes_of_starts(
+            lambda start: curvature.extremes(product, start, about["tolerance"], about["products"], **how), starts
+        )
         found: dict[str, Any] = {"train_loss": float(landscape.loss(theta))}
         found |= {"lambda_min": ends.minimum, "lambda_max": ends.maximum, "products": float(ends.products)}
         found |= {"residual_min": ends.residual_min, "residual_max": ends.residual_max}
         found["converged"] = float(ends.converged)
         if about["trace"]:
-            found["trace"], found["trace_error"] = curvature.trace(product, dim, about["trace"], about["seed"], device)
+            found["trace"], found["trace_error"] = curvature.trace(product, dim, about["trace"], seed, device)
         if about["density"]:
             probes, steps = about["density"]
-            nodes, weights = curvature.density(product, dim, probes, steps, about["seed"], device)
+            nodes, weights = curvature.density(product, dim, probes, steps, seed, device)
             found |= {"density_nodes": nodes, "density_weights": weights}
         return found
 
