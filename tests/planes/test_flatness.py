@@ -10,8 +10,10 @@ from harness import Loaded, measure
 from scipy import stats
 from scipy.stats import spearmanr
 
+from lossatlas.clouds.files import Gram
 from lossatlas.planes import numbers as flatness
 from lossatlas.planes.files import Grid
+from lossatlas.planes.jobs.descent import walk_angles
 from lossatlas.planes.numbers import bends, on_plane, ratio, sharpness
 from lossatlas.specs.registry import resolve
 from lossatlas.statistics import rank_correlation, spearman
@@ -245,6 +247,83 @@ def test_angles_of_a_descent_are_averaged_by_thirds():
     found = measure("descent_angle", {"descents": [*tables, tables[0]]})
     assert (found.n, found.unit, found.each) == (3, "paths", [5, 20, 5])
     assert ends(found) == pytest.approx(t_of_mean([5, 20, 5]))
+
+
+def steps_of(rng, phases, **columns):
+    """Return the table of a descent: a step a phase, with columns of its own."""
+    count = len(phases)
+    table = {"phase": phases, "plane_angle": rng.uniform(0, 180, count), "turn": rng.uniform(0, 180, count)}
+    return pd.DataFrame({**table, **columns})
+
+
+def test_windows_follow_the_learning_rate(rng):
+    phases = [0] * 9 + [1] * 4
+    angles = np.array([10.0, 20, 30, 40, 50, 60, 70, 80, 150, 5, 6, 7, 8])
+    tables = [steps_of(rng, phases, plane_angle=angles + shift) for shift in (0.0, 1.0, 3.0)]
+    found = {
+        when: measure("descent_angle", {"descents": tables}, when=when, until=None).each[0]
+        for when in ("early", "late", "after", "change")
+    }
+    assert found == pytest.approx({"early": 20, "late": 100, "after": 6, "change": 80})
+    level = measure("descent_angle", {"descents": tables}, when="late", until=None, about=90, uphill=False)
+    assert level.each[0] == pytest.approx(15.0), "150 degrees is uphill and no nearer to the contour than 30"
+    assert measure("uphill_share", {"descents": tables}, until=None).each == pytest.approx([1 / 3] * 3)
+    assert measure("uphill_share", {"descents": tables}, until=None, when="early").value == 0
+    other = [steps_of(rng, phases, plane_angle=angles) for _ in range(3)]
+    apart = measure("descent_angle", {"descents": tables, "second": other}, when="late", until=None)
+    assert (apart.each, apart.unit, apart.interval.method) == (pytest.approx([0, 1, 3]), "paths", "paired t")
+
+
+def test_a_random_walk_has_no_kink_and_its_share_is_known(rng):
+    """Steps in a dimension that is high enough: the closed forms, as many drawn walks have them."""
+    lengths = np.concatenate([rng.uniform(1, 2, 30), rng.uniform(0.05, 0.1, 15)])
+    drawn = rng.standard_normal((45, 20_000)) / np.sqrt(20_000) * lengths[:, None]
+    walk = np.vstack([np.zeros(20_000), drawn.cumsum(axis=0)])
+    gram = Gram.from_rows(walk, pd.DataFrame({"run": ["walk"] * 46}))
+    own = np.linalg.norm(drawn, axis=1)
+    np.testing.assert_allclose(flatness.step_lengths(gram), own, rtol=1e-9)
+    singular = np.linalg.svd(walk - walk.mean(0), compute_uv=False)
+    assert flatness.walk_share(own) == pytest.approx((singular[:2] ** 2).sum() / (singular**2).sum(), abs=0.02)
+    assert flatness.walk_share(np.ones(3000)) == pytest.approx(6 / np.pi**2 * 1.25, abs=1e-3)
+    found = measure("path_share", {"paths": [gram] * 3}, less="walk", statistic="mean")
+    assert abs(found.value) < 0.02
+    straight = Gram.from_rows(np.outer(np.arange(20.0), rng.standard_normal(50)) + rng.standard_normal((20, 50)))
+    straight.table["run"] = "straight"
+    assert measure("path_share", {"paths": straight}, less="walk").value > 0.1
+    ways = walk[-1] - walk[:-1]
+    angles = np.degrees(np.arccos((drawn * ways).sum(1) / own / np.linalg.norm(ways, axis=1)))
+    expected = walk_angles(own)
+    np.testing.assert_allclose(angles[:-1], expected[:-1], atol=4.0)
+    table = pd.DataFrame({"phase": [0] * 30 + [1] * 15, "end_angle": angles, "walk_angle": expected})
+    kink = measure("path_kink", {"descents": [table]}, until=None)
+    assert abs(kink.value) < 5
+    turned = table.assign(end_angle=np.where(table["phase"] == 0, 90.0, 20.0))
+    expected_kink = 70 - (expected[20:30].mean() - expected[30])
+    assert measure("path_kink", {"descents": [turned]}, until=None).value == pytest.approx(expected_kink)
+
+
+def test_noise_is_compared_with_the_gradient(rng):
+    signal = np.array([4.0] * 3 + [1.0] * 3 + [0.01] * 3 + [-1.0])
+    tables = [steps_of(rng, [0] * 9 + [1], noise=np.full(10, value), signal=signal) for value in (1.0, 2.0, 7.0)]
+    found = measure("gradient_noise", {"descents": tables}, until=None)
+    assert found.each == pytest.approx([np.log10(400)] * 3)
+    hidden = [steps_of(rng, [0] * 9, noise=np.ones(9), signal=np.full(9, -1.0))]
+    assert measure("gradient_noise", {"descents": hidden}, until=None).value is None
+
+
+def test_copies_of_a_network_are_told_apart(rng):
+    x = np.linspace(-1, 1, 5)
+    entries = [{"normalise": how, "number": 0, "seed": 0, "scale": 1.0} for how in ("filter", "none")]
+    first = [grid_of([c * x**2, c * x**2], x=x, y=np.arange(2), directions=entries) for c in (1.0, 2.0, 3.0)]
+    copies = [grid_of([c * x**2, 5 * c * x**2], x=x, y=np.arange(2), directions=entries) for c in (1.0, 2.0, 3.0)]
+    kind = subjects.measures()["rescaling_gap"]
+    loaded = {"first": first, "copies": copies}
+    for how, expected in (("filter", 0.0), ("none", 4.0)):
+        spec = kind.model_validate({"original": {"grids": "first"}, "copies": {"grids": "copies"}, "normalise": how})
+        found = resolve(spec.run)(spec, Loaded(loaded))
+        assert (found.value, found.n, found.exact) == (pytest.approx(expected), 3, True)
+    spec = kind.model_validate({"original": {"grids": "first"}, "copies": {"grids": "few"}})
+    assert resolve(spec.run)(spec, Loaded({"first": first, "few": copies[:2]})).value is None
 
 
 def test_no_torch_is_needed_to_read_grids():

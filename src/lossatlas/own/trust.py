@@ -30,10 +30,8 @@ from lossatlas.landscape.landscape import Landscape, NetworkLandscape
 from lossatlas.own.large import along, vector_type
 from lossatlas.own.measured import losses
 from lossatlas.own.point import Placed, has_statistics, recomputed
+from lossatlas.planes.curves import SAME, difference
 from lossatlas.seeds import derive
-
-SAME = 0.5
-"""Largest difference of two curves that count as one, in units of the rise that the picture shows."""
 
 DIRECTIONS = 5
 """Other random directions that a picture is compared with. Were more than half of all directions unlike it, five alike
@@ -101,18 +99,6 @@ def compared(name: str, number: float, sentence: str) -> Check:
     """Return the check of a difference of curves against :data:`SAME`; undecided where it is not a number."""
     outcome: Outcome = "undecided" if not np.isfinite(number) else "yes" if number <= SAME else "no"
     return Check(name, outcome, number, f"difference of curves at most {SAME} of the rise shown", sentence)
-
-
-def difference(a: Array, b: Array, rise: float) -> float:
-    """Return max |a - b| / rise over the steps where one is finite; inf where only one of them is, NaN without any."""
-    if not rise > 0 or not np.isfinite(rise):
-        return float("nan")
-    either = np.isfinite(a) | np.isfinite(b)
-    if not either.any():
-        return float("nan")
-    with np.errstate(invalid="ignore"):
-        gap = np.abs(a - b)[either]
-    return float("inf") if not np.isfinite(gap).all() else float(gap.max() / rise)
 
 
 @dataclass

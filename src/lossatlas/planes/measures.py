@@ -5,6 +5,7 @@ other, so a network counts by one number (a share, a median), and one network ha
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,19 +15,24 @@ from lossatlas.claims.measurement import Measurement, nothing
 from lossatlas.clouds.files import Gram
 from lossatlas.clouds.principal import principal_axes
 from lossatlas.planes.files import Grid
-from lossatlas.planes.numbers import bends, on_plane, ratio, sharpness
+from lossatlas.planes.numbers import apart, bends, on_plane, ratio, sharpness, step_lengths, walk_share
 from lossatlas.planes.spec import (
     Bent,
     ConvexRatio,
     DescentAngle,
     Flattening,
+    GradientNoise,
     NegativeCurvature,
     NetworkAccuracy,
     OfSharpness,
+    OfSteps,
+    PathKink,
     PathShare,
     PlaneShare,
+    RescalingGap,
     SharpnessRank,
     SharpnessRatio,
+    UphillShare,
 )
 from lossatlas.specs.registry import Inputs
 from lossatlas.statistics import of_clusters, of_difference, of_mean, of_ratio, rank_correlation, spearman
@@ -177,13 +183,41 @@ def sharpness_ratio(spec: SharpnessRatio, inputs: Inputs) -> Measurement:
     return Measurement(value, interval, number, f"{spec.by}: {detail}", "networks", each)
 
 
+def rescaling_gap(spec: RescalingGap, inputs: Inputs) -> Measurement:
+    """Largest difference of curves through rescaled copies from those through the networks, in units of their rise.
+
+    A network counts by the largest over its copies and directions; the value is the largest of all. Nothing is sampled
+    in the function of a given network: the value is exact but for rounding.
+    """
+    original: list[Grid] = inputs.given(spec.original)
+    copies: list[list[Grid]] = [inputs.given([one]) for one in spec.copies]
+    if any(len(several) != len(original) for several in copies):
+        return nothing(f"{len(original)} networks, but copies of {', '.join(str(len(one)) for one in copies)}")
+    gaps = [
+        [float(np.max(apart(grid, several[i], spec.normalise))) for several in copies]
+        for i, grid in enumerate(original)
+    ]
+    each = [max(found) for found in gaps]
+    if not np.isfinite(each).all():
+        each = [value if not np.isnan(value) else np.inf for value in each]
+    detail = f"{spec.normalise}: " + "; ".join(
+        f"{_label(grid)} {', '.join(f'{gap:.3g}' for gap in found)}" for grid, found in zip(original, gaps, strict=True)
+    )
+    return Measurement(max(each), None, len(each), detail, "networks", each, exact=True)
+
+
 def path_share(spec: PathShare, inputs: Inputs) -> Measurement:
-    """Share of a path's variance in its first principal axes: the smallest or the largest among paths."""
+    """Share of a path's variance in its first principal axes: the smallest, the largest or the mean among paths."""
     paths: list[Gram] = inputs.given(spec.paths)
     shares = [float(principal_axes(g, np.arange(g.n), spec.axes).explained.sum()) for g in paths]
-    detail = ", ".join(f"{g.table['run'].iloc[0]} {v:.3f}" for g, v in zip(paths, shares, strict=True))
-    pick = {"min": min, "max": max}[spec.statistic]
-    return Measurement(pick(shares), None, len(shares), detail, "paths", shares)
+    walks = [walk_share(step_lengths(g), spec.axes) for g in paths]
+    detail = ", ".join(
+        f"{g.table['run'].iloc[0]} {v:.3f} (walk {w:.3f})" for g, v, w in zip(paths, shares, walks, strict=True)
+    )
+    each = shares if spec.less is None else [share - walk for share, walk in zip(shares, walks, strict=True)]
+    pick = {"min": min, "max": max, "mean": np.mean}[spec.statistic]
+    interval = of_mean(each) if spec.statistic == "mean" else None
+    return Measurement(float(pick(each)), interval, len(each), detail, "paths", each)
 
 
 def plane_share(spec: PlaneShare, inputs: Inputs) -> Measurement:
@@ -212,22 +246,104 @@ def convex_ratio(spec: ConvexRatio, inputs: Inputs) -> Measurement:
     return Measurement(float(np.mean(found)), of_mean(found), len(found), detail, "networks", found)
 
 
+COLUMN = {"plane": "plane_angle", "full": "angle", "batch": "batch_angle", "total": "total_angle", "turn": "turn"}
+
+
+def _windows(spec: OfSteps, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the steps of a path that are early, late, and after the first drop of the learning rate."""
+    if spec.until is None:
+        before, after = table[table["phase"] == 0], table[table["phase"] > 0]
+    else:
+        before = table.iloc[: max(1, round(spec.until * len(table)))]
+        after = table.iloc[len(before) :]
+    count = max(1, round(spec.share * len(before)))
+    return {"early": before.iloc[:count], "late": before.iloc[len(before) - count :], "after": after.iloc[:count]}
+
+
+def _angles(spec: DescentAngle, table: pd.DataFrame) -> dict[str, float]:
+    """Return the mean angle of a path's steps, or its distance from ``about``, by window; NaN where there is none."""
+    found = {}
+    for when, steps in _windows(spec, table).items():
+        angles = steps[COLUMN[spec.space]].to_numpy(float)
+        angles = angles[np.isfinite(angles)]
+        if not spec.uphill:
+            angles = angles[angles <= 90]
+        found[when] = float(np.abs(angles - spec.about).mean()) if len(angles) else np.nan
+    return {**found, "change": found["late"] - found["early"]}
+
+
 def descent_angle(spec: DescentAngle, inputs: Inputs) -> Measurement:
     """Mean angle of steps with the negative gradient in degrees, early or late in a training, or late less early.
 
-    Early and late: the first and the last ``share`` of the steps up to ``until``. 0: straight down, 90: along the
-    contours, 180: up. ``about``: the mean distance of the angle from so many degrees instead.
+    0: straight down, 90: along the contours, 180: up. ``about``: the mean distance of the angle from so many degrees
+    instead. Steps without any direction have a mean of 90 degrees, and in a plane of 45 from 90.
     """
-    column = "plane_angle" if spec.space == "plane" else "angle"
-    tables: list[pd.DataFrame] = inputs.given(spec.descents)
-    early, late = [], []
-    for table in tables:
-        angles = np.abs(table[column].to_numpy(float) - spec.about)
-        angles = angles[: max(1, round(spec.until * len(angles)))]
-        count = max(1, round(spec.share * len(angles)))
-        early.append(np.nanmean(angles[:count]))
-        late.append(np.nanmean(angles[-count:]))
-    detail = "; ".join(f"{a:.1f} to {b:.1f} degrees" for a, b in zip(early, late, strict=True))
-    found = {"early": np.array(early), "late": np.array(late), "change": np.array(late) - np.array(early)}
-    values = found[spec.when]
-    return Measurement(float(values.mean()), of_mean(values), len(values), detail, "paths", values.tolist())
+    first = [_angles(spec, table) for table in inputs.given(spec.descents)]
+    detail = "; ".join(f"{one['early']:.1f} to {one['late']:.1f} degrees" for one in first)
+    values = np.array([one[spec.when] for one in first])
+    if spec.second is None:
+        if not np.isfinite(values).all():
+            return nothing(f"no such steps on some of the paths: {detail}")
+        return Measurement(float(values.mean()), of_mean(values), len(values), detail, "paths", values.tolist())
+    second = [_angles(spec, table) for table in inputs.given(spec.second)]
+    detail += "; second: " + "; ".join(f"{one['early']:.1f} to {one['late']:.1f} degrees" for one in second)
+    others = np.array([one[spec.when] for one in second])
+    if not (np.isfinite(values).all() and np.isfinite(others).all()):
+        return nothing(f"no such steps on some of the paths: {detail}")
+    return replace(_difference(values, others, detail), unit="paths")
+
+
+def uphill_share(spec: UphillShare, inputs: Inputs) -> Measurement:
+    """Share of the steps of a window that go uphill, mean over paths."""
+    shares = []
+    for table in inputs.given(spec.descents):
+        windows = _windows(spec, table)
+        up = {
+            when: float((angles > 90).mean()) if len(angles := steps[COLUMN[spec.space]].dropna()) else np.nan
+            for when, steps in windows.items()
+        }
+        shares.append({**up, "change": up["late"] - up["early"]}[spec.when])
+    detail = ", ".join(f"{share:.3f}" for share in shares)
+    if not np.isfinite(shares).all():
+        return nothing(f"no such steps on some of the paths: {detail}")
+    return Measurement(float(np.mean(shares)), of_mean(shares), len(shares), detail, "paths", shares)
+
+
+def path_kink(spec: PathKink, inputs: Inputs) -> Measurement:
+    """How much nearer to the way to its end a path turns at the first drop, beyond what a random walk does."""
+    found, details = [], []
+    for table in inputs.given(spec.descents):
+        windows = _windows(spec, table)
+        if not len(windows["after"]):
+            return nothing("the learning rate never drops on some of the paths")
+        turned = {
+            name: float(windows["late"][name].mean() - windows["after"][name].iloc[0])
+            for name in ("end_angle", "walk_angle")
+        }
+        details.append(f"{turned['end_angle']:.1f} (a walk: {turned['walk_angle']:.1f})")
+        found.append(turned["end_angle"] - turned["walk_angle"])
+    return Measurement(
+        float(np.mean(found)), of_mean(found), len(found), "degrees: " + ", ".join(details), "paths", found
+    )
+
+
+def gradient_noise(spec: GradientNoise, inputs: Inputs) -> Measurement:
+    """Log10 of the noise of a minibatch's gradient over the squared gradient: median late less early, mean over paths.
+
+    Where noise hides the gradient so far that the squared gradient without it is estimated below zero, the ratio
+    counts as infinite, and the median stands for the window.
+    """
+    found, details = [], []
+    for table in inputs.given(spec.descents):
+        medians = []
+        for when in ("early", "late"):
+            steps = _windows(spec, table)[when]
+            noise, signal = steps["noise"].to_numpy(float), steps["signal"].to_numpy(float)
+            ratio = np.where(signal > 0, noise / np.where(signal > 0, signal, 1.0), np.inf)
+            medians.append(float(np.log10(np.median(ratio))) if np.isfinite(noise).all() else np.nan)
+        details.append(f"{medians[0]:.2f} to {medians[1]:.2f}")
+        found.append(medians[1] - medians[0])
+    detail = "log10 of noise over gradient: " + "; ".join(details)
+    if not np.isfinite(found).all():
+        return nothing(f"noise is not known, or hides the gradient, on some of the paths; {detail}")
+    return Measurement(float(np.mean(found)), of_mean(found), len(found), detail, "paths", found)

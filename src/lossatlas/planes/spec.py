@@ -13,7 +13,7 @@ from lossatlas.seeds import derive
 from lossatlas.specs.artefact import Artefact
 from lossatlas.specs.base import Accepts, Reference, Refers, Spec, key, mistake, unique
 from lossatlas.specs.registry import Entry, Step, View, Work
-from lossatlas.specs.study import Study
+from lossatlas.specs.study import Study, only
 from lossatlas.train.spec import Count, Index, OnNetwork, Precision, network_spec, run, run_spec, run_work, sized
 
 REACH = 0.5
@@ -84,6 +84,17 @@ class Losses(Probe):
     batch: int = key("Most examples in a chunk.", 250, ge=1)
 
 
+class Rescale(Spec):
+    """Other weights of the same function, through which the lines go in place of the run's own."""
+
+    how: Literal["filters", "layers", "units"] = key(
+        "What gets a factor: every filter in front of a batch norm, every layer as a whole, or what every batch norm "
+        "gives out, which the next layer then takes by as much less.",
+    )
+    seed: int = key("Of the factors.", 0, ge=0)
+    spread: float = key("They lie between 1 / spread and spread, evenly on a logarithmic scale.", 10.0, gt=1)
+
+
 class LineProbe(Losses):
     """Losses along lines through the end of a run: random directions, or the segment to the end of another run."""
 
@@ -107,8 +118,14 @@ class LineProbe(Losses):
         None,
     )
 
+    rescale: Rescale | None = key(
+        "Rescale the network first, so that its function stays; null = leave it.", None, quiet=True
+    )
+
     @model_validator(mode="after")
     def _fits(self) -> "LineProbe":
+        if self.rescale is not None and (self.to is not None or self.batch_norm not in (None, "stored")):
+            raise mistake("rescale", "goes with random lines and stored batch-norm statistics")
         if self.to is None and self.batch_norm == "interpolate":
             raise mistake("batch_norm", "`interpolate` goes with `to`: a line through one minimum")
         return self
@@ -194,6 +211,14 @@ class CurvatureProbe(Probe):
         return plane.model_copy(update={**own, "parts": ["train"]})
 
 
+class DescentProbe(Spec):
+    """How recorded trainings descend: their steps against the gradient of what is descended, and its noise."""
+
+    plane: str = key("Name of a plane probe of the recorded path, in which steps are projected too.")
+    examples: int | None = key("Most training examples of a gradient, as whole minibatches; null = all.", None, ge=1)
+    seed: int = key("Of the minibatches.", 0, ge=0)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # artefacts
 
@@ -203,7 +228,8 @@ class SliceJob(OnNetwork):
 
     ``seeds``: of the run. ``slice``: ``kind`` (``lines``, ``segment``, ``plane``, ``path``) and its ``directions``, or
     for a path ``axes`` (``pca``, ``random``, ``start``), ``seeds`` and ``drops`` (epochs at which the learning rate was
-    lowered). ``x``, ``y``: [low, high, number] of the coordinates; a path gives low and high itself, with ``margin``.
+    lowered); of lines through a rescaled network also ``rescaled`` (``how``, ``seed``, ``spread``). ``x``, ``y``: [low,
+    high, number] of the coordinates; a path gives low and high itself, with ``margin``.
     """
 
     resample: dict[str, Any] | None = key("As of a run.", None, quiet=True)
@@ -216,6 +242,16 @@ class SliceJob(OnNetwork):
     x: list[int | float | None]
     y: list[int | float | None] | None = key("As `x`, of a plane; of lines there is none.", None, quiet=True)
     margin: float | None = key("Share of a path's range added on each side; of others there is none.", None, quiet=True)
+
+
+class DescentJob(SliceJob):
+    """What names a descent.
+
+    ``gradient``: ``batch``, ``augment``, ``criterion`` and ``weight_decay`` of the recipe, most ``examples`` of a pass
+    and the ``seed`` of its minibatches; None = only the gradient at recorded statistics.
+    """
+
+    gradient: dict[str, Any] | None = key("Of the loss that is descended.", None, quiet=True)
 
 
 class TileJob(SliceJob):
@@ -257,6 +293,8 @@ def descent_work(made: Artefact) -> Work:
     spec, (path,) = made.spec, made.inputs["run"]
     rows, seen = run_work(path).rows, min(train, spec["examples"] or train)
     flops = net.flops * (3.0 + 4 * _passes(spec)) * rows * seen
+    if about := spec.get("gradient"):
+        flops += net.flops * 3.0 * rows * min(train, about["examples"] or train)
     return Work(net.parameters, rows, net.layers, 5 * rows, flops, train, test, size)
 
 
@@ -281,7 +319,7 @@ DESCENTS = Step(
     "descent",
     "descent.h5",
     "lossatlas.planes.jobs.descent:descent",
-    SliceJob,
+    DescentJob,
     ("data", "run", "gram"),
     gpu=True,
     work=descent_work,
@@ -318,11 +356,38 @@ def grids(study: Study, name: str, where: str) -> list[Artefact]:
 
 def descent(study: Study, name: str, where: str) -> Artefact:
     """Return the angles between the steps of a recorded path and the gradient; ``name`` is a plane of that path."""
+    spec, inputs = _of_path(study, name, where)
+    return DESCENTS.make(spec["label"], spec, **inputs)
+
+
+def descents(study: Study, name: str, where: str) -> list[Artefact]:
+    """Return what a probe of kind descent measures, for every replica of the run of its plane."""
+    probe = study.entry("probes", name, DescentProbe, where)
+    at = f"probes.{name}.descent.plane"
+    plane = study.entry("probes", probe.plane, PlaneProbe, at)
+    found = []
+    for replica in run_spec(study, plane.run, at).replicas:
+        spec, inputs = _of_path(study, probe.plane, at, replica)
+        recipe = only(inputs["run"]).spec["recipe"]
+        about = {part: recipe[part] for part in ("batch", "augment", "criterion", "weight_decay")}
+        spec["gradient"] = {
+            **about,
+            "examples": probe.examples,
+            "seed": derive(study.seed, "descent", probe.seed, replica),
+        }
+        found.append(DESCENTS.make(spec["label"], spec, **inputs))
+    return found
+
+
+def _of_path(study: Study, name: str, where: str, replica: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return spec and inputs of what is measured on a recorded path in one of its planes."""
     plane, at = study.entry("probes", name, PlaneProbe, where), f"probes.{name}.plane"
     if plane.axes == "random":
         raise study.error(f"{at}.axes", "a descent needs a plane of its path: pca, path_random or path_start")
-    spec, inputs = _plane(study, plane.model_copy(update={"grid": 2, "margin": 0.0, "parts": ["train"]}), at)
-    return DESCENTS.make(spec["label"], spec, **inputs)
+    changes: dict[str, Any] = {"grid": 2, "margin": 0.0, "parts": ["train"]}
+    if replica is not None:
+        changes["replica"] = replica
+    return _plane(study, plane.model_copy(update=changes), at)
 
 
 def _planned(study: Study, name: str, spec: Probe) -> list[Artefact]:
@@ -344,6 +409,8 @@ def _line(study: Study, probe: LineProbe, where: str) -> Artefact:
         chosen = [(each, seed) for each in how for seed in probe.seeds]
         directions = [_direction(study, each, seed, probe.scale.get(each, 1.0)) for each, seed in chosen]
         cut: dict[str, Any] = {"kind": "lines", "directions": directions}
+        if probe.rescale is not None:
+            cut["rescaled"] = {**probe.rescale.hashed(), "seed": derive(study.seed, "rescale", probe.rescale.seed)}
     else:
         other = run(study, probe.to, probe.replica, f"{where}.to")
         if other.spec["model"] != made.spec["model"] or other.inputs["data"][0].hash != made.inputs["data"][0].hash:
@@ -419,12 +486,18 @@ def _tiles(spec: dict[str, Any], inputs: Mapping[str, Any], rows: int, grain: in
     return parts[0] if len(parts) == 1 else GRIDS.make(spec["label"], {}, tiles=parts)
 
 
+def _descents(study: Study, name: str, spec: DescentProbe) -> list[Artefact]:
+    return descents(study, name, f"probes.{name}.descent")
+
+
 LINE = Entry("probes", "line", LineProbe, _planned)
 PLANE = Entry("probes", "plane", PlaneProbe, _planned)
+ALONG = Entry("probes", "descent", DescentProbe, _descents)
 CURVATURE = Entry("probes", "curvature", CurvatureProbe, _planned)
 GRID = View("grid", lambda study, name, where: (grid(study, name, where),), "lossatlas.planes.files:Grid.load")
 ALL_GRIDS = View("grids", grids, "lossatlas.planes.files:Grid.load")
 DESCENT = View("descent", lambda study, name, where: (descent(study, name, where),), "lossatlas.planes.files:descent")
+ALL_DESCENTS = View("descents", descents, "lossatlas.planes.files:descent")
 
 # ---------------------------------------------------------------------------------------------------------------------
 # figures and tables
@@ -525,6 +598,24 @@ class Sharpness(Figure):
     kind: Literal["sharpness"] = "sharpness"
     draw: ClassVar[str] = "lossatlas.planes.figures.sharpness:compose"
     series: list[SharpSeries] = key("One network each.", min_length=1)
+
+
+class InvarianceRow(Spec):
+    """A row of panels: one way of rescaling a network."""
+
+    original: GridName = key("Name of a line probe through the network as it was trained.")
+    copies: Annotated[list[str], Refers("grid")] = key(
+        "Names of line probes of the same directions through rescaled copies.", min_length=1
+    )
+    title: str = key("What is rescaled.")
+
+
+class Invariance(Figure):
+    """Losses along the same random lines through a network and through copies of the same function."""
+
+    kind: Literal["invariance"] = "invariance"
+    draw: ClassVar[str] = "lossatlas.planes.figures.invariance:compose"
+    rows: list[InvarianceRow] = key("One way of rescaling each.", min_length=1)
 
 
 def _titled(raw: Any, by: str) -> Any:
@@ -698,14 +789,27 @@ class SharpnessRatio(OfSharpness):
     normalise: Normalise = key("Normalisation of the directions.", "filter")
 
 
+class RescalingGap(Measure):
+    """How far curves through rescaled copies of networks lie from those through the networks, in their rises."""
+
+    measure: ClassVar[str] = "rescaling_gap"
+    run: ClassVar[str] = "lossatlas.planes.measures:rescaling_gap"
+    original: Grids = key("Lines through networks.")
+    copies: Grids = key("The same lines through rescaled copies, as many as there are networks in each entry.")
+    normalise: Normalise = key("Normalisation of the directions.", "filter")
+
+
 class PathShare(Measure):
     """Share of a path's variance in its first principal axes: the smallest or the largest among paths."""
 
     measure: ClassVar[str] = "path_share"
     run: ClassVar[str] = "lossatlas.planes.measures:path_share"
-    paths: Annotated[tuple[Reference, ...], Accepts("path_gram")] = key("Runs with all their epochs.")
+    paths: Annotated[tuple[Reference, ...], Accepts("path_gram", "path_grams")] = key("Runs with all their epochs.")
     axes: int = key("Principal axes.", 2, ge=1)
-    statistic: Literal["min", "max"] = key("Over the paths.", "min")
+    statistic: Literal["min", "max", "mean"] = key("Over the paths.", "min")
+    less: Literal["walk"] | None = key(
+        "walk: less the share of a random walk with the path's own step lengths; null = the share itself.", None
+    )
 
 
 class PlaneShare(Measure):
@@ -725,14 +829,69 @@ class ConvexRatio(Measure):
     relative_to: Literal["other"] | None = key("other: less the median elsewhere; null = by itself.", None)
 
 
-class DescentAngle(Measure):
+When = Literal["early", "late", "after", "change"]
+Window = Annotated[
+    When,
+    key(
+        "early, late: the first and the last steps before the learning rate drops. after: the first steps after its "
+        "first drop. change: late less early."
+    ),
+]
+Descents = Annotated[tuple[Reference, ...], Accepts("descent", "descents")]
+
+
+class OfSteps(Measure):
+    """Which steps of recorded trainings."""
+
+    descents: Descents = key("Descents along recorded paths, or planes of these.")
+    until: float | None = key(
+        "Share of the training that is looked at; null = until the learning rate first drops, of probes `descent`.",
+        1.0,
+        gt=0,
+        le=1,
+    )
+    share: float = key("Share of the steps until then that is early, and late.", 1 / 3, gt=0, le=1)
+
+
+class DescentAngle(OfSteps):
     """Mean angle (or its distance from `about`) of steps with the negative gradient: early, late, late less early."""
 
     measure: ClassVar[str] = "descent_angle"
     run: ClassVar[str] = "lossatlas.planes.measures:descent_angle"
-    descents: Annotated[tuple[Reference, ...], Accepts("descent")] = key("Planes of recorded paths.")
-    when: Literal["early", "late", "change"] = key("The first steps, the last, or the last less the first.", "early")
-    space: Literal["plane", "full"] = key("In the plane of the path, or in the whole space.", "plane")
-    until: float = key("Share of the training that is looked at, as until the learning rate drops.", 1.0, gt=0, le=1)
-    share: float = key("Share of the steps until then that is early, and late.", 1 / 3, gt=0, le=1)
+    when: Window = key("Which of the steps.", "early")
+    space: Literal["plane", "full", "batch", "total", "turn"] = key(
+        "plane: with the gradient of the drawn loss in the plane of the path. full: with that in the whole space. "
+        "batch: with that of the loss which is descended, of minibatches. total: the same with weight decay. turn: "
+        "with the step before.",
+        "plane",
+    )
     about: float = key("Degrees from which the distance is taken; 0 = the angle itself.", 0.0)
+    uphill: bool = key("Count steps uphill, at more than 90 degrees.", True)
+    second: Descents | None = key("Paths whose value is taken off, replica by replica; null = none.", None)
+
+
+class UphillShare(OfSteps):
+    """Share of steps that go uphill: at more than 90 degrees from the negative gradient."""
+
+    measure: ClassVar[str] = "uphill_share"
+    run: ClassVar[str] = "lossatlas.planes.measures:uphill_share"
+    when: Window = key("Which of the steps.", "late")
+    space: Literal["plane", "full", "batch", "total"] = key("As of `descent_angle`.", "plane")
+
+
+class PathKink(OfSteps):
+    """How much nearer to the way to its end a path turns when the learning rate first drops, beyond a random walk's.
+
+    Mean angle of the late steps with the way to the end less that of the first step after the drop, less the same of
+    independent steps of the same lengths.
+    """
+
+    measure: ClassVar[str] = "path_kink"
+    run: ClassVar[str] = "lossatlas.planes.measures:path_kink"
+
+
+class GradientNoise(OfSteps):
+    """Log10 of a minibatch's gradient noise over the squared gradient: late less early, mean over paths."""
+
+    measure: ClassVar[str] = "gradient_noise"
+    run: ClassVar[str] = "lossatlas.planes.measures:gradient_noise"

@@ -19,6 +19,7 @@ from lossatlas.files.points import read_point
 from lossatlas.landscape.criteria import TokenCrossEntropy
 from lossatlas.landscape.landscape import NetworkLandscape
 from lossatlas.landscape.layout import Layout
+from lossatlas.train.descended import Descended
 from lossatlas.train.examples import build_model, drawing, make_examples
 from lossatlas.train.loop import Examples
 from lossatlas.train.precision import device_for
@@ -60,12 +61,21 @@ class Trained:
         layout: of theta.
         theta: (D,) float64 on the landscapes' device, the point.
         buffers: (B,) its batch-norm statistics, as stored.
+        model: the network, in eval mode, with the weights of its initialisation: for its shape.
     """
 
     parts: dict[str, NetworkLandscape]
     layout: Layout
     theta: Tensor
     buffers: Tensor
+    model: nn.Module
+
+    def at(self, theta: Tensor, buffers: Tensor) -> "Trained":
+        """Return the same network at another point (D,) with other stored statistics (B,)."""
+        parts = self.parts
+        if len(buffers) and parts["train"].batch_norm == "stored":
+            parts = {part: landscape.at_buffers(buffers) for part, landscape in parts.items()}
+        return replace(self, parts=parts, theta=theta, buffers=buffers)
 
 
 def metrics(parts: Mapping[str, NetworkLandscape], theta: Tensor) -> dict[str, float]:
@@ -136,7 +146,18 @@ def trained(spec: Mapping, data_file: Path, run_file: Path) -> Trained:
     if not recompute and len(buffers):
         parts = {part: landscape.at_buffers(buffers) for part, landscape in parts.items()}
     device = examples.x.device
-    return Trained(parts, layout, theta.to(device, torch.float64), buffers.to(device))
+    return Trained(parts, layout, theta.to(device, torch.float64), buffers.to(device), model)
+
+
+def descended(spec: Mapping, data_file: Path, recipe: Mapping) -> Descended:
+    """Return the loss that a training descends.
+
+    Args:
+        spec: as of :func:`trained`.
+        data_file: data.h5 of the run.
+        recipe: ``batch``, ``augment`` and ``criterion`` of the run.
+    """
+    return Descended(*_network(spec, spec["seeds"], data_file), recipe)
 
 
 def point(points_file: Path, layout: Layout, label: str, row: int = -1) -> tuple[Tensor, Tensor]:

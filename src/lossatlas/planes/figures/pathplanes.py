@@ -17,6 +17,7 @@ from lossatlas.draw.plane import MAP, filled, scale
 from lossatlas.draw.style import Drawn, Sidebar
 from lossatlas.planes.figures.contours import heading, lost_notes
 from lossatlas.planes.files import Grid
+from lossatlas.planes.numbers import step_lengths, walk_share
 from lossatlas.planes.spec import PathPlanes, VarianceTable
 from lossatlas.specs.registry import Inputs
 
@@ -97,9 +98,10 @@ def tabulate(spec: VarianceTable, inputs: Inputs) -> pd.DataFrame:
     """Return how much of a path's variation planes hold.
 
     Returns:
-        Columns row, points, dimension, pc1, pc2, two_pcs, three_pcs (shares of the variance), and for each other plane
-        ``<its axes>_plane`` (both its directions) and expected_random (2 / D, a random plane's share on average for a
-        path without a preferred direction).
+        Columns row, points, dimension, pc1, pc2, two_pcs, three_pcs (shares of the variance), walk (what two axes hold
+        of a random walk with the path's own step lengths), and for each other plane ``<its axes>_plane`` (both its
+        directions) and expected_random (2 / D, a random plane's share on average for a path without a preferred
+        direction).
     """
     rows = []
     for entry in spec.rows:
@@ -113,6 +115,7 @@ def tabulate(spec: VarianceTable, inputs: Inputs) -> pd.DataFrame:
             "dimension": gram.dimension,
         }
         row |= {"pc1": shares[0], "pc2": shares[1], "two_pcs": shares[:2].sum(), "three_pcs": shares.sum()}
+        row["walk"] = walk_share(step_lengths(gram))
         for name in entry.planes:
             grid: Grid = inputs.one("grid", name)
             row[f"{grid.slice['axes']}_plane"] = float(grid.explained.sum())

@@ -13,10 +13,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import create, read_table, write_table
 from lossatlas.files.rows import Rows
 from lossatlas.files.state import State
 from lossatlas.landscape.layout import WEIGHT
+from lossatlas.landscape.rescaling import rescaled
 from lossatlas.planes import curvature
 from lossatlas.planes.defaults import LEAST
 from lossatlas.planes.jobs import span
@@ -27,6 +29,9 @@ from lossatlas.train.networks import Trained, metrics, point, trained
 
 AtPoint = Callable[[Tensor, float], Mapping[str, Any]]
 """What is measured at a point (D,) with coordinate x."""
+
+SLACK = 1e6
+"""Rounding, in units of the type's, by which outputs of a rescaled network may differ after all its layers."""
 
 BINS = 121
 """Bins of the histogram of a minimum's weights."""
@@ -42,7 +47,7 @@ def tile(job: Job) -> None:
     row), ``/histogram`` of its weights; ``/path`` of the path that spans the plane.
     """
     spec, to = job.spec, job.maybe("to")
-    network = trained(spec, job.file("data"), job.file("run"))
+    network, moved = _rescaled(spec, trained(spec, job.file("data"), job.file("run")))
     end = None if to is None else [part.to(network.theta.device) for part in point(to, network.layout, spec["label"])]
     theta_end = None if end is None else end[0].double()
     cut = span.make(spec, network.theta, network.layout, theta_end, job.file("run"), job.maybe("gram"))
@@ -50,8 +55,32 @@ def tile(job: Job) -> None:
     measure = _measure(spec, network, None if end is None else end[1])
     state = State(job.state, job.provenance)
     measured = evaluate(measure, cut, rows, state, f"grid {spec['label']}")
-    _write(job, network, cut, rows, measured)
+    _write(job, network, cut, rows, measured, moved)
     state.remove()
+
+
+def _rescaled(spec: Mapping[str, Any], network: Trained) -> tuple[Trained, float | None]:
+    """Return a network with rescaled weights where a spec asks for it, and how far that moved its outputs.
+
+    Raises:
+        LossatlasError: its function is another one: the layers are not connected as the rescaling takes them to be.
+    """
+    about = spec["slice"].get("rescaled")
+    if about is None:
+        return network, None
+    landscape = network.parts["train"]
+    before = landscape.outputs(network.theta).double()
+    theta, buffers = rescaled(network.model, network.theta, network.buffers, **about)
+    network = network.at(theta, buffers)
+    after = network.parts["train"].outputs(theta).double()
+    moved = float((after - before).abs().max() / before.abs().max())
+    allowed = SLACK * torch.finfo(landscape.dtype).eps
+    if not moved <= allowed:
+        raise LossatlasError(
+            f"{spec['label']}: rescaling {about['how']} moved the network's outputs by {moved:.2g} of the largest "
+            f"(allowed: {allowed:.1g}): its layers are not one after the other; take `filters`, or a VGG"
+        )
+    return network, moved
 
 
 def _measure(spec: Mapping[str, Any], network: Trained, buffers: Tensor | None) -> Measure:
@@ -112,7 +141,7 @@ def _curvature(network: Trained, about: Mapping[str, Any]) -> AtPoint:
     return measured
 
 
-def _write(job: Job, network: Trained, cut: Slice, rows: range, measured: Rows) -> None:
+def _write(job: Job, network: Trained, cut: Slice, rows: range, measured: Rows, moved: float | None) -> None:
     with create(job.output, "grid", job.provenance) as file:
         file.create_dataset("x", data=cut.x)
         file.create_dataset("y", data=cut.y[rows.start : rows.stop])
@@ -122,6 +151,8 @@ def _write(job: Job, network: Trained, cut: Slice, rows: range, measured: Rows) 
         file.attrs["directions_norm"] = [float(d.norm()) for d in cut.directions] + (
             [float(cut.shift.norm())] if cut.shift is not None else []
         )
+        if moved is not None:
+            file.attrs["moved"] = moved
         write_table(file, read_table(job.file("run"), "points").iloc[[-1]], "minimum")
         write_table(file, histogram(network), "histogram")
         if cut.path is not None:
