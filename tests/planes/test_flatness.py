@@ -86,6 +86,74 @@ def test_convexity_of_known_surfaces(rng):
     assert on_plane(grid_of(u**2 + v**2 + 3.0, x, y), 0.1) == pytest.approx(0.0)
 
 
+def test_what_points_at_the_centre(rng):
+    """A convex function does everywhere, saturated or not; a ring, an island and noise do as their shapes say."""
+    x, y = np.linspace(-1, 1, 21), np.linspace(-2, 2, 31)
+    u, v = np.meshgrid(x, y)
+    form = np.eye(2) + np.outer(*[rng.uniform(0, 1, 2)] * 2)
+    bowl = form[0, 0] * u**2 + 2 * form[0, 1] * u * v + form[1, 1] * v**2
+    saturated = np.log1p(1e4 * bowl)  # nowhere convex but near the middle: curved the other way, and no chaos
+    for loss in (bowl, saturated):
+        found = flatness.towards(grid_of(loss, x, y))
+        assert np.isnan(found[14, 9])
+        assert np.nanmin(found) == 1
+    assert bends(grid_of(saturated, x, y)).mean() > 0.9
+    assert np.nanmax(flatness.towards(grid_of(-bowl, x, y))) == 0
+    ring = flatness.towards(grid_of((np.hypot(u, v / 2) - 0.5) ** 2, x, y))
+    inner = np.hypot(u, v / 2)[1:-1, 1:-1]
+    assert np.nanmean(ring[inner < 0.35]) == 0
+    assert np.nanmean(ring[inner > 0.65]) == 1
+    shares = [np.nanmean(flatness.towards(grid_of(rng.standard_normal((31, 21)), x, y))) for _ in range(40)]
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.02)
+    hole = bowl.copy()
+    hole[3, 4] = np.nan
+    assert np.nansum(flatness.towards(grid_of(hole, x, y)) == 0) == 4, "the four points that take their slope from it"
+
+
+def test_regions_are_those_joined_to_the_centre():
+    x = np.linspace(-1, 1, 201)
+    u, v = np.meshgrid(x, x)
+    radius = np.hypot(u, v)
+    assert flatness.region(grid_of(radius**2, x, x), 0.25) == pytest.approx(np.pi * 0.25 / 4, rel=0.02)
+    apart = np.where(radius > 0.8, 0.0, radius**2)  # as low again, behind a wall
+    assert flatness.region(grid_of(apart, x, x), 0.25) == pytest.approx(np.pi * 0.25 / 4, rel=0.02)
+    assert flatness.region(grid_of(radius + 1, x, x), 1.0) == 0
+    assert flatness.region(grid_of(np.where(radius < 0.5, 0.0, np.nan), x, x), 1.0) == pytest.approx(0.196, rel=0.03)
+
+
+def test_chaos_is_compared_by_network(rng):
+    x = np.linspace(-1, 1, 9)
+    u, v = np.meshgrid(x, x)
+
+    def plane(share, loss=1.0):
+        """Return a plane of which a share of the columns leads away from the centre."""
+        away = u >= np.quantile(u, 1 - share)
+        grid = grid_of(np.where(away, 5 - u**2 - v**2, u**2 + v**2), x, x)
+        grid.minimum["train_loss"] = loss
+        return grid
+
+    calm, wild = (
+        [[plane(s) for s in shares] for shares in sides]
+        for sides in (((0, 0, 0.1), (0.1, 0, 0)), ((0.5, 0.6, 0.4), (0.6, 0.5, 0.7)))
+    )
+    spec = subjects.measures()["towards_centre"]
+    given = {"a": calm[0], "b": calm[1], "c": wild[0], "d": wild[1], "few": wild[0][:2]}
+    names = {"first": [{"grids": "c"}, {"grids": "d"}], "second": [{"grids": "a"}, {"grids": "b"}]}
+    found = resolve(spec.run)(spec.model_validate(names), Loaded(given))
+    shares = {k: np.array([np.nanmean(flatness.towards(g)) for g in v]) for k, v in given.items()}
+    each = (shares["c"] + shares["d"]) / 2 - (shares["a"] + shares["b"]) / 2
+    assert (found.n, found.unit) == (3, "networks")
+    assert found.each == pytest.approx(each)
+    assert ends(found) == pytest.approx(t_of_mean(each))
+    alone = resolve(spec.run)(spec.model_validate({"first": {"grids": "a"}}), Loaded(given))
+    assert alone.each == pytest.approx(shares["a"])
+    uneven = spec.model_validate({"first": [{"grids": "c"}, {"grids": "few"}]})
+    assert "planes of 3 and 2 networks" in resolve(spec.run)(uneven, Loaded(given)).detail
+    grids = [plane(0, loss) for loss in (0.5, 0.4, 0.8)]
+    assert measure("loss_spread", {"networks": grids}).value == pytest.approx(2.0)
+    assert measure("region_size", {"first": grids}, level=10.0).each == [1.0] * 3
+
+
 def test_ratio_counts_negative_eigenvalues_only():
     grid = grid_of(np.zeros((1, 4)), lambda_min=[[-1.0, 0.5, -3.0, np.nan]], lambda_max=[[4.0, 2.0, 2.0, np.nan]])
     np.testing.assert_allclose(ratio(grid), [[0.25, 0.0, 1.5, np.nan]])

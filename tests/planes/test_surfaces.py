@@ -318,6 +318,27 @@ def test_rescaled_lines_are_of_the_same_function(made):
     assert (apart(exact, found, "layer") > 1e-3).all()
 
 
+def test_networks_are_met_at_one_training_loss(made):
+    """A plane through the first recorded epoch whose loss is low enough, with the weights and statistics of then."""
+    folder, _plan = made
+    artefact = probe(made[1], "plane_early")
+    run = folder / probe(made[1], "path").inputs["run"][0].path
+    table = read_table(Path(make(probe(made[1], "path").inputs["run"][0], folder)))
+    wanted = float(table["train_loss"].iloc[1]) * 1.0001
+    change = {"plane_early": {"plane": {"at_loss": wanted}}}
+    artefact = probe(study(probes=change), "plane_early")
+    found = Grid.load(make(artefact, folder))
+    row = int(np.flatnonzero(table["train_loss"] <= wanted)[0])
+    assert found.minimum["epoch"] == table["epoch"].iloc[row]
+    assert row < len(table) - 1
+    theta, buffers = (torch.from_numpy(a) for a in read_point(run, row))
+    model, examples, _, _ = parts_of(artefact, folder)
+    loss, _ = naive(model, theta, buffers, examples.inputs(examples.x), examples.y)
+    assert found.measured["train_loss"][1, 1] == pytest.approx(loss, rel=1e-6)
+    never = probe(study(probes={"plane_early": {"plane": {"at_loss": 1e-9}}}), "plane_early")
+    assert Grid.load(make(never, folder)).minimum["epoch"] == table["epoch"].iloc[-1]
+
+
 def test_what_is_no_other_network_of_the_same_function_is_refused(made):
     """A residual network passes shortcuts by its batch norms: units cannot be rescaled one after the other."""
     change = {"line": {"run": "small", "rescale": {"how": "units"}}}
@@ -343,6 +364,8 @@ def test_what_is_no_other_network_of_the_same_function_is_refused(made):
         ("map", {"curvature": {"run": "small"}}, "give either plane .a probe of that kind. or run"),
         ("lines", {"line": {"parts": ["test"]}}, r"probes\.lines\.line\.parts: \['test'\] lacks train"),
         ("lines", {"line": {"scale": {"filtre": 2.0}}}, "'filtre' is not allowed; did you mean 'filter'"),
+        ("plane_plain", {"plane": {"at_loss": 0.5}}, "'plain' keeps its end alone; write `record: .epochs: all."),
+        ("path", {"plane": {"at_loss": 0.5}}, "goes with random directions: a plane of a path goes through its end"),
         ("lines", {"line": {"rescale": {"how": "filters"}, "batch_norm": "recompute"}}, "goes with random lines and"),
         ("map", {"curvature": {"least": 90}}, r"probes\.map\.curvature\.least: 90 products, but `products` allows 60"),
         ("plane", {"plane": {"grid": [6, 5, 4]}}, r"probes\.plane\.plane\.grid: .*3 entries; give at most 2"),
@@ -455,7 +478,7 @@ def test_tables_and_claims_hold_the_numbers_of_their_grids(everything, tmp_path,
 
 def test_rules_plan_every_job_once_and_make_a_relief(tmp_path):
     jobs = counts(plan(tmp_path, ALL, study=TINY))
-    expected = {"data": 1, "train": 3, "tile": 20, "assemble": 3, "descent": 2, "gather": 1, "gram": 1}
+    expected = {"data": 1, "train": 3, "tile": 21, "assemble": 3, "descent": 2, "gather": 1, "gram": 1}
     assert {rule: jobs[rule] for rule in expected} == expected
     assert (jobs["figure"], jobs["relief"], jobs["table"]) == (6, 1, 2)
 

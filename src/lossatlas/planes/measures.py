@@ -4,7 +4,7 @@ The independent units are networks: points of one plane and directions through o
 other, so a network counts by one number (a share, a median), and one network has no interval.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,13 +15,14 @@ from lossatlas.claims.measurement import Measurement, nothing
 from lossatlas.clouds.files import Gram
 from lossatlas.clouds.principal import principal_axes
 from lossatlas.planes.files import Grid
-from lossatlas.planes.numbers import apart, bends, on_plane, ratio, sharpness, step_lengths, walk_share
+from lossatlas.planes.numbers import apart, bends, on_plane, ratio, region, sharpness, step_lengths, towards, walk_share
 from lossatlas.planes.spec import (
     Bent,
     ConvexRatio,
     DescentAngle,
     Flattening,
     GradientNoise,
+    LossSpread,
     NegativeCurvature,
     NetworkAccuracy,
     OfSharpness,
@@ -29,13 +30,24 @@ from lossatlas.planes.spec import (
     PathKink,
     PathShare,
     PlaneShare,
+    RegionSize,
     RescalingGap,
     SharpnessRank,
     SharpnessRatio,
+    TowardsCentre,
     UphillShare,
 )
+from lossatlas.specs.base import Reference
 from lossatlas.specs.registry import Inputs
-from lossatlas.statistics import of_clusters, of_difference, of_mean, of_ratio, rank_correlation, spearman
+from lossatlas.statistics import (
+    of_clusters,
+    of_difference,
+    of_mean,
+    of_ratio,
+    partial,
+    rank_correlation,
+    spearman,
+)
 
 LEAST_RECIPES = 5
 """Recipes that a rank correlation's interval needs: of 24 orders of four one is perfect, too many for p < .025."""
@@ -82,6 +94,48 @@ def negative_curvature(spec: NegativeCurvature, inputs: Inputs) -> Measurement:
     return _difference(values["first"], values["second"], detail)
 
 
+def loss_spread(spec: LossSpread, inputs: Inputs) -> Measurement:
+    """Largest over smallest training loss of the networks behind lines, planes or maps."""
+    grids: list[Grid] = inputs.given(spec.networks)
+    found = [float(grid.minimum["train_loss"]) for grid in grids]
+    detail = f"training losses: {_listed(grids, found)}"
+    if not (np.isfinite(found).all() and min(found) > 0):
+        return nothing(detail, len(found))
+    return Measurement(max(found) / min(found), None, len(found), detail, "networks")
+
+
+def _of_networks(
+    first: Sequence[Reference], second: Sequence[Reference] | None, inputs: Inputs, value: Callable[[Grid], float]
+) -> Measurement:
+    """Compare networks by a number of their planes, each network by its mean over the planes it has."""
+    found, details = [], []
+    for name, references in (("first", first), ("second", second or ())):
+        entries: list[list[Grid]] = [inputs.given([one]) for one in references]
+        if not entries:
+            continue
+        if len({len(entry) for entry in entries}) > 1:
+            return nothing(f"{name}: planes of {' and '.join(str(len(entry)) for entry in entries)} networks")
+        values = np.array([[value(grid) for grid in entry] for entry in entries])
+        found.append(values.mean(axis=0))
+        listed = _listed(entries[0], found[-1])
+        details.append(f"{name}: {listed} (mean of {len(entries)} plane{'s' if len(entries) > 1 else ''})")
+    detail = "; ".join(details)
+    if len(found) == 2:
+        return _difference(found[0], found[1], detail)
+    each = found[0].tolist()
+    return Measurement(float(np.mean(each)), of_mean(each), len(each), detail, "networks", each)
+
+
+def towards_centre(spec: TowardsCentre, inputs: Inputs) -> Measurement:
+    """Share of a plane's points whose negative gradient leads nearer to its centre: ``first``, or less ``second``."""
+    return _of_networks(spec.first, spec.second, inputs, lambda grid: float(np.nanmean(towards(grid))))
+
+
+def region_size(spec: RegionSize, inputs: Inputs) -> Measurement:
+    """Share of a plane that is joined to its centre below a loss: ``first``, or less ``second``."""
+    return _of_networks(spec.first, spec.second, inputs, lambda grid: region(grid, spec.level))
+
+
 def bent(spec: Bent, inputs: Inputs) -> Measurement:
     """Share of a plane's inner points at which the drawn surface is not convex: ``first`` less ``second``."""
     sides: Sides = {"first": inputs.given(spec.first), "second": inputs.given(spec.second)}
@@ -123,11 +177,11 @@ def flattening(spec: Flattening, inputs: Inputs) -> Measurement:
     return Measurement(found.value, found.interval, found.replicas, detail, "initialisations")
 
 
-def _networks(grids: Sequence[Grid], names: Sequence[str], spec: OfSharpness) -> Array:
+def _networks(grids: Sequence[Grid], names: Sequence[str], spec: OfSharpness, reach: float | None = None) -> Array:
     """Return test errors, and medians over directions of the sharpness by each name, (networks, 1 + names)."""
     found = []
     for grid in grids:
-        lines = [sharpness(grid, how, spec.by, spec.reach) for how in names]
+        lines = [sharpness(grid, how, spec.by, spec.reach if reach is None else reach) for how in names]
         medians = [float(np.median(line)) if len(line) else np.nan for line in lines]
         found.append([1 - float(grid.minimum["test_accuracy"]), *medians])
     return np.array(found)
@@ -136,26 +190,69 @@ def _networks(grids: Sequence[Grid], names: Sequence[str], spec: OfSharpness) ->
 def sharpness_rank(spec: SharpnessRank, inputs: Inputs) -> Measurement:
     """Rank correlation of sharpness under ``of`` with the test error, less the best of those ``against``.
 
-    Networks of one entry of ``lines`` were trained alike and are kept together: the recipes are the units.
+    Networks of one entry of ``lines`` were trained alike and are kept together: the recipes are the units. With
+    ``reaches`` every normalisation has as many tries as the others, in every leave-one-out value anew.
     """
     names = [spec.of, *spec.against]
-    recipes = [_networks(inputs.given([one]), names, spec) for one in spec.lines]
-    every = np.concatenate(recipes)
+    # recipes -> (networks, reaches, 1 + names), and training losses (networks,)
+    recipes = []
+    for one in spec.lines:
+        grids: list[Grid] = inputs.given([one])
+        tried = [_networks(grids, names, spec, reach) for reach in spec.reaches or [spec.reach]]
+        recipes.append((np.stack(tried, axis=1), np.array([float(grid.minimum["train_loss"]) for grid in grids])))
+    every = np.concatenate([values for values, _ in recipes])
     if len(every) < spec.least or np.isnan(every).any():
         return nothing(f"{len(every)} networks, at least {spec.least} are needed", len(every))
 
-    def gap(parts: Sequence[Array]) -> float:
-        rows = np.concatenate(parts)
-        ranks = [spearman(rows[:, i], rows[:, 0]) for i in range(1, rows.shape[1])]
-        return ranks[0] - max(ranks[1:], default=0.0)
+    def ranks(parts: Sequence[tuple[Array, Array]]) -> list[float]:
+        return [_best_rank(spec, parts, column) for column in range(1, 1 + len(names))]
+
+    def gap(parts: Sequence[tuple[Array, Array]]) -> float:
+        first, *others = ranks(parts)
+        return first - max(others, default=0.0)
 
     interval = None
     if len(recipes) >= LEAST_RECIPES:
         scales = () if spec.against else (_fisher, _back)
         interval = of_clusters(recipes, gap, *scales)
-    found = ", ".join(f"{how} {spearman(every[:, 1 + i], every[:, 0]):.3f}" for i, how in enumerate(names))
-    detail = f"Spearman's correlations of {len(every)} networks with the test error: {found}"
-    return Measurement(gap(recipes), interval, len(recipes), detail, "recipes")
+    found = ", ".join(f"{how} {rank:.3f}" for how, rank in zip(names, ranks(recipes), strict=True))
+    where = {"all": "", "between": " (means of recipes)", "within": " (within recipes)"}[spec.level]
+    fixed = "" if spec.given is None else f", {spec.given} held fixed"
+    detail = f"Spearman's correlations of {len(every)} networks with the test error{where}{fixed}: {found}"
+    value = gap(recipes)
+    if not np.isfinite(value):
+        return nothing(f"no correlation: some of these do not vary; {detail}", len(recipes))
+    return Measurement(value, interval, len(recipes), detail, "recipes")
+
+
+def _best_rank(spec: SharpnessRank, parts: Sequence[tuple[Array, Array]], column: int) -> float:
+    """Return the correlation of one normalisation with the test error, at the reach where it is strongest."""
+    found = []
+    for reach in range(parts[0][0].shape[1]):
+        sharp = [values[:, reach, column] for values, _ in parts]
+        found.append(_rank_of(spec, sharp, [values[:, reach, 0] for values, _ in parts], [loss for _, loss in parts]))
+    return max(found, key=lambda rank: -1.0 if np.isnan(rank) else abs(rank))
+
+
+def _rank_of(spec: SharpnessRank, sharp: list[Array], errors: list[Array], losses: list[Array]) -> float:
+    """Return a correlation at the level asked for; ``losses`` are held fixed where that is asked for."""
+    # Infinite sharpness is the highest rank, and the mean of a recipe that has one is infinite, too.
+    largest = np.finfo(np.float64).max / 1e6
+    table = [
+        np.column_stack([np.nan_to_num(s, posinf=largest), e, x]) for s, e, x in zip(sharp, errors, losses, strict=True)
+    ]
+    if spec.level == "between":
+        rows = np.array([part.mean(axis=0) for part in table])
+    elif spec.level == "within":
+        # Ranks first: differences of sharpness from the mean of a recipe are otherwise those of its sharpest networks.
+        whole = pd.DataFrame(np.concatenate(table)).rank().to_numpy()
+        cuts = np.cumsum([len(part) for part in table])[:-1]
+        rows = np.concatenate([part - part.mean(axis=0) for part in np.split(whole, cuts)])
+    else:
+        rows = np.concatenate(table)
+    if spec.given is None:
+        return spearman(rows[:, 0], rows[:, 1])
+    return partial(rows[:, 0], rows[:, 1], rows[:, 2])
 
 
 def _fisher(rank: float) -> float:

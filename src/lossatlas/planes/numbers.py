@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from lossatlas.arrays import Array
 from lossatlas.clouds.files import Gram
@@ -86,6 +87,33 @@ def bends(grid: Grid, quantity: str = "train_loss") -> NDArray[np.bool_]:
     xy = (loss[2:, 2:] - loss[2:, :-2] - loss[:-2, 2:] + loss[:-2, :-2]) / (4 * h * k)
     least = (xx + yy) / 2 - np.hypot((xx - yy) / 2, xy)
     return ~(least >= 0)
+
+
+def towards(grid: Grid, quantity: str = "train_loss") -> Array:
+    """Return at which inner points (ny - 2, nx - 2) the negative gradient on the plane leads nearer to its centre.
+
+    1 where it makes less than 90 degrees with the way to (0, 0), 0 where it does not, or where there is no gradient or
+    a point beside has no finite loss; NaN at the centre. Of a function that is convex on the plane and lowest at its
+    centre it is 1 everywhere, flat tails or not; of one without any relation to the centre it is 1/2 on average.
+    """
+    loss = np.where(np.isfinite(grid.measured[quantity]), grid.measured[quantity], np.nan)
+    x, y = np.meshgrid(grid.x[1:-1], grid.y[1:-1])
+    along = (loss[1:-1, 2:] - loss[1:-1, :-2]) / (grid.x[2:] - grid.x[:-2])
+    across = (loss[2:, 1:-1] - loss[:-2, 1:-1]) / (grid.y[2:] - grid.y[:-2])[:, None]
+    found = np.where(along * x + across * y > 0, 1.0, 0.0)
+    radius = np.hypot(x, y)
+    return np.where(radius <= 1e-9 * max(radius.max(), 1e-300), np.nan, found)
+
+
+def region(grid: Grid, level: float, quantity: str = "train_loss") -> float:
+    """Return the share of a plane's points that are joined to its centre by points with a loss below a level.
+
+    Points are joined by sides. 0 where the centre itself is not below it.
+    """
+    loss = grid.measured[quantity]
+    labels, _ = ndimage.label(np.isfinite(loss) & (loss < level))
+    own = labels[int(np.abs(grid.y).argmin()), int(np.abs(grid.x).argmin())]
+    return float((labels == own).mean()) if own else 0.0
 
 
 def ratio(grid: Grid) -> Array:

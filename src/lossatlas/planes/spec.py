@@ -82,6 +82,13 @@ class Losses(Probe):
     parts: Parts = key("Parts of the data.", ["train"], min_length=1)
     precision: Precision = key("Of the network; points are float64.", "float32")
     batch: int = key("Most examples in a chunk.", 250, ge=1)
+    at_loss: float | None = key(
+        "Through the first recorded epoch whose training loss is at most this (the last where none is), so that "
+        "networks are compared at one training loss; null = through the end.",
+        None,
+        quiet=True,
+        gt=0,
+    )
 
 
 class Rescale(Spec):
@@ -126,6 +133,8 @@ class LineProbe(Losses):
     def _fits(self) -> "LineProbe":
         if self.rescale is not None and (self.to is not None or self.batch_norm not in (None, "stored")):
             raise mistake("rescale", "goes with random lines and stored batch-norm statistics")
+        if self.at_loss is not None and self.to is not None:
+            raise mistake("at_loss", "goes with random directions: a segment joins the ends of two runs")
         if self.to is None and self.batch_norm == "interpolate":
             raise mistake("batch_norm", "`interpolate` goes with `to`: a line through one minimum")
         return self
@@ -150,6 +159,12 @@ class PlaneProbe(Losses):
         "Batch-norm statistics. stored: those of the minimum, the default. recompute: computed anew at each point.",
         None,
     )
+
+    @model_validator(mode="after")
+    def _fits(self) -> "PlaneProbe":
+        if self.at_loss is not None and self.axes != "random":
+            raise mistake("at_loss", "goes with random directions: a plane of a path goes through its end")
+        return self
 
 
 class CurvatureProbe(Probe):
@@ -242,6 +257,9 @@ class SliceJob(OnNetwork):
     x: list[int | float | None]
     y: list[int | float | None] | None = key("As `x`, of a plane; of lines there is none.", None, quiet=True)
     margin: float | None = key("Share of a path's range added on each side; of others there is none.", None, quiet=True)
+    at_loss: float | None = key(
+        "Training loss of the recorded epoch that is the centre; null = the last.", None, quiet=True
+    )
 
 
 class DescentJob(SliceJob):
@@ -403,6 +421,7 @@ def _planned(study: Study, name: str, spec: Probe) -> list[Artefact]:
 def _line(study: Study, probe: LineProbe, where: str) -> Artefact:
     """Return losses along lines: random ones through a minimum, or the segment to another minimum."""
     made = run(study, probe.run, probe.replica, f"{where}.run")
+    _chosen(study, probe, made, where)
     inputs = {"data": made.inputs["data"], "run": (made,)}
     if probe.to is None:
         how = [probe.normalise] if isinstance(probe.normalise, str) else probe.normalise
@@ -447,6 +466,7 @@ _CARE = ("least", "each", "starts", "over")
 def _plane(study: Study, probe: PlaneProbe, where: str) -> tuple[dict[str, Any], dict[str, tuple[Artefact, ...]]]:
     """Return spec and inputs of a plane, without its measure."""
     made = run(study, probe.run, probe.replica, f"{where}.run")
+    _chosen(study, probe, made, where)
     inputs: dict[str, tuple[Artefact, ...]] = {"data": made.inputs["data"], "run": (made,)}
     counts = [probe.grid] * 2 if isinstance(probe.grid, int) else probe.grid
     if probe.axes == "random":
@@ -471,10 +491,20 @@ def _direction(study: Study, normalise: str, seed: int, scale: float) -> dict[st
     return {"normalise": normalise, "number": seed, "seed": number, "scale": scale}
 
 
+def _chosen(study: Study, probe: LineProbe | PlaneProbe, made: Artefact, where: str) -> None:
+    """Refuse a choice among recorded epochs where there is only one."""
+    if probe.at_loss is not None and made.spec["record"]["epochs"] != "all":
+        raise study.error(
+            f"{where}.at_loss", f"{probe.run!r} keeps its end alone; write `record: {{epochs: all}}` there"
+        )
+
+
 def _spec(made: Artefact, probe: LineProbe | PlaneProbe, cut: Mapping[str, Any], batch_norm: str) -> dict[str, Any]:
     """Return the keys of :class:`SliceJob` but for its coordinates; ``batch_norm`` where the probe says nothing."""
     spec = network_spec([made], probe.precision, probe.batch)
     spec |= {"seeds": made.spec["seeds"], "examples": probe.examples, "parts": list(probe.parts), "slice": dict(cut)}
+    if probe.at_loss is not None:
+        spec["at_loss"] = probe.at_loss
     return {**spec, "batch_norm": probe.batch_norm or batch_norm}
 
 
@@ -625,6 +655,24 @@ def _titled(raw: Any, by: str) -> Any:
     return raw
 
 
+class ScatterGroup(Spec):
+    """Networks of one recipe in figure sharpness_scatter."""
+
+    line: GridsName = key("Name of a line probe; all replicas of its run.")
+    family: str = key("What its colour says, such as the architecture.")
+    kind: str = key("What its marker says, such as the batch size.", "")
+
+
+class SharpnessScatter(Figure):
+    """Sharpness of many networks under each normalisation against their test errors."""
+
+    kind: Literal["sharpness_scatter"] = "sharpness_scatter"
+    draw: ClassVar[str] = "lossatlas.planes.figures.scatter:compose"
+    groups: list[ScatterGroup] = key("One recipe each.", min_length=1)
+    by: SharpnessOfLine = key("Measure of sharpness.", "rise")
+    reach: float = key("How far along a line to look, in units of its direction.", REACH, gt=0)
+
+
 class SharpRow(Spec):
     """One network of table sharpness, in all replicas."""
 
@@ -735,6 +783,37 @@ class NegativeCurvature(Measure):
     above: float = key("The threshold.", 0.1)
 
 
+class TowardsCentre(Measure):
+    """Share of a plane's points whose negative gradient leads nearer to its centre: `first`, or less `second`.
+
+    An entry is a plane of every replica; several entries are planes of the same networks, each of which counts by its
+    mean over them.
+    """
+
+    measure: ClassVar[str] = "towards_centre"
+    run: ClassVar[str] = "lossatlas.planes.measures:towards_centre"
+    first: Grids = key("Planes of some networks.")
+    second: Grids | None = key("Planes of those they are compared with; null = none.", None)
+
+
+class RegionSize(Measure):
+    """Share of a plane that is joined to its centre below a loss: `first`, or less `second`; entries as above."""
+
+    measure: ClassVar[str] = "region_size"
+    run: ClassVar[str] = "lossatlas.planes.measures:region_size"
+    first: Grids = key("Planes of some networks.")
+    second: Grids | None = key("Planes of those they are compared with; null = none.", None)
+    level: float = key("The loss that bounds the region, the same for all networks.", gt=0)
+
+
+class LossSpread(Measure):
+    """Largest over smallest training loss of the networks behind lines, planes or maps."""
+
+    measure: ClassVar[str] = "loss_spread"
+    run: ClassVar[str] = "lossatlas.planes.measures:loss_spread"
+    networks: Grids = key("Lines, planes or maps of the networks.")
+
+
 class Bent(Measure):
     """Share of a plane's inner points at which its surface is not convex: `first` less `second`."""
 
@@ -777,6 +856,18 @@ class SharpnessRank(OfSharpness):
     of: Normalise = key("Normalisation of the directions.", "filter")
     against: list[Normalise] = key("Normalisations it is compared with; [] = none.", [])
     least: int = key("Networks needed.", 8, ge=1)
+    reaches: list[Positive] | None = key(
+        "Distances of which every normalisation takes the one where it ranks best, by its absolute value; null = "
+        "`reach` for all.",
+        None,
+        min_length=1,
+    )
+    level: Literal["all", "between", "within"] = key(
+        "all: of the networks. between: of the recipes' means. within: of the networks' differences from them.", "all"
+    )
+    given: Literal["train_loss"] | None = key(
+        "What is held fixed: the correlation is that of what its ranks leave of the ranks; null = nothing.", None
+    )
 
 
 class SharpnessRatio(OfSharpness):

@@ -44,7 +44,7 @@ def tile(job: Job) -> None:
     the other end of a segment. ``gram``: Gram matrix of the run's recorded points, for planes of a path.
 
     Output, grid.h5: ``/x`` (nx,), ``/y`` (rows,), ``/values/<quantity>`` (rows, nx, ...), ``/minimum`` (the run's table
-    row), ``/histogram`` of its weights; ``/path`` of the path that spans the plane.
+    row of the centre), ``/histogram`` of its weights; ``/path`` of the path that spans the plane.
     """
     spec, to = job.spec, job.maybe("to")
     network, moved = _rescaled(spec, trained(spec, job.file("data"), job.file("run")))
@@ -153,7 +153,7 @@ def _write(job: Job, network: Trained, cut: Slice, rows: range, measured: Rows, 
         )
         if moved is not None:
             file.attrs["moved"] = moved
-        write_table(file, read_table(job.file("run"), "points").iloc[[-1]], "minimum")
+        write_table(file, read_table(job.file("run"), "points").iloc[[network.row]], "minimum")
         write_table(file, histogram(network), "histogram")
         if cut.path is not None:
             write_table(file, cut.path, "path")
