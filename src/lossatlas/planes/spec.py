@@ -234,6 +234,15 @@ class DescentProbe(Spec):
     seed: int = key("Of the minibatches.", 0, ge=0)
 
 
+class TrustProbe(Spec):
+    """Is the picture of a slice right? Other directions, batch-norm policy, examples, grid and range beside it."""
+
+    of: str = key("Name of a line or plane probe.")
+    directions: int = key("Other random directions to look along.", 5, ge=1)
+    normalise: Normalise | None = key("Which lines of a probe that has several normalisations; null = its first.", None)
+    seed: int = key("Of the directions and of halves of the examples.", 0, ge=0)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # artefacts
 
@@ -279,6 +288,14 @@ class TileJob(SliceJob):
     rows: list[int]
 
 
+class TrustJob(SliceJob):
+    """What names the checks of a slice: ``directions`` (how many others), ``normalise`` and ``seed`` of its probe."""
+
+    directions: int
+    normalise: str | None
+    seed: int
+
+
 class GridJob(Spec):
     """What names a grid: its tiles alone."""
 
@@ -316,6 +333,15 @@ def descent_work(made: Artefact) -> Work:
     return Work(net.parameters, rows, net.layers, 5 * rows, flops, train, test, size)
 
 
+def trust_work(made: Artefact) -> Work:
+    """Return the work of a slice's checks: four losses a direction, and about as many again for the other questions."""
+    net, train, test, size = sized(made)
+    spec = made.spec
+    points = 4 * (spec["directions"] + 2) + 40
+    flops = net.flops * points * min(train, spec["examples"] or train) * _passes(spec)
+    return Work(net.parameters, points, net.layers, points, flops, train, test, size)
+
+
 def _passes(spec: Mapping) -> int:
     """Return the passes over the training examples that their loss takes."""
     return 2 if spec["batch_norm"] == "recompute" else 1
@@ -332,6 +358,16 @@ TILES = Step(
     work=tile_work,
 )
 GRIDS = Step("grids", "assemble", "grid.h5", "lossatlas.planes.jobs.assemble:assemble", GridJob, ("tiles",))
+TRUSTS = Step(
+    "trusts",
+    "trust",
+    "trust.h5",
+    "lossatlas.planes.jobs.trust:trust",
+    TrustJob,
+    ("data", "run", "to", "gram"),
+    gpu=True,
+    work=trust_work,
+)
 DESCENTS = Step(
     "descents",
     "descent",
@@ -395,6 +431,25 @@ def descents(study: Study, name: str, where: str) -> list[Artefact]:
         }
         found.append(DESCENTS.make(spec["label"], spec, **inputs))
     return found
+
+
+def trust(study: Study, name: str, where: str) -> Artefact:
+    """Return the checks of the slice that a probe of kind trust names."""
+    probe = study.entry("probes", name, TrustProbe, where)
+    at = f"probes.{name}.trust"
+    (made,) = study.made("probes", probe.of, Losses, f"{at}.of")
+    tile = made if made.kind == TILES.kind else made.inputs["tiles"][0]
+    spec = {part: value for part, value in tile.spec.items() if part not in ("rows", "measure")}
+    told = [entry["normalise"] for entry in spec["slice"].get("directions", [])]
+    if probe.normalise is not None and probe.normalise not in told:
+        raise study.error(f"{at}.normalise", f"{probe.of!r} has no lines under {probe.normalise!r}")
+    if spec["batch_norm"] == "interpolate":
+        raise study.error(f"{at}.of", f"{probe.of!r} mixes batch-norm statistics; ask about one with `recompute`")
+    if "rescaled" in spec["slice"]:
+        raise study.error(f"{at}.of", f"{probe.of!r} goes through a rescaled network; ask about the network itself")
+    seed = derive(study.seed, "trust", probe.seed)
+    spec |= {"directions": probe.directions, "normalise": probe.normalise, "seed": seed}
+    return TRUSTS.make(spec["label"], spec, **tile.inputs)
 
 
 def _of_path(study: Study, name: str, where: str, replica: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -516,17 +571,23 @@ def _tiles(spec: dict[str, Any], inputs: Mapping[str, Any], rows: int, grain: in
     return parts[0] if len(parts) == 1 else GRIDS.make(spec["label"], {}, tiles=parts)
 
 
+def _trust(study: Study, name: str, spec: TrustProbe) -> list[Artefact]:
+    return [trust(study, name, f"probes.{name}.trust")]
+
+
 def _descents(study: Study, name: str, spec: DescentProbe) -> list[Artefact]:
     return descents(study, name, f"probes.{name}.descent")
 
 
 LINE = Entry("probes", "line", LineProbe, _planned)
 PLANE = Entry("probes", "plane", PlaneProbe, _planned)
+TRUST = Entry("probes", "trust", TrustProbe, _trust)
 ALONG = Entry("probes", "descent", DescentProbe, _descents)
 CURVATURE = Entry("probes", "curvature", CurvatureProbe, _planned)
 GRID = View("grid", lambda study, name, where: (grid(study, name, where),), "lossatlas.planes.files:Grid.load")
 ALL_GRIDS = View("grids", grids, "lossatlas.planes.files:Grid.load")
 DESCENT = View("descent", lambda study, name, where: (descent(study, name, where),), "lossatlas.planes.files:descent")
+TRUST_VIEW = View("trust", lambda study, name, where: (trust(study, name, where),), "lossatlas.planes.files:Trust.load")
 ALL_DESCENTS = View("descents", descents, "lossatlas.planes.files:descent")
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -567,6 +628,17 @@ class PlanePanel(Spec):
 
     plane: GridName = key("Name of a plane probe of the study.")
     title: str = key(_TITLE, "")
+    trust: Annotated[str | None, Refers("trust")] = key(
+        "Name of a trust probe of the plane, whose verdict stands below the title; null = none.", None
+    )
+    paper: float | None = key("Test error (%) that the paper prints for it; null = none.", None)
+
+
+Levels = Annotated[list[Positive], key("Losses of the labelled lines, the same in all panels.", min_length=1)]
+Shown = Annotated[list[Positive], key("Losses of both ends of the colours.", min_length=2, max_length=2)]
+LEVELS = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]
+"""Losses of lines: the authors' own are 0.1 to 10 in steps of 0.5 (plot_2D.py), which are dense above and bare below."""
+SHOWN = [0.1, 20.0]
 
 
 class Contours(Figure):
@@ -576,6 +648,8 @@ class Contours(Figure):
     draw: ClassVar[str] = "lossatlas.planes.figures.contours:compose"
     panels: list[PlanePanel] = key("One plane each.", min_length=1)
     part: Literal["train", "test"] = key("Part of the data.", "train")
+    levels: Levels = LEVELS
+    shown: Shown = SHOWN
     columns: Columns
 
 
@@ -601,6 +675,8 @@ class CurvatureMaps(Figure):
     kind: Literal["curvature"] = "curvature"
     draw: ClassVar[str] = "lossatlas.planes.figures.curvature:compose"
     panels: list[MapPanel] = key("One curvature map each.", min_length=1)
+    levels: Levels = LEVELS
+    shown: Shown = SHOWN
 
 
 class PathPlanes(Figure):
@@ -609,6 +685,8 @@ class PathPlanes(Figure):
     kind: Literal["pathplanes"] = "pathplanes"
     draw: ClassVar[str] = "lossatlas.planes.figures.pathplanes:compose"
     panels: list[PlanePanel] = key("One plane of a path each.", min_length=1)
+    levels: Levels = LEVELS
+    shown: Shown = SHOWN
     columns: Columns
 
 
@@ -678,6 +756,7 @@ class SharpRow(Spec):
 
     line: GridsName = key("Name of a line probe; all replicas of its run.")
     curvature: Annotated[str | None, Refers("grids")] = key("Name of a curvature probe of that run; null = none.", None)
+    paper: float | None = key("Test error (%) that the paper prints for it; null = none.", None)
     title: str = key("Name of the row; the line's by default.", "")
 
     @model_validator(mode="before")
@@ -693,6 +772,26 @@ class SharpnessTable(Table):
     draw: ClassVar[str] = "lossatlas.planes.figures.sharpness:tabulate"
     rows: list[SharpRow] = key("One network each, in all replicas.", min_length=1)
     reach: float = key("How far along a line the measures look, in units of its direction.", REACH, gt=0)
+
+
+class TrustRow(Spec):
+    """One slice."""
+
+    trust: Annotated[str, Refers("trust")] = key("Name of a trust probe.")
+    title: str = key("Name of the row; the probe's by default.", "")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, raw: Any) -> Any:
+        return _titled(raw, "trust")
+
+
+class TrustTable(Table):
+    """Whether the pictures of slices are right: a row a question, with its number and criterion."""
+
+    kind: Literal["trust_table"] = "trust_table"
+    draw: ClassVar[str] = "lossatlas.planes.figures.points:tabulate_trust"
+    rows: list[TrustRow] = key("One slice each.", min_length=1)
 
 
 class HessianRow(Spec):
