@@ -305,6 +305,17 @@ def prepared(study: Study, data: DataSet, where: str) -> Artefact:
     return DATA.make(f"{data.name}-{variant}", {**spec, "seed": derive(study.seed, "data", data.seed)}, study.numerics)
 
 
+def in_words(spec: Mapping[str, Any]) -> str:
+    """Return what prepared data is, for the foot of a figure: its name, and its sizes where they are known."""
+    entry = _entry(spec["name"])
+    sizes = describe_variant(spec["name"], spec["variant"])["sizes"]
+    train, test = (spec[part] or sizes[part] for part in ("train", "test"))
+    said = [str(entry.get("short", entry["title"]))]
+    said += [f"{train:,} training and {test:,} test examples"] if train and test else []
+    said += [f"{spec['size']} x {spec['size']} pixels"] if spec["size"] else []
+    return ", ".join(said)
+
+
 def examples(spec: Mapping[str, Any]) -> tuple[int, int, tuple[int, ...], int, int]:
     """Return training and test examples, shape, network outputs and bytes of one example of prepared data."""
     about = _entry(spec["name"])

@@ -9,6 +9,7 @@ import pandas as pd
 
 from lossatlas.draw.spec import Figure, Table
 from lossatlas.draw.style import RC, Drawn, save
+from lossatlas.draw.ticks import mend
 from lossatlas.files.hdf5 import atomic
 from lossatlas.specs.registry import Inputs, resolve
 
@@ -36,8 +37,21 @@ def draw(
         mpl.rcdefaults()
         mpl.rcParams.update(settings)
         drawn: Drawn = resolve(spec.draw)(spec, inputs)
+        mend(drawn.figure)
+        drawn.figure.say([signature(provenance)])
         save(drawn, outputs, spec.title or spec.name(), provenance)
     return drawn.notes
+
+
+def signature(provenance: Mapping[str, Any]) -> str:
+    """Return the line at the foot of a figure: the data behind it and the preset; nothing where neither is known.
+
+    Args:
+        provenance: ``data_sets``, the data sets in words, and ``preset``, its name.
+    """
+    said = ["; ".join(provenance.get("data_sets", ()))]
+    said.append(f"preset {provenance['preset']}" if provenance.get("preset") else "")
+    return " \u00b7 ".join(filter(None, said))
 
 
 def write_table(spec: Table, inputs: Inputs, output: Path | str) -> None:

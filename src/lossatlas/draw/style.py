@@ -6,19 +6,18 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize, to_rgb
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from lossatlas import __version__
+from lossatlas.draw import text as measure
 from lossatlas.draw.film import Film, encode
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import atomic
@@ -39,13 +38,21 @@ VALUE_MAP = "viridis"
 
 INK, FAINT = "#1a1a1a", "#5c5c5c"
 
+PAGE = 7.2
+"""Width of a page's print in inches, as journals of two columns have it: no figure is wider."""
+
+SMALL, LABEL, LEGEND, TITLE, LETTER = 7.0, 7.5, 7.0, 8.0, 9.5
+"""Sizes of type in points, in print: of ticks and notes, names of axes, legends, titles and letters of panels. Figures
+are no wider than the page and so are printed as large as they are; nothing in them is smaller than the first."""
+
 RC: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 7.5,
-    "axes.titlesize": 8.5,
-    "axes.labelsize": 7.5,
-    "xtick.labelsize": 6.5,
-    "ytick.labelsize": 6.5,
+    "font.family": measure.FAMILY,
+    "font.size": LABEL,
+    "axes.titlesize": TITLE,
+    "axes.labelsize": LABEL,
+    "axes.labelpad": 2.5,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
     "axes.linewidth": 0.6,
     "axes.edgecolor": "#4d4d4d",
     "axes.labelcolor": INK,
@@ -124,135 +131,78 @@ def steps(values: Sequence[float]) -> dict[float, tuple[float, ...]]:
     return {step: tuple(mpl.colormaps[STEP_MAP](value)) for step, value in zip(ordered, shades, strict=True)}
 
 
-def new_figure(width: float, height: float) -> Figure:
+class Box(NamedTuple):
+    """A rectangle on a figure, inches from its top left corner."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+class Sheet(Figure):
+    """A figure that knows where its panels and its legend are, and that can grow at its foot.
+
+    Attributes:
+        cells: each panel with all that belongs to it, in order.
+        legend_box: the legend, None where there is none.
+    """
+
+    def __init__(self, width: float, height: float) -> None:
+        super().__init__(figsize=(width, height))
+        self.cells: list[Box] = []
+        self.legend_box: Box | None = None
+
+    def grow(self, inches: float) -> None:
+        """Make room at the foot; everything stays as far from the top as it is."""
+        width, height = self.get_size_inches()
+        share = height / (height + inches)
+        self.set_size_inches(width, height + inches)
+        for axes in self.axes:
+            box = axes.get_position(original=True)
+            axes.set_position((box.x0, 1 - share * (1 - box.y0), box.width, share * box.height))
+        for text in self.texts:
+            text.set_y(1 - share * (1 - text.get_position()[1]))
+
+    def say(self, sentences: Sequence[str], size: float = SMALL) -> None:
+        """Add faint sentences at the foot, in as many lines as they need."""
+        margin, line = 0.05, 0.125
+        lines = measure.wrapped(" ".join(sentences), self.get_figwidth() - 2 * margin, size)
+        if not lines:
+            return
+        self.grow(line * len(lines) + 0.04)
+        width, height = self.get_size_inches()
+        for i, words in enumerate(lines):
+            y = (margin + line * (len(lines) - 1 - i)) / height
+            self.text(margin / width, y, words, fontsize=size, color=FAINT, va="baseline")
+
+
+def new_figure(width: float, height: float) -> Sheet:
     """Return an empty figure with an Agg canvas, sizes in inches; no window system and no pyplot state is involved."""
-    figure = Figure(figsize=(width, height))
+    figure = Sheet(width, height)
     FigureCanvasAgg(figure)
     return figure
 
 
-def plain_log(axis: Axis, low: float, high: float) -> None:
-    """Give a logarithmic axis over less than two decades plain numbers: 1.5 in place of 1.5 x 10^0."""
-    if high > 100 * low:
-        return
-    shown = FuncFormatter(lambda value, _: f"{value:.3g}")
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)) if high > 4 * low else MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axis.set_major_formatter(shown)
-    axis.set_minor_locator(NullLocator())
-
-
-def axes_at(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+def axes_at(figure: Figure, left: float, top: float, width: float, height: float, **how: Any) -> Axes:
     """Add axes at a place measured in inches from the figure's top left corner."""
     whole_width, whole_height = figure.get_size_inches()
     bottom = whole_height - top - height
-    return figure.add_axes((left / whole_width, bottom / whole_height, width / whole_width, height / whole_height))
+    place = (left / whole_width, bottom / whole_height, width / whole_width, height / whole_height)
+    return figure.add_axes(place, **how)
 
 
-@dataclass
-class Sidebar:
-    """Legends stacked in a column beside the panels; its height is known before the figure is made.
+def box3d(axes: Any) -> None:
+    """Give three-dimensional axes the common look: thin grid lines, and numbers that stand close to the box.
 
-    Sizes are inches. Each entry is (height, function that draws it below a given top).
+    Args:
+        axes: of matplotlib's projection ``3d``.
     """
-
-    width: float = 1.35
-    entries: list[tuple[float, Callable[[Figure, Axes, float], None]]] = field(default_factory=list)
-
-    LINE = 0.155
-
-    @property
-    def height(self) -> float:
-        """Height of all entries."""
-        return sum(height for height, _ in self.entries)
-
-    def heading(self, text: str) -> None:
-        """Add a bold line, with some air above unless it is the first."""
-        air = 0.0 if not self.entries else 0.11
-
-        def draw(_: Figure, axes: Axes, top: float) -> None:
-            axes.text(0.0, top + air + self.LINE / 2, text, va="center", ha="left", fontweight="bold", fontsize=7.5)
-
-        self.entries.append((self.LINE + air, draw))
-
-    def marker(self, text: str, **look: Any) -> None:
-        """Add a line with a marker (keywords of ``Axes.plot``) and a text."""
-
-        def draw(_: Figure, axes: Axes, top: float) -> None:
-            axes.plot([0.09], [top + self.LINE / 2], linestyle="none", clip_on=False, **look)
-            axes.text(0.24, top + self.LINE / 2, text, va="center", ha="left", fontsize=7)
-
-        self.entries.append((self.LINE, draw))
-
-    def line(self, text: str, **look: Any) -> None:
-        """Add a line with a stroke (keywords of ``Axes.plot``) and a text."""
-
-        def draw(_: Figure, axes: Axes, top: float) -> None:
-            axes.plot([0.0, 0.2], [top + self.LINE / 2] * 2, clip_on=False, **look)
-            axes.text(0.28, top + self.LINE / 2, text, va="center", ha="left", fontsize=7)
-
-        self.entries.append((self.LINE, draw))
-
-    def text(self, text: str) -> None:
-        """Add a line of text."""
-
-        def draw(_: Figure, axes: Axes, top: float) -> None:
-            axes.text(0.0, top + self.LINE / 2, text, va="center", ha="left", fontsize=7)
-
-        self.entries.append((self.LINE, draw))
-
-    def ramps(self, colors: Sequence[NDArray[np.float64]], left: str, right: str) -> None:
-        """Add horizontal colour ramps, one (n, 3) array of RGB each, and what their two ends mean."""
-        bar = 0.075
-        height = bar * len(colors) + 0.05 + self.LINE
-
-        def draw(figure: Figure, axes: Axes, top: float) -> None:
-            width = self.width - 0.3
-            image = np.stack(list(colors))
-            axes.imshow(image, extent=(0.0, width, top + bar * len(colors), top), aspect="auto", zorder=2)
-            axes.plot([0, width, width, 0, 0], top + bar * len(colors) * np.array([0, 0, 1, 1, 0]), color=FAINT, lw=0.4)
-            for x, text, side in ((0.0, left, "left"), (width, right, "right")):
-                axes.text(x, top + height - self.LINE / 2, text, va="center", ha=side, fontsize=6.5)
-
-        self.entries.append((height, draw))
-
-    def colorbar(self, norm: Normalize, cmap: Colormap, label: str, length: float = 1.5, plain: bool = False) -> None:
-        """Add a vertical colour bar; ``plain``: a logarithmic one over few decades has plain numbers."""
-
-        def draw(figure: Figure, axes: Axes, top: float) -> None:
-            box = axes.get_position()
-            inches = figure.get_size_inches()
-            left, above = box.x0 * inches[0], (1 - box.y1) * inches[1]
-            place = axes_at(figure, left, above + top + 0.06, 0.11, length)
-            own = type(norm)(norm.vmin, norm.vmax) if plain else norm  # the panels' own scale would put the ticks back
-            bar = figure.colorbar(mpl.cm.ScalarMappable(own, cmap), cax=place)
-            bar.set_label(label, fontsize=7.5)
-            bar.outline.set_linewidth(0.5)
-            if plain:
-                plain_log(bar.ax.yaxis, norm.vmin or 1.0, norm.vmax or 1.0)
-
-        self.entries.append((length + 0.16, draw))
-
-    def draw(self, figure: Figure, left: float, top: float) -> None:
-        """Draw all entries, the first at (left, top) from the figure's top left corner."""
-        if not self.entries:
-            return
-        axes = axes_at(figure, left, top, self.width, self.height)
-        axes.set_axis_off()
-        for height, draw in _stacked(self.entries):
-            draw(figure, axes, height)
-        axes.set_xlim(0.0, self.width)
-        axes.set_ylim(self.height, 0.0)
-        axes.set_aspect("auto")
-
-
-def _stacked(
-    entries: Sequence[tuple[float, Callable[[Figure, Axes, float], None]]],
-) -> list[tuple[float, Callable[[Figure, Axes, float], None]]]:
-    top, placed = 0.0, []
-    for height, draw in entries:
-        placed.append((top, draw))
-        top += height
-    return placed
+    axes.set_box_aspect((1.0, 1.0, 0.8), zoom=0.98)
+    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+        axis.set_tick_params(pad=-2, labelsize=SMALL)
+        axis._axinfo["grid"].update(linewidth=0.4, color="#d0d0d0")
+        axis.get_offset_text().set_visible(False)
 
 
 @dataclass(frozen=True)
@@ -267,7 +217,7 @@ class Drawn:
         writers: format -> what writes the figure in it, for kinds with formats of their own.
     """
 
-    figure: Figure
+    figure: Sheet
     numbers: pd.DataFrame
     notes: tuple[str, ...] = ()
     film: Film | None = None

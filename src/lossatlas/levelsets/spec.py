@@ -540,7 +540,6 @@ class Walks(Figure):
     quantity: Literal["test_loss", "distance"] = key(
         "Change of the test loss, or the distance from the target of walks towards one.", "test_loss"
     )
-    sidebar: float = key("Width of the legend in inches.", 1.9, gt=0)
 
 
 class Budget(Chosen, Figure):

@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 from lossatlas.arrays import Array
-from lossatlas.draw import style
+from lossatlas.draw import style, ticks
 from lossatlas.draw.plane import MAP, filled
 from lossatlas.landscape.large import along, vector_type
 from lossatlas.own import relief, slices
@@ -51,7 +51,7 @@ class Surface(relief.OnPlane):
         mappable = style.mpl.cm.ScalarMappable(norm, MAP)
         bar = figure.colorbar(mappable, ax=axes, label="loss (lines: equal areas)", pad=0.02)
         if isinstance(norm, relief.LogNorm):
-            style.plain_log(bar.ax.yaxis, float(norm.vmin or 1.0), float(norm.vmax or 1.0))
+            ticks.round_numbers(bar.ax.yaxis, float(norm.vmin or 1.0), float(norm.vmax or 1.0))
         label = self.provenance["network"]["label"]
         axes.set(xlabel=AXES[0], ylabel=AXES[1])
         axes.set_title(f"{label}: loss {self.centre:.4g} at the dot\n{self.name}", fontsize=8)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lossatlas.arrays import Array
-from lossatlas.draw import style
+from lossatlas.draw import style, ticks
 from lossatlas.draw.plane import MAP, filled
 from lossatlas.errors import LossatlasError
 from lossatlas.own import relief
@@ -69,7 +69,7 @@ class Trajectory(relief.OnPlane):
         left.plot(*self.path[-1], marker="o", color="white", markeredgecolor=style.INK, markersize=5, zorder=6)
         bar = figure.colorbar(style.mpl.cm.ScalarMappable(norm, MAP), ax=left, label="loss on the plane", pad=0.02)
         if isinstance(norm, relief.LogNorm):
-            style.plain_log(bar.ax.yaxis, float(norm.vmin or 1.0), float(norm.vmax or 1.0))
+            ticks.round_numbers(bar.ax.yaxis, float(norm.vmin or 1.0), float(norm.vmax or 1.0))
         shares = [f"{name} principal axis ({share:.1%})" for name, share in zip(AXES, self.explained, strict=True)]
         left.set(xlabel=shares[0], ylabel=shares[1])
         label = self.provenance["network"]["label"]

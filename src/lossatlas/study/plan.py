@@ -44,6 +44,12 @@ class Product:
         every = (made for named in self.inputs.values() for parts in named.values() for made in parts)
         return list({made.path: made for made in every}.values())
 
+    @cached_property
+    def data_sets(self) -> list[str]:
+        """The data behind it in words, each once."""
+        every = (part for made in self.artefacts for part in made.ancestry() if part.kind == "data")
+        return list(dict.fromkeys(data_sets.in_words(part.spec) for part in every))
+
     def paths(self) -> dict[str, dict[str, list[str]]]:
         """Return the inputs with every artefact replaced by the path of its file."""
         return {

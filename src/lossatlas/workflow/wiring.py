@@ -128,6 +128,8 @@ class Wiring:
             "code": code_digest(product.code),
             "made_by": product.code[0],
         }
+        if section == "figures":
+            content["data_sets"] = product.data_sets
         if section == "claims":
             content["judges"] = self.config.judges
         return Described(f"{study}/{name}", content)

@@ -1,20 +1,20 @@
 """Figures of kinds ``path_heights`` and ``path_convergence``: how high the paths between minima are, set by set."""
 
 from collections.abc import Mapping, Sequence
-from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from lossatlas.barriers.dyads import compare
 from lossatlas.barriers.numbers import at_step, measured, sample
 from lossatlas.barriers.spec import OfSets, PathConvergence, PathHeights
 from lossatlas.draw import style
-from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import grid, layout
+from lossatlas.draw.style import Drawn, axes_at
 from lossatlas.specs.registry import Inputs
 
 SET_COLORS = ("#16336B", "#56B4E9", "#D55E00", "#E8A800")
@@ -44,14 +44,12 @@ def compose_heights(spec: PathHeights, inputs: Inputs) -> Drawn:
     ]
     names = _ordered(spec, tables)
     sidebar = _legend(spec, names)
-    figure, axes_of = _grid(len(tables), spec.columns, sidebar, 2.6, 1.85)
-    for i, (panel, sets) in enumerate(zip(spec.panels, tables, strict=True)):
-        axes = axes_of(i)
+    heads = [panel.title for panel in spec.panels]
+    figure, axes_of = layout(len(tables), spec.columns, (2.6, 1.85), sidebar, titles=heads)
+    for axes, sets in zip(axes_of, tables, strict=True):
         _histograms(axes, sets, names)
-        axes.set_title(panel.title)
         axes.set_xlabel(f"path height H, {spec.part} loss")
         axes.set_ylabel("paths")
-        axes.text(-0.13, 1.03, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5)
     parts = [
         rows.assign(panel=panel.title, set=name)
         for panel, sets in zip(spec.panels, tables, strict=True)
@@ -86,9 +84,6 @@ def _histograms(axes: Axes, sets: Mapping[str, pd.DataFrame], names: Mapping[str
         )
     if wide:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high > 60 * low else (1.0, 2.0, 5.0)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -96,29 +91,13 @@ def _histograms(axes: Axes, sets: Mapping[str, pd.DataFrame], names: Mapping[str
 
 
 def _legend(spec: OfSets, names: Mapping[str, int]) -> Sidebar:
-    sidebar = Sidebar(width=1.75)
+    sidebar = Sidebar()
     sidebar.heading("Paths between")
     for name, k in names.items():
         sidebar.line(spec.labels.get(name, name), color=SET_COLORS[k], linewidth=1.8, linestyle=DASHES[k])
     if isinstance(spec, PathHeights):
         sidebar.marker("median", marker="^", color=style.FAINT, markersize=6)
     return sidebar
-
-
-def _grid(count: int, columns: int | None, sidebar: Sidebar, width: float, height: float) -> tuple[Figure, Any]:
-    """Return a figure with room for panels and the sidebar, and what makes the axes of a panel."""
-    columns = min(columns or min(count, 2), count)
-    rows, left, below, above = -(-count // columns), 0.66, 0.46, 0.36
-    total = max(rows * (above + height + below), sidebar.height + above) + 0.05
-    figure = style.new_figure(columns * (left + width) + 0.25 + sidebar.width, total)
-    sidebar.draw(figure, columns * (left + width) + 0.25, above)
-
-    def axes_of(i: int) -> Axes:
-        row, column = divmod(i, columns)
-        top = above + row * (above + height + below)
-        return style.axes_at(figure, left + column * (left + width), top, width, height)
-
-    return figure, axes_of
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -151,26 +130,21 @@ def compose_convergence(spec: PathConvergence, inputs: Inputs) -> Drawn:
         ignore_index=True,
     )
     sidebar = _convergence_legend(spec, names)
-    width, heights, left, gap, above, below = 2.15, (1.6, 1.6, 1.15), 0.75, 0.16, 0.36, 0.45
-    total = max(above + sum(heights) + 2 * gap + below, sidebar.height + above) + 0.05
-    figure = style.new_figure(count * (left + width) + 0.25 + sidebar.width, total)
-    for i, panel in enumerate(spec.panels):
-        mine, top = numbers[numbers["panel"] == panel.title], above
+    heights, gap, heads = (1.6, 1.6, 1.15), 0.16, [panel.title for panel in spec.panels]
+    page = grid(count, None, 2.15, sum(heights) + 2 * gap, sidebar, titles=heads)
+    for panel, place in zip(spec.panels, page.places, strict=True):
+        mine, top = numbers[numbers["panel"] == panel.title], place.top
         for k, quantity in enumerate(ROWS):
-            axes = style.axes_at(figure, left + i * (left + width), top, width, heights[k])
+            axes = axes_at(page.figure, place.left, top, place.width, heights[k])
             top += heights[k] + gap
             _draw_rows(axes, mine[mine["quantity"] == quantity], quantity, names, spec)
             if k < 2:
                 axes.tick_params(labelbottom=False)
             else:
                 axes.set_xlabel("steps of Adam")
-            if i == 0:
+            if place.left == page.places[0].left:
                 axes.set_ylabel(ROWS[quantity])
-            if k == 0:
-                axes.set_title(panel.title)
-                axes.text(-0.13, 1.04, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5)
-    sidebar.draw(figure, count * (left + width) + 0.25, above)
-    return Drawn(figure, numbers)
+    return Drawn(page.figure, numbers)
 
 
 def _numbers(spec: PathConvergence, title: str, sets: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -2,24 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from lossatlas.arrays import Array
 from lossatlas.barriers import files
 from lossatlas.barriers.spec import PathPlane
 from lossatlas.draw import style
-from lossatlas.draw.style import GROUND, Drawn, Sidebar
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import layout
+from lossatlas.draw.style import GROUND, Drawn
 from lossatlas.specs.registry import Inputs
 
 STRAIGHT = "straight"
 TITLES = {"squared": "first term squared", "identity": "first term as printed"}
-WIDTH, HEIGHT, LEFT, BELOW, ABOVE = 2.7, 2.7, 0.55, 0.46, 0.36
 
 
 @dataclass(frozen=True)
@@ -57,24 +56,13 @@ def compose(spec: PathPlane, inputs: Inputs) -> Drawn:
     penalties = sorted({line.penalty for line in lines if line.objective != STRAIGHT})
     colors = dict(zip(penalties, style.HUES, strict=False))
     sidebar = _sidebar(colors)
-    total = max(len(objectives) * (ABOVE + HEIGHT + BELOW), sidebar.height + ABOVE) + 0.05
-    figure = style.new_figure(2 * (LEFT + WIDTH) + 0.25 + sidebar.width, total)
+    heads = [head for objective in objectives for head in (TITLES[objective], "f along these paths")]
+    figure, panels = layout(len(heads), 2, (2.5, 2.5), sidebar, titles=heads)
     for i, objective in enumerate(objectives):
         shown = [line for line in lines if line.objective in (STRAIGHT, objective)]
-        left, right = (_axes(figure, i, k) for k in range(2))
-        _draw_plane(left, plane, shown, colors)
-        _draw_losses(right, shown, colors)
-        left.set_title(TITLES[objective])
-        for k, axes in enumerate((left, right)):
-            letter = ascii_lowercase[2 * i + k]
-            axes.text(-0.1, 1.03, letter, transform=axes.transAxes, fontweight="bold", fontsize=9.5)
-    sidebar.draw(figure, 2 * (LEFT + WIDTH) + 0.25, ABOVE)
+        _draw_plane(panels[2 * i], plane, shown, colors)
+        _draw_losses(panels[2 * i + 1], shown, colors)
     return Drawn(figure, _numbers(lines))
-
-
-def _axes(figure: Figure, row: int, column: int) -> Axes:
-    top = ABOVE + row * (ABOVE + HEIGHT + BELOW)
-    return style.axes_at(figure, LEFT + column * (LEFT + WIDTH), top, WIDTH, HEIGHT)
 
 
 def _lines(table: pd.DataFrame, arrays: Mapping[str, Array]) -> list[Line]:
@@ -132,7 +120,7 @@ def _draw_losses(axes: Axes, lines: Sequence[Line], colors: Mapping[float, str])
 
 
 def _sidebar(colors: Mapping[float, str]) -> Sidebar:
-    sidebar = Sidebar(width=1.4)
+    sidebar = Sidebar()
     sidebar.heading("Paths")
     sidebar.line("straight ($H_0$)", color=style.INK, linewidth=1.2, linestyle=(0, (4, 2)))
     for k, (penalty, color) in enumerate(colors.items()):

@@ -1,6 +1,5 @@
 """Figures of kinds ``shells`` and ``kernels``: where sets of minima lie about their centroid, and what kernels see."""
 
-from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,9 @@ from matplotlib.ticker import MaxNLocator
 from lossatlas.barriers import numbers as measured
 from lossatlas.barriers.spec import KernelComponents, OfTwo, Shells
 from lossatlas.draw import style
-from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import grid, layout
+from lossatlas.draw.style import Drawn
 from lossatlas.specs.registry import Inputs
 
 FIRST, SECOND = "#0072B2", "#D55E00"
@@ -26,20 +27,10 @@ def compose_shells(spec: Shells, inputs: Inputs) -> Drawn:
         by_chance (what independent deviations from one common point would give).
     """
     found = [measured.shells(inputs.one("gram", panel.cloud), panel.sets, panel.centres) for panel in spec.panels]
-    count = len(found)
-    columns = min(spec.columns or min(count, 2), count)
-    rows, width, height, left, below, above = -(-count // columns), 2.6, 1.75, 0.6, 0.46, 0.36
-    sidebar = _legend(spec)
-    total = max(rows * (above + height + below), sidebar.height + above) + 0.05
-    figure = style.new_figure(columns * (left + width) + 0.25 + sidebar.width, total)
-    for i, (panel, shell) in enumerate(zip(spec.panels, found, strict=True)):
-        row, column = divmod(i, columns)
-        place = left + column * (left + width), above + row * (above + height + below)
-        axes = style.axes_at(figure, *place, width, height)
+    heads = [panel.title for panel in spec.panels]
+    figure, panels = layout(len(found), spec.columns, (2.6, 1.75), _legend(spec), titles=heads)
+    for axes, shell in zip(panels, found, strict=True):
         _draw_shells(axes, shell)
-        axes.set_title(panel.title)
-        axes.text(-0.12, 1.03, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5)
-    sidebar.draw(figure, columns * (left + width) + 0.25, above)
     return Drawn(figure, _shell_numbers(spec, found))
 
 
@@ -61,7 +52,7 @@ def _draw_shells(axes: Axes, shell: measured.Shells) -> None:
 
 
 def _legend(spec: OfTwo) -> Sidebar:
-    sidebar = Sidebar(width=1.85)
+    sidebar = Sidebar()
     sidebar.heading("Weight vectors")
     for color, label in zip((FIRST, SECOND), spec.labels, strict=True):
         sidebar.line(label, color=color, linewidth=5, alpha=0.6)
@@ -104,22 +95,22 @@ def compose_kernels(spec: KernelComponents, inputs: Inputs) -> Drawn:
     columns += [(variant, "rbf") for variant in VARIANT_NAMES]
     shown = {(v, k) for scores, _ in loaded for v, k in zip(scores["variant"], scores["kernel"], strict=True)}
     columns = [column for column in columns if column in shown]
-    size, left, gap, above, below = 1.12, 0.5, 0.14, 0.5, 0.3
-    sidebar = _kernel_legend(spec)
-    total = max(above + len(loaded) * (size + gap + 0.2) + below, sidebar.height + above)
-    figure = style.new_figure(left + len(columns) * (size + gap) + 0.2 + sidebar.width, total)
+    heads = [KERNEL_NAMES[kernel] if variant == "trained" else VARIANT_NAMES[variant] for variant, kernel in columns]
+    size = {"width": 1.1, "height": lambda given: given, "least": 0.7, "gap": (0.24, 0.05, 0.08), "letters": False}
+    page = grid(
+        len(loaded) * len(columns),
+        len(columns),
+        sidebar=_kernel_legend(spec),
+        titles=[*heads, *[""] * (len(columns) * (len(loaded) - 1))],
+        **size,
+    )
     for i, (panel, (scores, points)) in enumerate(zip(spec.panels, loaded, strict=True)):
         for k, (variant, kernel) in enumerate(columns):
-            place = left + k * (size + gap), above + i * (size + gap + 0.2)
-            axes = style.axes_at(figure, *place, size, size)
+            axes = page.axes(i * len(columns) + k)
             _draw_kernel(axes, _at(points, variant, kernel), _at(scores, variant, kernel))
-            if i == 0:
-                name = KERNEL_NAMES[kernel] if variant == "trained" else VARIANT_NAMES[variant].replace(", ", ",\n")
-                axes.set_title(name, fontsize=7.5, pad=13)
             if k == 0:
-                axes.set_ylabel(panel.title, fontsize=8.5, fontweight="bold")
-    sidebar.draw(figure, left + len(columns) * (size + gap) + 0.2, above)
-    return Drawn(figure, _kernel_numbers(spec, loaded))
+                axes.set_ylabel(panel.title, fontsize=style.TITLE, fontweight="bold")
+    return Drawn(page.figure, _kernel_numbers(spec, loaded))
 
 
 def _at(table: pd.DataFrame, variant: str, kernel: str) -> pd.DataFrame:
@@ -141,7 +132,7 @@ def _draw_kernel(axes: Axes, points: pd.DataFrame, scores: pd.DataFrame) -> None
 
 
 def _kernel_legend(spec: OfTwo) -> Sidebar:
-    sidebar = Sidebar(width=1.75)
+    sidebar = Sidebar()
     sidebar.heading("Weight vectors")
     for label, color, marker in zip(spec.labels, (FIRST, SECOND), MARKERS, strict=True):
         sidebar.marker(label, marker=marker, color=color, markersize=4)

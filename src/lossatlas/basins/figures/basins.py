@@ -1,17 +1,19 @@
 """Figures of basins: accuracy, radius and log-volume against a swept value; the loss along random directions."""
 
-from collections.abc import Sequence
-from string import ascii_lowercase
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from lossatlas.basins.numbers import at_cutoff, find, joined, of_value, radii_at
+from lossatlas.basins.files import Volumes
+from lossatlas.basins.numbers import Found, at_cutoff, find, joined, of_value, radii_at
 from lossatlas.basins.spec import Basins, Groups, Profiles
-from lossatlas.draw import style
-from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.draw import style, text
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import grid, layout
+from lossatlas.draw.style import Drawn
 from lossatlas.errors import LossatlasError
 from lossatlas.specs.registry import Inputs
 from lossatlas.statistics import Correlation, rank_correlation
@@ -35,32 +37,23 @@ def compose(spec: Basins, inputs: Inputs) -> Drawn:
     chosen = at_cutoff(table, spec.cutoff)
     cutoffs = sorted(set(table["cutoff"]))
     values = sorted(set(table["value"]))
-    width, height, left, below, above = 2.25, 1.85, 0.72, 0.46, 0.5
-    columns = max(3, len(cutoffs))
     sidebar = _sidebar(values, int(table["directions"].iloc[0]))
-    figure = style.new_figure(columns * (left + width) + 0.25 + sidebar.width, 2 * (above + height + below) + 0.2)
-    places = [
-        style.axes_at(figure, left + c * (left + width), above + r * (above + height + below), width, height)
-        for r, count in ((0, 3), (1, len(cutoffs)))
-        for c in range(count)
-    ]
-    for i, axes in enumerate(places):
+    of_cutoff = {cutoff: at_cutoff(table, cutoff) for cutoff in cutoffs}
+    heads = ["Accuracy", f"Radius at loss {spec.cutoff:g} (steps)", f"log10 volume at loss {spec.cutoff:g}"]
+    for cutoff, rows in of_cutoff.items():
+        heads.append(f"cutoff {cutoff:g}: {_in_words(rank_correlation(rows, 'test_accuracy', 'log10_volume'))}")
+    notes = _without_volume(of_cutoff)
+    figure, places = layout(len(heads), 3, (2.25, 1.85), sidebar, notes, titles=heads, gap=(0.68, 0.4, 0.1))
+    for axes in places:
         axes.grid(True, color="#e4e4e4", linewidth=0.5, zorder=0)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.text(-0.16, 1.06, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5)
     name = NAMES.get(str(table["parameter"].iloc[0]), str(table["parameter"].iloc[0]))
     _against(places[0], chosen, values, [("train_accuracy", TRAIN, "--"), ("test_accuracy", TEST, "-")])
-    places[0].set_title("Accuracy")
     _against(places[1], chosen, values, [("radius_median", MEDIAN, "-"), ("radius_largest", LARGEST, "--")])
-    places[1].set_title(f"Radius at loss {spec.cutoff:g} (steps)")
     _against(places[2], chosen, values, [("log10_volume", TEST, "-")])
-    places[2].set_title(f"log10 volume at loss {spec.cutoff:g}")
     for axes in places[:3]:
         axes.set_xlabel(f"{name} (not to scale)")
-    notes = _scatters(places[3:], table, cutoffs, values)
-    sidebar.draw(figure, columns * (left + width) + 0.2, above)
-    if notes:
-        figure.text(0.01, 0.005, " ".join(notes), fontsize=6.3, color=style.FAINT, va="bottom")
+    _scatters(places[3:], of_cutoff, values)
     return Drawn(figure, table, tuple(notes))
 
 
@@ -76,14 +69,20 @@ def _against(axes: Axes, table: pd.DataFrame, values: Sequence[float], columns: 
     axes.set_xticks(list(place), [f"{v:g}" for v in values])
 
 
-def _scatters(
-    places: Sequence[Axes], table: pd.DataFrame, cutoffs: Sequence[float], values: Sequence[float]
-) -> list[str]:
-    """Draw log-volume against test accuracy at each cutoff; return notes on minima without a volume."""
+def _without_volume(of_cutoff: Mapping[float, pd.DataFrame]) -> list[str]:
+    """Return notes on minima without a volume, one for each cutoff that has any."""
+    lost = {cutoff: int((~np.isfinite(rows["log10_volume"])).sum()) for cutoff, rows in of_cutoff.items()}
+    return [
+        f"Cutoff {cutoff:g}: {count} of {len(of_cutoff[cutoff])} minima lie above it: no volume."
+        for cutoff, count in lost.items()
+        if count
+    ]
+
+
+def _scatters(places: Sequence[Axes], of_cutoff: Mapping[float, pd.DataFrame], values: Sequence[float]) -> None:
+    """Draw log-volume against test accuracy at each cutoff."""
     colors = _colors(values)
-    notes = []
-    for axes, cutoff in zip(places, cutoffs, strict=True):
-        rows = at_cutoff(table, cutoff)
+    for axes, rows in zip(places, of_cutoff.values(), strict=True):
         finite = rows[np.isfinite(rows["log10_volume"])]
         axes.scatter(
             100 * finite["test_accuracy"],
@@ -92,12 +91,8 @@ def _scatters(
             s=11,
             zorder=3,
         )
-        axes.set_title(f"cutoff {cutoff:g}: {_in_words(rank_correlation(rows, 'test_accuracy', 'log10_volume'))}")
         axes.set_xlabel("test accuracy (%)")
         axes.set_ylabel("log10 volume")
-        if len(finite) < len(rows):
-            notes.append(f"Cutoff {cutoff:g}: {len(rows) - len(finite)} of {len(rows)} minima lie above it: no volume.")
-    return notes
 
 
 def _in_words(rank: Correlation) -> str:
@@ -117,7 +112,7 @@ def _colors(values: Sequence[float]) -> dict[float, Any]:
 
 
 def _sidebar(values: Sequence[float], directions: int) -> Sidebar:
-    sidebar = Sidebar(width=1.7)
+    sidebar = Sidebar()
     sidebar.heading("Accuracy")
     sidebar.line("test", color=TEST, linewidth=1.4)
     sidebar.line("train", color=TRAIN, linewidth=1.4, linestyle="--")
@@ -158,33 +153,28 @@ def groups(spec: Groups, inputs: Inputs) -> Drawn:
         ("test_accuracy", "test accuracy"),
         ("train_loss", "training loss"),
     )
-    wide, width, left, line = 1.75, 1.95, 0.2, 0.24
-    height = line * len(titles)
-    figure = style.new_figure(wide + len(panels) * (width + left) + 0.2, height + 0.95)
+    wide = 0.15 + max(text.width(title, style.SMALL) for title in titles)
+    notes = (f"Basin below loss {spec.cutoff:g}. Dots: minima; bars: means.",)
+    page = grid(4, 2, 2.3, 0.2 * len(titles), Sidebar(), notes, gap=(wide, 0.42, 0.08))
     place = np.arange(len(titles))[::-1]
     for k, (column, label) in enumerate(panels):
-        axes = style.axes_at(figure, wide + k * (width + left), 0.3, width, height)
+        axes = page.axes(k)
         for y, title in zip(place, titles, strict=True):
             found = table.loc[table["group"] == title, column].to_numpy(float)
             axes.plot(found, np.full(len(found), y), "o", color=TEST, markersize=3.2, alpha=0.7, zorder=3)
             if np.isfinite(found).any():
                 axes.plot([np.nanmean(found)] * 2, [y - 0.32, y + 0.32], color=style.INK, linewidth=1.2, zorder=4)
         axes.set_ylim(-0.6, len(titles) - 0.4)
-        axes.set_yticks(place, titles if k == 0 else [])
+        axes.set_yticks(place, titles)
         axes.set_xlabel(label)
         if column == "train_loss":
             axes.set_xscale("log")
-            style.plain_log(axes.xaxis, *axes.get_xlim())
         else:
-            axes.locator_params(axis="x", nbins=3)
+            axes.locator_params(axis="x", nbins=4)
             axes.ticklabel_format(axis="x", useOffset=False)
         axes.grid(True, axis="x", color="#e4e4e4", linewidth=0.5)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.text(0.0, 1.04, ascii_lowercase[k], transform=axes.transAxes, fontweight="bold", fontsize=9.5)
-    figure.text(
-        0.01, 0.02, f"Basin below loss {spec.cutoff:g}. Dots: minima; bars: means.", fontsize=6.5, color=style.FAINT
-    )
-    return Drawn(figure, table)
+    return Drawn(page.figure, table, ())
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -197,38 +187,40 @@ def profiles(spec: Profiles, inputs: Inputs) -> Drawn:
     Returns:
         The figure and its numbers (panel, direction, step, loss).
     """
-    count = len(spec.panels)
-    width, height, left, below, above = 2.6, 2.0, 0.62, 0.46, 0.4
-    sidebar = Sidebar(width=1.6)
+    sidebar = Sidebar()
     sidebar.line("one random direction", color=TEST, linewidth=0.8)
     sidebar.line("cutoff", color=LARGEST, linewidth=1.2, linestyle="--")
     sidebar.line("median radius", color=LARGEST, linewidth=6, alpha=0.15)
-    figure = style.new_figure(count * (left + width) + 0.25 + sidebar.width, above + height + below + 0.05)
+    minima = [find(inputs.all("volume", panel.volume), panel) for panel in spec.panels]
+    heads = [_profiled(panel.title, found, spec.cutoff) for panel, found in zip(spec.panels, minima, strict=True)]
+    figure, places = layout(len(heads), None, (2.6, 2.0), sidebar, titles=heads, gap=(0.56, 0.54, 0.1))
     numbers = []
-    for i, panel in enumerate(spec.panels):
-        found = find(inputs.all("volume", panel.volume), panel)
+    for axes, panel, found in zip(places, spec.panels, minima, strict=True):
         steps, losses = found.file.steps, found.file.profile[found.place].astype(float)
         radii = radii_at(found.file, spec.cutoff)[found.place]
-        axes = style.axes_at(figure, left + i * (left + width), above, width, height)
         axes.plot(steps, losses.T, color=TEST, linewidth=0.7, alpha=0.75, zorder=3)
         axes.axhline(spec.cutoff, color=LARGEST, linewidth=1.1, linestyle="--", zorder=4)
         axes.axvspan(0, float(np.median(radii)), color=LARGEST, alpha=0.12, linewidth=0)
         axes.set_yscale("log")
-        axes.set_xlabel("step along the direction (|direction| = |weights|)")
+        axes.set_xlabel("step along the direction\n(|direction| = |weights|)")
         axes.set_ylabel("training loss")
-        axes.set_title(
-            f"{panel.title}: test accuracy {100 * found.row['test_accuracy']:.1f}%\n"
-            f"median radius {np.median(radii):.3g}, range {radii.min():.3g} to {radii.max():.3g}"
-        )
         axes.spines[["top", "right"]].set_visible(False)
-        axes.text(-0.14, 1.06, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5)
         direction = np.repeat(np.arange(len(losses)), len(steps))
         numbers.append(
             pd.DataFrame({"direction": direction, "step": np.tile(steps, len(losses)), "loss": losses.ravel()}).assign(
                 panel=panel.title
             )
         )
-    for axes in figure.axes:
-        axes.sharey(figure.axes[0]) if axes is not figure.axes[0] else None
-    sidebar.draw(figure, count * (left + width) + 0.25, above)
+    ends = [axes.get_ylim() for axes in places]
+    for axes in places:
+        axes.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
     return Drawn(figure, pd.concat(numbers)[["panel", "direction", "step", "loss"]].reset_index(drop=True))
+
+
+def _profiled(title: str, found: Found[Volumes], cutoff: float) -> str:
+    """Return a panel's title with the minimum's accuracy and radii."""
+    radii = radii_at(found.file, cutoff)[found.place]
+    return (
+        f"{title}: test accuracy {100 * found.row['test_accuracy']:.1f}%\n"
+        f"median radius {np.median(radii):.3g}, range\u00a0{radii.min():.3g}\u00a0to\u00a0{radii.max():.3g}"
+    )

@@ -1,7 +1,6 @@
 """Figures of classifiers in the plane: decision boundaries with the training points, and slices of the loss below."""
 
 from collections.abc import Sequence
-from string import ascii_lowercase
 from typing import Any
 
 import matplotlib as mpl
@@ -16,12 +15,17 @@ from lossatlas.basins.files import Boundaries, Slices
 from lossatlas.basins.numbers import Found, find
 from lossatlas.basins.spec import BoundaryFigure, Shown, SliceFigure
 from lossatlas.draw import style
-from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import grid, layout
+from lossatlas.draw.style import Drawn, axes_at
 from lossatlas.specs.registry import Inputs
 
 POINTS = ("#0072B2", "#D55E00", "#009E73", "#992E70", "#F0B429", "#56B4E9")
 GROUNDS = ("#bcd9ec", "#f6cdb0", "#b5dfd1", "#dcc2d3", "#fbe6b5", "#cfe8f6")
 MARKERS = ("o", "s", "^", "D", "v", "P")
+
+BETWEEN = 0.22
+"""Inches between a panel and the slice below it."""
 
 
 def compose(spec: BoundaryFigure, inputs: Inputs) -> Drawn:
@@ -32,14 +36,10 @@ def compose(spec: BoundaryFigure, inputs: Inputs) -> Drawn:
         there, and of slices the loss.
     """
     panels = spec.panels
-    columns = min(spec.columns or min(len(panels), 4), len(panels))
-    rows = -(-len(panels) // columns)
     found = [find(inputs.all("boundaries", panel.boundaries), panel) for panel in panels]
     planes = [find(inputs.all("slices", panel.slices), panel) for panel in panels if panel.slices is not None]
     sliced = bool(planes)
-    side, above, below = 2.05, 0.62, 0.12
-    gap, lower = (0.72, side + 0.75) if sliced else (0.3, 0.0)
-    sidebar = Sidebar(width=1.6)
+    sidebar = Sidebar()
     sidebar.heading("Training points")
     for label in sorted({int(c) for one in found for c in one.file.train.y}):
         name = str(spec.classes[label]) if label < len(spec.classes) else f"class {label}"
@@ -51,23 +51,20 @@ def compose(spec: BoundaryFigure, inputs: Inputs) -> Drawn:
         sidebar.heading("Slices")
         sidebar.line(f"loss {spec.cutoff:g}", color="#D55E00", linewidth=1.2)
         sidebar.colorbar(norm, mpl.colormaps["Greys"], "training loss", 1.3)
-    height = rows * (above + side + below + lower)
-    width = gap + 0.1 + columns * (side + gap) + sidebar.width
-    figure = style.new_figure(width, max(height, sidebar.height + above) + 0.1)
+    heads = [_title(panel, one.row) for panel, one in zip(panels, found, strict=True)]
+    gap, tall = ((0.5, 0.42, 0.08), 2.0) if sliced else ((0.2, 0.08, 0.1), 1.0)
+    page = grid(
+        len(panels), spec.columns, 2.3, lambda side: tall * side + BETWEEN * sliced, sidebar, titles=heads, gap=gap
+    )
     numbers = []
-    for i, (panel, one) in enumerate(zip(panels, found, strict=True)):
-        row, column = divmod(i, columns)
-        left, top = gap + 0.05 + column * (side + gap), above + row * (above + side + below + lower)
-        axes = style.axes_at(figure, left, top, side, side)
-        _decide(axes, one, _limits(spec, one.file))
-        axes.set_title(_title(panel, one.row))
-        axes.text(0.0, 1.02, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5, ha="right")
+    for i, (panel, one, place) in enumerate(zip(panels, found, page.places, strict=True)):
+        side = place.width
+        _decide(axes_at(page.figure, place.left, place.top, side, side), one, _limits(spec, one.file))
         numbers += _numbers(panel, one)
         if sliced:
-            axes = style.axes_at(figure, left, top + side + 0.28, side, side)
+            axes = axes_at(page.figure, place.left, place.top + side + BETWEEN, side, side)
             numbers.append(_slice(axes, planes[i], norm, spec.cutoff, panel.title))
-    sidebar.draw(figure, gap + 0.1 + columns * (side + gap), above)
-    return Drawn(figure, pd.concat(numbers, ignore_index=True))
+    return Drawn(page.figure, pd.concat(numbers, ignore_index=True))
 
 
 def _title(panel: Shown, row: pd.Series) -> str:
@@ -168,17 +165,14 @@ def slices(spec: SliceFigure, inputs: Inputs) -> Drawn:
     """
     planes = [find(inputs.all("slices", panel.slices), panel) for panel in spec.panels]
     norm = _norm(planes)
-    side, gap, above, below = 2.3, 0.72, 0.66, 0.5
-    sidebar = Sidebar(width=1.5)
+    sidebar = Sidebar()
     sidebar.line(f"loss {spec.cutoff:g}", color="#D55E00", linewidth=1.2)
     sidebar.marker("minimum", marker="+", color=style.INK, markersize=6)
     sidebar.colorbar(norm, mpl.colormaps["Greys"], "training loss", 1.3)
-    figure = style.new_figure(len(planes) * (side + gap) + 0.2 + sidebar.width + 0.15, above + side + below)
-    numbers = []
-    for i, (panel, plane) in enumerate(zip(spec.panels, planes, strict=True)):
-        axes = style.axes_at(figure, gap + i * (side + gap), above, side, side)
-        numbers.append(_slice(axes, plane, norm, spec.cutoff, panel.title))
-        axes.set_title(_title(panel, plane.row))
-        axes.text(0.0, 1.02, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5, ha="right")
-    sidebar.draw(figure, len(planes) * (side + gap) + 0.3, above)
+    heads = [_title(panel, plane.row) for panel, plane in zip(spec.panels, planes, strict=True)]
+    figure, panels = layout(len(planes), None, (2.3, 2.3), sidebar, titles=heads)
+    numbers = [
+        _slice(axes, plane, norm, spec.cutoff, panel.title)
+        for axes, panel, plane in zip(panels, spec.panels, planes, strict=True)
+    ]
     return Drawn(figure, pd.concat(numbers, ignore_index=True))

@@ -17,7 +17,8 @@ from lossatlas.clouds.figures.embedding import Colors, Panel, layout, marks, num
 from lossatlas.clouds.spec import Animation
 from lossatlas.draw import style
 from lossatlas.draw.film import Film, Frame
-from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.style import Drawn
 from lossatlas.errors import LossatlasError
 from lossatlas.specs.registry import Inputs
 

@@ -1,11 +1,9 @@
 """Figures of kind ``embedding``: panels of two-dimensional embeddings of clouds."""
 
-import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from string import ascii_lowercase
 from typing import Any
 
 import matplotlib as mpl
@@ -19,7 +17,10 @@ from numpy.typing import NDArray
 from lossatlas.clouds.files import Embedding
 from lossatlas.clouds.spec import EmbeddingFigure, Look, Panelled
 from lossatlas.draw import style
-from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import grid, letter_of
+from lossatlas.draw.style import Drawn
+from lossatlas.draw.text import wrapped
 from lossatlas.errors import LossatlasError
 from lossatlas.files.points import TRAJECTORY
 from lossatlas.specs.registry import Inputs
@@ -36,6 +37,9 @@ AXES = {
     "random": "random direction",
     "random_plane": "random direction",
 }
+BELOW = ("metric", "knn", "t", "perplexity", "n_neighbors", "min_dist", "kernel")
+"""Settings that always stand below a panel."""
+
 LINEAR = ("pca", "random", "random_plane")
 """Methods whose axes carry a unit (distance in weight space): they keep their ticks."""
 
@@ -52,8 +56,11 @@ GROUPS = {
 }
 """Colours of groups of points: headings of their legend and of that of their shades."""
 
-PANEL_WIDTH = {1: 3.5, 2: 2.7, 3: 2.25, 4: 2.0}
-POINT_AREA = {1: 11.0, 2: 8.0, 3: 6.0, 4: 5.0}
+PANEL_WIDTH = 3.5
+"""Of a panel where there is room for it, inches."""
+
+LINE = 0.125
+"""Height of a line below a panel, inches."""
 
 
 @dataclass
@@ -66,6 +73,7 @@ class Panel:
         points: columns x and y and the table's, finite coordinates only.
         embedding: what made the coordinates.
         jumps: whether it is a jump-and-retrain cloud, whose row of seed -1 is the minimum theta_o.
+        below: what stands below it (:func:`describe`).
     """
 
     letter: str
@@ -73,6 +81,7 @@ class Panel:
     points: pd.DataFrame
     embedding: Embedding
     jumps: bool
+    below: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -129,7 +138,7 @@ def read_panels(spec: Panelled, inputs: Inputs) -> tuple[list[Panel], list[str]]
         if not finite.any():
             raise LossatlasError(f"{path}: no point has finite coordinates; delete the file and run again")
         jumps = bool((points["seed"] >= 0).any())
-        panels.append(Panel(letter(i), entry, points[finite].reset_index(drop=True), embedding, jumps))
+        panels.append(Panel(letter_of(i), entry, points[finite].reset_index(drop=True), embedding, jumps))
     notes = [f"{_count(lost, 'point')} without finite coordinates left out."] if lost else []
     return panels, notes
 
@@ -150,9 +159,9 @@ def _points(embedding: Embedding, table: pd.DataFrame, path: Path) -> pd.DataFra
     return points
 
 
-def letter(i: int) -> str:
-    """Return the letter of a panel: a to z, aa, ab, ..."""
-    return ascii_lowercase[i] if i < 26 else ascii_lowercase[i // 26 - 1] + ascii_lowercase[i % 26]
+def point_area(width: float) -> float:
+    """Return the area of a point (square points) in a panel of a width in inches."""
+    return float(np.clip(3.2 * width, 4.0, 11.0))
 
 
 def numbers_of(panel: Panel) -> pd.DataFrame:
@@ -180,7 +189,8 @@ def _letters(panels: Iterable[Panel], all_panels: Sequence[Panel]) -> str:
         else:
             runs.append([i])
     named = [
-        letter(r[0]) if len(r) == 1 else f"{letter(r[0])}{'-' if len(r) > 2 else ', '}{letter(r[-1])}" for r in runs
+        letter_of(r[0]) if len(r) == 1 else f"{letter_of(r[0])}{'-' if len(r) > 2 else ', '}{letter_of(r[-1])}"
+        for r in runs
     ]
     return " (" + ", ".join(named) + ")"
 
@@ -316,57 +326,46 @@ def layout(
         paint: called with axes, panel and ``area`` (of a point), draws a panel's content.
     """
     count = len(panels)
-    columns = min(spec.columns or {1: 1, 2: 2, 4: 4, 7: 4, 8: 4}.get(count, 3), count)
-    rows = -(-count // columns)
-    width = PANEL_WIDTH[min(columns, 4)]
-    area = POINT_AREA[min(columns, 4)]
-    ticks = [any(panels[i].name in LINEAR for i in range(column, count, columns)) for column in range(columns)]
-    margins = [0.60 if has else 0.30 for has in ticks]
-    settings = [_below_panel(panel, width) for panel in panels]
-    row_lines = [max(len(settings[i]) for i in range(r * columns, min((r + 1) * columns, count))) for r in range(rows)]
-    row_ticks = [
-        any(panels[i].name in LINEAR for i in range(r * columns, min((r + 1) * columns, count))) for r in range(rows)
-    ]
-    above = 0.26 if count > 1 or any(panel.spec.title for panel in panels) else 0.08
-    heights = [
-        above + width + (0.44 if tick else 0.20) + 0.115 * lines
-        for tick, lines in zip(row_ticks, row_lines, strict=True)
-    ]
-    grid_width = sum(margins) + columns * width
-    grid_height = sum(heights) + 0.12 * (rows - 1)
-    foot = textwrap.wrap(" ".join(notes), max(int(grid_width / 0.052), 20)) if notes else []
-    foot_height = 0.08 + 0.12 * len(foot) if foot else 0.0
-    total_height = max(grid_height + foot_height, sidebar.height + above) + 0.08
-    figure = style.new_figure(grid_width + 0.22 + sidebar.width, total_height)
+    titles = [panel.spec.title for panel in panels]
+    feet = describe(panels)
+    page = grid(
+        count,
+        spec.columns or {7: 4, 8: 4}.get(count),
+        PANEL_WIDTH,
+        lambda width: width,
+        sidebar,
+        [*feet, *notes],
+        titles=titles,
+        least=1.3,
+        gap=(
+            lambda i, _: 0.52 if panels[i].name in LINEAR else 0.2,
+            lambda width: [room_below(panel, width) for panel in panels],
+            0.08,
+        ),
+    )
     for i, panel in enumerate(panels):
-        row, column = divmod(i, columns)
-        left = sum(margins[: column + 1]) + column * width
-        top = sum(heights[:row]) + 0.12 * row + above
-        axes = style.axes_at(figure, left, top, width, width)
-        paint(axes, panel, area=area)
+        axes = page.axes(i)
+        width = page.places[i].width
+        paint(axes, panel, area=point_area(width))
         _frame(axes, panel)
-        _dress(axes, panel, settings[i], count > 1, width)
-    sidebar.draw(figure, grid_width + 0.22, above)
-    for i, line in enumerate(foot):
-        y = 1 - (grid_height + 0.08 + 0.12 * i) / total_height
-        figure.text(margins[0] / figure.get_figwidth(), y, line, fontsize=6.3, color=style.FAINT, va="top")
-    return figure
+        _dress(axes, panel, _lines_below(panel, width), width)
+    return page.figure
 
 
 def show(axes: Axes, panel: Panel, colors: Colors, area: float, width: float) -> None:
     """Draw one panel as :func:`compose` does, for figures that lay out their panels themselves."""
     _draw(axes, panel, area, colors)
     _frame(axes, panel)
-    _dress(axes, panel, _below_panel(panel, width), False, width)
+    _dress(axes, panel, _lines_below(panel, width), width)
 
 
 def room_below(panel: Panel, width: float) -> float:
     """Return the inches that ticks, axis name and settings take below a panel of a width."""
-    return _below(panel) + 0.115 * len(_below_panel(panel, width))
+    return _below(panel) + LINE * len(_lines_below(panel, width))
 
 
 def _below(panel: Panel) -> float:
-    return 0.44 if panel.name in LINEAR else 0.20
+    return 0.42 if panel.name in LINEAR else 0.20
 
 
 def _draw(axes: Axes, panel: Panel, area: float, colors: Colors) -> None:
@@ -438,7 +437,7 @@ def _diamond_growth(colors: Colors, step: float) -> float:
     return 1.2 + 2.0 * (ordered.index(step) + 1) / len(ordered)
 
 
-def _dress(axes: Axes, panel: Panel, settings: Sequence[str], lettered: bool, width: float) -> None:
+def _dress(axes: Axes, panel: Panel, settings: Sequence[str], width: float) -> None:
     name = AXES.get(panel.name, panel.name)
     labels = [f"{name} {i}" for i in (1, 2)]
     if panel.name in LINEAR:
@@ -451,54 +450,70 @@ def _dress(axes: Axes, panel: Panel, settings: Sequence[str], lettered: bool, wi
     else:
         axes.set_xticks([])
         axes.set_yticks([])
-    if lettered:
-        axes.text(0.0, 1.025, panel.letter, transform=axes.transAxes, fontweight="bold", fontsize=9.5, va="bottom")
-    if panel.spec.title:
-        wide = any(letter in "mw" for letter in panel.letter) or len(panel.letter) > 1
-        indent = (0.15 + 0.05 * wide) / width if lettered else 0.0
-        axes.text(indent, 1.025, panel.spec.title, transform=axes.transAxes, fontsize=8.5, va="bottom")
     for i, line in enumerate(settings):
-        y = -(_below(panel) + 0.115 * i) / width
-        axes.text(0.5, y, line, transform=axes.transAxes, fontsize=6, color=style.FAINT, ha="center", va="top")
+        y = -(_below(panel) + LINE * i) / width
+        look: dict[str, Any] = {"fontsize": style.SMALL, "color": style.FAINT, "ha": "center", "va": "top"}
+        axes.text(0.5, y, line, transform=axes.transAxes, **look)
 
 
-def _settings(panel: Panel) -> str:
-    """Return the method's settings in words: "cosine distance, knn 15, t 25"."""
+def _settings(panel: Panel) -> dict[str, str]:
+    """Return the method's settings in words, by key: ``{"metric": "cosine distance", "knn": "knn 15"}``."""
     values = dict(panel.embedding.parameters)
     values.update({k: v for k, v in panel.embedding.notes.items() if np.isscalar(v)})
     metric = panel.embedding.metric
-    parts = [f"{metric} distance"] if metric and panel.name not in LINEAR else []
+    parts = {"metric": f"{metric} distance"} if metric and panel.name not in LINEAR else {}
     for key in sorted(values, key=lambda k: FIRST.index(k) if k in FIRST else len(FIRST)):
         value = values[key]
         if key in HIDDEN or value is None or not np.isscalar(value):
             continue
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        parts.append(f"{key.replace('_', ' ')} {shown}".replace(" ", "\u00a0"))
-    return ", ".join(parts)
+        parts[key] = f"{key.replace('_', ' ')} {shown}".replace(" ", "\u00a0")
+    return parts
 
 
-def _below_panel(panel: Panel, width: float) -> list[str]:
-    """Return the lines below a panel: the minimum's loss and accuracy, then the method's settings."""
-    return [*_of_minimum(panel), *_wrapped(_settings(panel), width)]
+def describe(panels: Sequence[Panel]) -> list[str]:
+    """Put the lines below each panel, and return the sentences that hold for several: they stand once, at the foot.
+
+    Below a panel stand the settings that one looks for, and those in which panels of its method differ; the rest of the
+    settings of a method goes to the foot, and so does the minimum's worth where all panels have one minimum.
+    """
+    feet = []
+    minima = [_of_minimum(panel) for panel in panels]
+    worths = sorted(set(filter(None, minima)))
+    same = len(panels) > 1 and len(worths) == 1
+    if same:
+        feet.append(f"{worths[0].capitalize()}.")
+    settings = [_settings(panel) for panel in panels]
+    for method in dict.fromkeys(panel.name for panel in panels):
+        mine = [found for panel, found in zip(panels, settings, strict=True) if panel.name == method]
+        rest = {k: v for k, v in mine[0].items() if k not in BELOW and all(one.get(k) == v for one in mine)}
+        if rest and len(panels) > 1:
+            feet.append(f"{AXES.get(method, method)}: {', '.join(rest.values())}.")
+            for found in mine:
+                for key in rest:
+                    del found[key]
+    for panel, worth, found in zip(panels, minima, settings, strict=True):
+        panel.below = [text for text in ("" if same else worth, ", ".join(found.values())) if text]
+    return feet
 
 
-def _of_minimum(panel: Panel) -> list[str]:
+def _lines_below(panel: Panel, width: float) -> list[str]:
+    """Return what stands below a panel in lines no wider than it."""
+    return [line for text in panel.below for line in wrapped(text, width, style.SMALL)]
+
+
+def _of_minimum(panel: Panel) -> str:
     """Return what the minimum of a panel is worth, as in the paper's figure 5; nothing where it is not recorded."""
     known = [name for name in ("train_loss", "test_accuracy") if name in panel.minimum]
     if len(known) < 2 or not len(panel.minimum) or not np.isfinite(panel.minimum[known].to_numpy(float)).all():
-        return []
+        return ""
     loss, accuracy = (float(panel.minimum[name].iloc[0]) for name in known)
-    return [f"minimum: loss {loss:.2g}, test accuracy {100 * accuracy:.1f} %"]
-
-
-def _wrapped(text: str, width: float) -> list[str]:
-    return textwrap.wrap(text, int(width / 0.047)) if text else []
+    return f"minimum: loss\u00a0{loss:.2g}, test\u00a0accuracy\u00a0{100 * accuracy:.1f}\u00a0%"
 
 
 def sidebar_of(spec: Panelled, panels: Sequence[Panel], colors: Colors) -> Sidebar:
     """Return the legends of all panels; no ramp by epoch where a panel's spec has no ``hue``."""
-    longest = max([len(str(group)) for groups in colors.groups.values() for group in groups], default=0)
-    sidebar = Sidebar(width=max(1.35, 0.3 + 0.066 * longest))
+    sidebar = Sidebar()
     point = {"marker": "o", "markersize": 4.5, "markeredgewidth": 0.3}
     for color, (heading, place) in GROUPS.items():
         if color not in colors.groups:
@@ -537,7 +552,7 @@ def sidebar_of(spec: Panelled, panels: Sequence[Panel], colors: Colors) -> Sideb
     if sized:
         sidebar.heading("Jump, by step size")
         for step in colors.steps:
-            size = float(np.sqrt(POINT_AREA[3] * _diamond_growth(colors, step)))
+            size = float(np.sqrt(point_area(2.0) * _diamond_growth(colors, step)))
             sidebar.marker(f"{step:g}", markerfacecolor="white", markersize=size, **diamond)
     stars = [
         (any(len(panel.minimum) for panel in panels), "minimum", "black", "white"),

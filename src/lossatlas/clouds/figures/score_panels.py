@@ -1,6 +1,5 @@
 """Figures of kind ``score_panels``: embedding methods beside each other by their scores, a panel a score and metric."""
 
-from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,9 @@ from matplotlib.axes import Axes
 from lossatlas.clouds.numbers import Scores
 from lossatlas.clouds.spec import EXACT, SETTINGS, ScorePanels
 from lossatlas.draw import style
-from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import grid
+from lossatlas.draw.style import Drawn
 from lossatlas.specs.registry import Inputs
 
 NUMBERS = ["score", "metric", "cloud", "method", "settings", "mean", "low", "high", "seeds", "counts"]
@@ -36,8 +37,8 @@ METRICS = {"euclidean": "Euclidean"}
 
 MARKERS = "osD^vP*X"
 
-HEIGHT, SLOT, LEFT, BELOW, ABOVE = 1.75, 0.46, 0.55, 0.42, 0.28
-"""Height of a panel, width of a method in it, and the room around a panel, in inches."""
+HEIGHT, SLOT = 1.75, 0.46
+"""Height of a panel and width of a method in it, inches."""
 
 FAINT = 0.22
 """Opacity of clouds that rank nothing."""
@@ -91,31 +92,23 @@ def _layout(spec: ScorePanels, numbers: pd.DataFrame) -> Any:
         for i, (cloud, color) in enumerate(zip(clouds, style.hues(len(clouds)), strict=True))
     }
     sidebar = _sidebar(spec, numbers, looks)
-    width = SLOT * len(methods)
-    across, down = len(spec.show) * (LEFT + width), len(metrics) * (ABOVE + HEIGHT + BELOW)
-    figure = style.new_figure(across + 0.2 + sidebar.width, max(down, sidebar.height + ABOVE) + 0.05)
-    for row, metric in enumerate(metrics):
-        for column, score in enumerate(spec.show):
-            corner = (LEFT + column * (LEFT + width), ABOVE + row * (ABOVE + HEIGHT + BELOW))
-            axes = style.axes_at(figure, *corner, width, HEIGHT)
-            mine = numbers[(numbers["metric"] == metric) & (numbers["score"] == score)]
-            _panel(axes, mine, methods, looks)
-            everywhere = numbers[numbers["score"] == score]
-            low, high = min(float(everywhere["low"].min()), 0.0), max(float(everywhere["high"].max()), 1.0)
-            axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
-            axes.set_ylabel(SCORES[score])
-            letter = ascii_lowercase[row * len(spec.show) + column]
-            look: dict[str, Any] = {"transform": axes.transAxes, "va": "bottom"}
-            axes.text(0, 1.025, letter, fontweight="bold", fontsize=9.5, **look)
-            axes.text(
-                0.15 / width, 1.025, f"{SCORES[score]}, {METRICS.get(metric, metric)} distance", fontsize=8.5, **look
-            )
-    sidebar.draw(figure, across + 0.2, ABOVE)
-    return figure
+    shown = [(metric, score) for score in spec.show for metric in metrics]
+    heads = [f"{SCORES[score]}, {METRICS.get(metric, metric)} distance" for metric, score in shown]
+    width = max(SLOT * len(methods), 1.6)
+    page = grid(len(shown), len(metrics), width, HEIGHT, sidebar, titles=heads, least=width)
+    for i, (metric, score) in enumerate(shown):
+        axes = page.axes(i)
+        mine = numbers[(numbers["metric"] == metric) & (numbers["score"] == score)]
+        _panel(axes, mine, methods, looks)
+        everywhere = numbers[numbers["score"] == score]
+        low, high = min(float(everywhere["low"].min()), 0.0), max(float(everywhere["high"].max()), 1.0)
+        axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+        axes.set_ylabel(SCORES[score])
+    return page.figure
 
 
 def _sidebar(spec: ScorePanels, numbers: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> Sidebar:
-    sidebar = Sidebar(width=1.75)
+    sidebar = Sidebar()
     sidebar.heading("Cloud")
     for cloud, look in looks.items():
         sidebar.marker(cloud, markersize=4.5, **look)

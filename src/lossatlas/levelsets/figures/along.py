@@ -9,14 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from lossatlas.draw import style
-from lossatlas.draw.panels import layout, letter
-from lossatlas.draw.style import DASHES, Drawn, Sidebar
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import layout
+from lossatlas.draw.style import DASHES, Drawn
 from lossatlas.levelsets.numbers import best, ends, metric, sweeps, walked
 from lossatlas.levelsets.spec import Along, Walks
 from lossatlas.specs.registry import Inputs
 
 OURS, THEIRS = "#0072B2", "#D55E00"
-GAP = (0.62, 0.46, 0.4)
 COLUMNS = ["panel", "label", "x", "mean", "std", "paths"]
 
 
@@ -42,7 +42,7 @@ def compose(spec: Along, inputs: Inputs) -> Drawn:
     count = min(len(path) for path in paths)
     steps = paths[0]["steps"].to_numpy(float)[:count]
     panels = _panels(table, paths, count, spec.choose)
-    sidebar = Sidebar(width=1.75)
+    sidebar = Sidebar()
     sidebar.line("traversals", color=OURS, linewidth=1.5)
     sidebar.line("each path", color=OURS, linewidth=0.4)
     sidebar.line("band: ± 1 std. dev.", color=OURS, linewidth=6, alpha=0.2)
@@ -54,11 +54,8 @@ def compose(spec: Along, inputs: Inputs) -> Drawn:
     for column, said in (("corrections", "corrector steps"), ("rejected", "taken back")):
         sidebar.text(f"{100 * float((last[column] / last['steps']).mean()):.3g} {said} in 100")
     sidebar.text(f"{len(paths)} paths, {int(steps[-1]):,} steps")
-    figure, all_axes = layout(len(panels), 3, (2.3, 1.75), sidebar, (), GAP)
-    numbers = []
-    for i, (axes, panel) in enumerate(zip(all_axes, panels, strict=True)):
-        numbers.append(_draw(axes, steps, panel))
-        letter(axes, i, len(panels))
+    figure, all_axes = layout(len(panels), 3, (2.3, 1.75), sidebar, titles=[panel.title for panel in panels])
+    numbers = [_draw(axes, steps, panel) for axes, panel in zip(all_axes, panels, strict=True)]
     return Drawn(figure, pd.concat(numbers)[COLUMNS])
 
 
@@ -98,7 +95,6 @@ def _draw(axes: Axes, steps: np.ndarray, panel: _Panel) -> pd.DataFrame:
         axes.axhline(panel.reference, color=color, linewidth=1.0, linestyle=DASHES[1])
     if "less at start" in panel.title:
         axes.axhline(0.0, color=style.FAINT, linewidth=0.5)
-    axes.set_title(panel.title, fontsize=7.5)
     axes.set_xlabel("steps")
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.spines[["top", "right"]].set_visible(False)
@@ -115,18 +111,18 @@ def walks(spec: Walks, inputs: Inputs) -> Drawn:
         of one kind have.
     """
     looks = {source: (color, dash) for source, color, dash in zip(spec.labels, style.HUES, DASHES, strict=False)}
-    sidebar = Sidebar(width=spec.sidebar)
+    sidebar = Sidebar()
     for source, label in spec.labels.items():
         color, dash = looks[source]
         sidebar.line(label, color=color, linewidth=1.5, linestyle=dash)
     sidebar.line("band: standard error", color=style.FAINT, linewidth=6, alpha=0.2)
-    figure, all_axes = layout(len(spec.panels), 3, (2.3, 2.0), sidebar, (), GAP)
+    heads = [panel.title for panel in spec.panels]
+    figure, all_axes = layout(len(spec.panels), 3, (2.3, 2.0), sidebar, titles=heads)
     numbers = []
-    for i, (axes, panel) in enumerate(zip(all_axes, spec.panels, strict=True)):
+    for axes, panel in zip(all_axes, spec.panels, strict=True):
         table = inputs.one("gram", panel.cloud).table
         kinds = {source: list(walked(table, source).values()) for source in spec.labels}
         numbers += _walks(axes, panel.title, kinds, spec, looks)
-        letter(axes, i, len(spec.panels))
     return Drawn(figure, pd.concat(numbers)[COLUMNS])
 
 
@@ -151,7 +147,6 @@ def _walks(
             )
         )
     axes.axhline(0.0, color=style.FAINT, linewidth=0.5)
-    axes.set_title(title)
     axes.set_xlabel("length of the path")
     axes.set_ylabel(
         {"test_loss": "test loss, less at start", "distance": "distance from the target / at start"}[spec.quantity]

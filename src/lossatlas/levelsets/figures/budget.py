@@ -1,6 +1,5 @@
 """Figures of kind ``budget``: test performance against the number of example-wise gradients."""
 
-from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lossatlas.draw import style
-from lossatlas.draw.style import AXIS_LABELS, Drawn, Sidebar
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import layout
+from lossatlas.draw.style import AXIS_LABELS, Drawn
 from lossatlas.levelsets.files import history
 from lossatlas.levelsets.numbers import best, continued, metric, sweeps
 from lossatlas.levelsets.spec import Budget
@@ -21,6 +22,9 @@ LOOKS: dict[str, dict[str, Any]] = {
     "adam": {"color": "#009E73", "linestyle": (0, (1.2, 1.2))},
     "sgd": {"color": "#992E70", "linestyle": (0, (6, 1.5, 1.2, 1.5))},
 }
+SPACE = (0.5, 0.4, 0.28)
+"""Inches left of, below and above a panel, which has an upper axis."""
+
 NAMES = {
     "traversal": "level-set traversal",
     "decay": "weight decay, best λ",
@@ -37,29 +41,17 @@ def compose(spec: Budget, inputs: Inputs) -> Drawn:
         where phase 1 ended; replicas are averaged at equal numbers of steps, at their mean number of gradients.
     """
     curves = [_curves(inputs, panel.cloud, spec.choose) for panel in spec.panels]
-    count = len(curves)
-    columns = min(spec.columns or min(count, 3), count)
-    rows = -(-count // columns)
-    width, height, left, below, above = 2.45, 2.0, 0.62, 0.46, 0.36
-    sidebar = _sidebar()
-    total = max(rows * (above + height + below), sidebar.height + above) + 0.05
-    figure = style.new_figure(columns * (left + width) + 0.25 + sidebar.width, total)
-    for i, (panel, table) in enumerate(zip(spec.panels, curves, strict=True)):
-        row, column = divmod(i, columns)
-        axes = style.axes_at(
-            figure, left + column * (left + width), above + row * (above + height + below), width, height
-        )
-        _draw(axes, panel.title, table)
-        if count > 1:
-            axes.text(-0.12, 1.1, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5)
-    sidebar.draw(figure, columns * (left + width) + 0.25, above)
+    heads = [_title(panel.title, table) for panel, table in zip(spec.panels, curves, strict=True)]
+    figure, panels = layout(len(curves), spec.columns, (2.45, 2.0), _sidebar(), gap=SPACE, titles=heads)
+    for axes, table in zip(panels, curves, strict=True):
+        _draw(axes, table)
     numbers = pd.concat([t.assign(panel=p.title) for p, t in zip(spec.panels, curves, strict=True)])
     names = ["panel", "label", "quantity", "example_gradients", "mean", "std", "replicas"]
     return Drawn(figure, numbers[names].reset_index(drop=True))
 
 
 def _sidebar() -> Sidebar:
-    sidebar = Sidebar(width=1.75)
+    sidebar = Sidebar()
     for label, look in LOOKS.items():
         sidebar.line(NAMES[label], linewidth=1.5, **look)
     sidebar.line("its last value", color=LOOKS["decay"]["color"], linewidth=0.6)
@@ -71,7 +63,13 @@ def _sidebar() -> Sidebar:
     return sidebar
 
 
-def _draw(axes: Axes, title: str, table: pd.DataFrame) -> None:
+def _title(title: str, table: pd.DataFrame) -> str:
+    """Return a panel's title with the chosen strength of weight decay."""
+    chosen = table.loc[table["label"].str.startswith("decay"), "label"]
+    return title + (f" ({chosen.iloc[0].split(', ')[1]})" if len(chosen) else "")
+
+
+def _draw(axes: Axes, table: pd.DataFrame) -> None:
     """Draw the curves of one cloud (:func:`_curves`)."""
     most = table["example_gradients"].max()
     for label, look in LOOKS.items():
@@ -95,12 +93,10 @@ def _draw(axes: Axes, title: str, table: pd.DataFrame) -> None:
     after = axes.secondary_xaxis("top", functions=(lambda x: x, lambda x: x))
     marks = [mark for mark in 10.0 ** np.arange(3, 10) if begin / 30 < mark <= most - begin]
     after.set_xticks([begin + mark for mark in marks], [_thousands(mark) for mark in marks])
-    after.tick_params(labelsize=5.5, length=2, pad=1)
+    after.tick_params(labelsize=style.SMALL, length=2, pad=1)
     after.minorticks_off()
     quantity = str(table["quantity"].iloc[0])
     axes.set_ylabel(AXIS_LABELS[quantity] if quantity == "test_accuracy" else "test mean squared error")
-    chosen = table.loc[table["label"].str.startswith("decay"), "label"]
-    axes.set_title(title + (f" ({chosen.iloc[0].split(', ')[1]})" if len(chosen) else ""))
     axes.grid(True, color="#e4e4e4", linewidth=0.5, zorder=0)
     axes.spines[["top", "right"]].set_visible(False)
 

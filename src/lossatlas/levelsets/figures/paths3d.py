@@ -9,7 +9,9 @@ from matplotlib.ticker import MaxNLocator
 from lossatlas.clouds.files import Gram
 from lossatlas.clouds.principal import principal_axes
 from lossatlas.draw import style
-from lossatlas.draw.style import PROGRESS, Drawn, Sidebar
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import grid
+from lossatlas.draw.style import PROGRESS, Drawn
 from lossatlas.levelsets.numbers import best, ends, sweeps
 from lossatlas.levelsets.spec import Paths3d
 from lossatlas.specs.registry import Inputs
@@ -26,8 +28,7 @@ def compose(spec: Paths3d, inputs: Inputs) -> Drawn:
         the end points and the mean of the weight-decay points at the best lambda.
     """
     found = [_coordinates(inputs.one("gram", panel.cloud), spec.choose) for panel in spec.panels]
-    width, height, above = 3.1, 2.75, 0.3
-    sidebar = Sidebar(width=1.7)
+    sidebar = Sidebar()
     sidebar.heading("Paths")
     sidebar.ramps([PROGRESS(np.linspace(0, 1, 64))[:, :3]], "first step", "last step")
     sidebar.heading("Means")
@@ -35,26 +36,17 @@ def compose(spec: Paths3d, inputs: Inputs) -> Drawn:
     sidebar.marker("weight decay", marker="*", color=MEAN_DECAY, markersize=8)
     sidebar.marker("origin of weight space", marker="o", color=ORIGIN, markersize=6, fillstyle="none")
     sidebar.text("Panels have scales of their own.")
-    rows = len(found)
-    total = max(rows * (height + above), sidebar.height + above) + 0.1
-    figure = style.new_figure(2 * width + 0.3 + sidebar.width, total)
-    for row, (panel, (table, shares)) in enumerate(zip(spec.panels, found, strict=True)):
+    heads = [
+        f"{panel.title}: {100 * part.sum():.1f}% of the variance in PCs {words}"
+        for panel, (_, shares) in zip(spec.panels, found, strict=True)
+        for part, words in ((shares[:3], "1 to 3"), (shares[3:], "4 to 6"))
+    ]
+    page = grid(len(heads), 2, 2.75, lambda width: 0.94 * width, sidebar, titles=heads, gap=(0.25, 0.1, 0.08))
+    for i, (table, _) in enumerate(found):
         for half in range(2):
-            left, top = half * width, above + row * (height + above)
-            box = (
-                left / figure.get_figwidth(),
-                1 - (top + height) / total,
-                width / figure.get_figwidth(),
-                height / total,
-            )
-            axes: Any = figure.add_axes(box, projection="3d")
-            _draw(axes, table, [3 * half + k for k in range(3)])
-            if half == 0:
-                share = f"{100 * shares.sum():.1f}% of the variance in {AXES} PCs"
-                figure.text(0.02, 1 - (top - 0.12) / total, f"{panel.title}: {share}", fontsize=8.5, va="center")
-    sidebar.draw(figure, 2 * width + 0.25, above)
+            _draw(page.axes(2 * i + half, projection="3d"), table, [3 * half + k for k in range(3)])
     numbers = pd.concat([t.assign(panel=p.title) for p, (t, _) in zip(spec.panels, found, strict=True)])
-    return Drawn(figure, numbers[["panel", "what", "replica", "steps", *(f"pc{k + 1}" for k in range(AXES))]])
+    return Drawn(page.figure, numbers[["panel", "what", "replica", "steps", *(f"pc{k + 1}" for k in range(AXES))]])
 
 
 def _coordinates(gram: Gram, choose: str) -> tuple[pd.DataFrame, Any]:
@@ -96,9 +88,9 @@ def _draw(axes: Any, table: pd.DataFrame, components: list[int]) -> None:
         if len(point):
             axes.scatter(*point.T, marker=marker, s=size, linewidths=0.8, zorder=10, depthshade=False, **look)
     for axis, k in zip((axes.xaxis, axes.yaxis, axes.zaxis), components, strict=True):
-        axis.set_label_text(f"PC {k + 1}", fontsize=7.5)
-        axis.labelpad = -8
-        axis.set_major_locator(MaxNLocator(5))  # more labels run into one another on the slanted axes
-        axis.set_tick_params(pad=-4, labelsize=5.5)
+        axis.set_label_text(f"PC {k + 1}")
+        axis.labelpad = -6
+        axis.set_major_locator(MaxNLocator(4))  # more labels run into one another on the slanted axes
         axis.pane.set_facecolor("#f7f7f7")
+    style.box3d(axes)
     axes.view_init(elev=22, azim=-58)

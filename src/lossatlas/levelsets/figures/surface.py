@@ -1,19 +1,21 @@
 """Figures of kind ``surface``: the loss on a plane of weight space, and the paths that span it."""
 
-from string import ascii_lowercase
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from numpy.typing import NDArray
 
-from lossatlas.draw import style
-from lossatlas.draw.style import GROUND, PROGRESS, Drawn, Sidebar
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import layout
+from lossatlas.draw.style import GROUND, PROGRESS, Drawn
 from lossatlas.errors import LossatlasError
 from lossatlas.levelsets.files import Surface
 from lossatlas.levelsets.spec import SurfaceFigure, SurfacePanel
 from lossatlas.specs.registry import Inputs
+
+WIDTH, HEIGHT = 3.3, 2.9
+"""Of a panel where there is room for it, inches; a smaller one has the same shape."""
 
 
 def compose(spec: SurfaceFigure, inputs: Inputs) -> Drawn:
@@ -30,25 +32,11 @@ def compose(spec: SurfaceFigure, inputs: Inputs) -> Drawn:
     norm = _norm(finite if spec.scale is None else np.array(spec.scale), spec.log)
     lost = sum(int((~np.isfinite(s.loss)).sum()) for s in surfaces)
     notes = (f"{lost} points of the plane without a finite loss left white.",) if lost else ()
-    count = len(surfaces)
-    columns = min(spec.columns or min(count, 2), count)
-    rows = -(-count // columns)
-    width, height, left, below, above = 3.3, 2.9, 0.62, 0.46, 0.42
+    heads = [_title(panel, found) for panel, found in zip(spec.panels, surfaces, strict=True)]
     sidebar = _sidebar(norm, spec.panels)
-    grid = rows * (above + height + below)
-    total = max(grid + (0.16 if notes else 0.0), sidebar.height + above) + 0.05
-    figure = style.new_figure(columns * (left + width) + 0.25 + sidebar.width, total)
-    for i, (panel, found) in enumerate(zip(spec.panels, surfaces, strict=True)):
-        row, column = divmod(i, columns)
-        axes = style.axes_at(
-            figure, left + column * (left + width), above + row * (above + height + below), width, height
-        )
+    figure, axes_of = layout(len(surfaces), spec.columns, (WIDTH, HEIGHT), sidebar, notes, titles=heads)
+    for axes, panel, found in zip(axes_of, spec.panels, surfaces, strict=True):
         _draw(axes, panel, found, norm)
-        if count > 1:
-            axes.text(0.0, 1.02, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5)
-    sidebar.draw(figure, columns * (left + width) + 0.25, above)
-    if notes:
-        figure.text(left / figure.get_figwidth(), 1 - grid / total, notes[0], fontsize=6.3, color=style.FAINT, va="top")
     return Drawn(figure, _numbers(spec, surfaces), notes)
 
 
@@ -56,6 +44,20 @@ def _norm(losses: NDArray[np.float64], log: bool) -> Normalize:
     if log and losses.min() > 0:
         return LogNorm(losses.min(), losses.max())
     return Normalize(losses.min(), losses.max())
+
+
+def _planar(found: Surface) -> bool:
+    """Tell whether a plane is one of principal components."""
+    return bool(np.isfinite(found.explained).all())
+
+
+def _title(panel: SurfacePanel, found: Surface) -> str:
+    """Return a panel's title; of a plane of principal components what it holds and how it is stretched."""
+    if not _planar(found):
+        return panel.title
+    stretch = (np.ptp(found.x) / np.ptp(found.y)) * (HEIGHT / WIDTH)
+    said = f"{100 * found.explained.sum():.2f}% of the variance in two PCs; PC 2 drawn {stretch:.2g} times as large"
+    return "\n".join(filter(None, [panel.title, said]))
 
 
 def _level(found: Surface) -> float:
@@ -87,22 +89,16 @@ def _draw(axes: Axes, panel: SurfacePanel, found: Surface, norm: Normalize) -> N
             axes.scatter(points[:, 0], points[:, 1], c=PROGRESS(progress), s=7, linewidths=0, zorder=4)
             axes.plot(*points[-1], marker="X", color="#1a1a1a", markersize=5, markeredgecolor="white", zorder=6)
         axes.plot(*points[0], marker="o", color="#1a1a1a", markersize=4.5, markeredgecolor="white", zorder=5)
-    shares = found.explained
-    planar = np.isfinite(shares).all()
+    shares, planar = found.explained, _planar(found)
     for k, name in enumerate("xy"):
         label = f"PC {k + 1} ({100 * shares[k]:.1f}%)" if planar else name
         (axes.set_xlabel if k == 0 else axes.set_ylabel)(label)
-    title = panel.title
-    if planar:
-        stretch = (np.ptp(found.x) / np.ptp(found.y)) * (axes.bbox.height / axes.bbox.width)
-        title += f"\n{100 * shares.sum():.2f}% of the variance in two PCs; PC 2 drawn {stretch:.2g} times as large"
-    axes.set_title(title.strip())
     if not planar:
         axes.set_aspect("equal")
 
 
 def _sidebar(norm: Normalize, panels: list[SurfacePanel]) -> Sidebar:
-    sidebar = Sidebar(width=1.75)
+    sidebar = Sidebar()
     sidebar.heading("Paths")
     sidebar.marker("start", marker="o", color="#1a1a1a", markersize=4.5)
     if any(panel.show == "path" for panel in panels):

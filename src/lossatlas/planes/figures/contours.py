@@ -4,8 +4,6 @@ Lines at equal losses are what makes panels comparable: where the line of 1 encl
 """
 
 from collections.abc import Sequence
-from textwrap import wrap
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,9 +12,10 @@ from matplotlib.colors import LogNorm
 
 from lossatlas.arrays import Array
 from lossatlas.draw import style
-from lossatlas.draw.panels import layout, letter
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import layout
 from lossatlas.draw.plane import MAP, SHADES
-from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.draw.style import Drawn
 from lossatlas.planes.files import Grid, Trust
 from lossatlas.planes.spec import Contours, PlanePanel
 from lossatlas.specs.registry import Inputs
@@ -34,19 +33,21 @@ def compose(spec: Contours, inputs: Inputs) -> Drawn:
     words = verdicts(spec.panels, inputs)
     quantity = f"{spec.part}_loss"
     norm = LogNorm(*spec.shown)
-    sidebar = Sidebar(width=1.25)
-    sidebar.colorbar(norm, MAP, "training loss" if spec.part == "train" else "test loss", **scale_of(spec.levels))
+    sidebar = Sidebar()
+    sidebar.colorbar(norm, MAP, "training loss" if spec.part == "train" else "test loss")
     sidebar.marker("the minimum", marker="o", color="white", markeredgecolor=style.INK, markersize=4.5)
     sidebar.text("lines: equal losses")
     notes = lost_notes([(t, g.lost(quantity), g.measured[quantity].size) for t, g in zip(titles, grids, strict=True)])
-    figure, panels = layout(len(grids), spec.columns, (2.05, 2.05), sidebar, notes, (0.62, 0.46, 0.7 + 0.13 * any(words)))
-    for i, (axes, panel, grid) in enumerate(zip(panels, spec.panels, grids, strict=True)):
+    heads = [
+        heading(panel.title, errors(panel, grid), word)
+        for panel, grid, word in zip(spec.panels, grids, words, strict=True)
+    ]
+    figure, panels = layout(len(grids), spec.columns, (2.3, 2.3), sidebar, notes, titles=heads)
+    for axes, grid in zip(panels, grids, strict=True):
         levelled(axes, grid, grid.measured[quantity], norm, spec.levels)
         axes.plot(0, 0, marker="o", color="white", markeredgecolor=style.INK, markersize=4.5)
-        axes.set_title(heading(panel.title, *(word for word in (errors(panel, grid), words[i]) if word)))
         axes.set_xlabel("first direction")
         axes.set_ylabel("second direction")
-        letter(axes, i, len(grids))
     table = numbers(titles, grids, spec.part)
     told = dict(zip(titles, zip([panel.paper for panel in spec.panels], words, strict=True), strict=True))
     table["paper_test_error"] = [told[title][0] for title in table["panel"]]
@@ -65,11 +66,6 @@ def errors(panel: PlanePanel, grid: Grid) -> str:
     return f"test error {error(grid):.1f}%" + ("" if panel.paper is None else f" (paper {panel.paper:.1f}%)")
 
 
-def scale_of(levels: Sequence[float]) -> dict[str, Any]:
-    """Return how a colour bar shows the losses of lines: as its ticks, and as lines across it."""
-    return {"plain": False, "length": 1.7, "ticks": list(levels)}
-
-
 def levelled(axes: Axes, grid: Grid, loss: Array, norm: LogNorm, levels: Sequence[float]) -> None:
     """Draw losses (ny, nx) as filled contours with labelled lines; where a point has none, hatched ground shows.
 
@@ -83,7 +79,9 @@ def levelled(axes: Axes, grid: Grid, loss: Array, norm: LogNorm, levels: Sequenc
     axes.set_ylim(grid.y[0], grid.y[-1])
     if shown.count() <= 3:
         return
-    axes.contourf(grid.x, grid.y, np.ma.clip(shown, low, high), levels=np.geomspace(low, high, SHADES), norm=norm, cmap=MAP)
+    axes.contourf(
+        grid.x, grid.y, np.ma.clip(shown, low, high), levels=np.geomspace(low, high, SHADES), norm=norm, cmap=MAP
+    )
     inside = [level for level in levels if shown.min() < level < shown.max()]
     if not inside:
         return
@@ -94,12 +92,12 @@ def levelled(axes: Axes, grid: Grid, loss: Array, norm: LogNorm, levels: Sequenc
     lines = axes.contour(grid.x, grid.y, logs, levels=np.log10(inside), colors=colors, linewidths=0.7)
     lines.set(linestyle="-")
     named = dict(zip(lines.levels, [f"{level:g}" for level in inside], strict=True))
-    axes.clabel(lines, fmt=named, fontsize=5.5, inline=True, inline_spacing=1.5)
+    axes.clabel(lines, fmt=named, fontsize=style.SMALL - 1, inline=True, inline_spacing=1.5)
 
 
 def heading(title: str, *below: str) -> str:
-    """Return a title in lines that are no wider than a panel, with further lines below it."""
-    return "\n".join([*wrap(title, 27), *below])
+    """Return a title with further lines below it."""
+    return "\n".join(filter(None, [title, *below]))
 
 
 def error(grid: Grid) -> float:

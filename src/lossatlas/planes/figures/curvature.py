@@ -7,9 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from lossatlas.draw import style
-from lossatlas.draw.panels import layout, letter
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import layout
 from lossatlas.draw.plane import MAP, filled, scale
-from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.draw.style import Drawn
 from lossatlas.planes.figures.contours import error, heading, lost_notes
 from lossatlas.planes.files import Grid
 from lossatlas.planes.numbers import ratio
@@ -31,8 +32,8 @@ def compose(spec: CurvatureMaps, inputs: Inputs) -> Drawn:
     count, titles = len(planes), [panel.title for panel in spec.panels]
     norm = scale([grid.measured["train_loss"] for grid in planes])
     share = Normalize(0.0, 1.0)
-    sidebar = Sidebar(width=1.35)
-    sidebar.colorbar(norm, MAP, "training loss", plain=True)
+    sidebar = Sidebar()
+    sidebar.colorbar(norm, MAP, "training loss")
     sidebar.colorbar(share, RATIO_MAP, r"$|\lambda_{min}\,/\,\lambda_{max}|$", 1.5)
     sidebar.heading("Eigenvalues")
     sidebar.marker("not converged", marker="x", color="white", markeredgecolor=style.INK, markersize=4)
@@ -53,18 +54,16 @@ def compose(spec: CurvatureMaps, inputs: Inputs) -> Drawn:
     loose = sum(int((m.measured["converged"] == 0).sum()) - m.lost("lambda_max") for m in maps)
     if loose:
         notes.append(f"Crossed: points where an eigenvalue has not reached the tolerance ({loose}).")
-    figure, panels = layout(2 * count, count, (2.05, 2.05), sidebar, notes)
-    for i, (title, plane, found) in enumerate(zip(titles, planes, maps, strict=True)):
+    heads = [heading(title, f"test error {error(plane):.1f}%") for title, plane in zip(titles, planes, strict=True)]
+    figure, panels = layout(2 * count, count, (2.3, 2.3), sidebar, notes, titles=[*heads, *["curvature"] * count])
+    for i, (plane, found) in enumerate(zip(planes, maps, strict=True)):
         filled(panels[i], plane.x, plane.y, plane.measured["train_loss"], norm)
-        panels[i].set_title(heading(title, f"test error {error(plane):.1f}%"))
         _draw_map(panels[count + i], found, share)
         for axes in (panels[i], panels[count + i]):
             axes.set_xlabel("first direction")
             axes.set_ylabel("second direction")
             axes.set_xlim(plane.x[0], plane.x[-1])
             axes.set_ylim(plane.y[0], plane.y[-1])
-        letter(panels[i], i, 2 * count)
-        letter(panels[count + i], count + i, 2 * count)
     return Drawn(figure, _numbers(titles, maps), tuple(notes))
 
 
@@ -76,7 +75,6 @@ def _draw_map(axes: Axes, found: Grid, norm: Normalize) -> None:
     x, y = np.meshgrid(found.x, found.y)
     loose = (found.measured["converged"] == 0) & np.isfinite(found.measured["lambda_max"])
     axes.plot(x[loose], y[loose], linestyle="none", marker="x", color="white", markersize=2.5, markeredgewidth=0.6)
-    axes.set_title("curvature")
 
 
 def _numbers(titles: list[str], maps: list[Grid]) -> pd.DataFrame:

@@ -11,8 +11,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from lossatlas.draw import style
-from lossatlas.draw.panels import layout, letter
-from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import layout
+from lossatlas.draw.style import Drawn
 from lossatlas.planes.figures.sharpness import TITLES
 from lossatlas.planes.files import Grid
 from lossatlas.planes.numbers import apart
@@ -35,22 +36,21 @@ def compose(spec: Invariance, inputs: Inputs) -> Drawn:
     ]
     count = max(len(copies) for _, _, copies in rows)
     colors = style.hues(count)
-    sidebar = Sidebar(width=1.55)
+    sidebar = Sidebar()
     sidebar.line("as it was trained", color="#b5b5b5", linewidth=4.5)
     for i, color in enumerate(colors):
         sidebar.line(f"rescaled copy {i + 1}", color=color, linewidth=1.2, linestyle=style.DASHES[1 + i % 4])
     lost = sum(grid.lost("train_loss") for _, first, copies in rows for grid in (first, *copies))
     notes = (f"{lost} points without a finite loss (inf or NaN) are gaps.",) if lost else ()
-    figure, panels = layout(3 * len(rows), 3, (2.15, 1.7), sidebar, notes, (0.66, 0.5, 0.52))
+    heads = [f"{title}: {TITLES[how]}" for title, _, _ in rows for how in NORMALISATIONS]
+    figure, panels = layout(len(heads), 3, (2.15, 1.7), sidebar, notes, titles=heads)
     parts = []
     for i, (title, original, copies) in enumerate(rows):
-        for j, how in enumerate(NORMALISATIONS):
-            axes = panels[3 * i + j]
+        for axes, how in zip(panels[3 * i :], NORMALISATIONS, strict=False):
             gaps = [float(np.max(apart(original, copy, how), initial=0.0)) for copy in copies]
             parts.append(_draw(axes, original, copies, how, colors).assign(row=title, panel=how, gap=max(gaps)))
-            axes.set_title(f"{title}:\n{TITLES[how]}")
-            axes.text(0.5, 0.96, _said(max(gaps)), transform=axes.transAxes, ha="center", va="top", fontsize=6.5)
-            letter(axes, 3 * i + j, 3 * len(rows))
+            words = _said(max(gaps))
+            axes.text(0.5, 0.96, words, transform=axes.transAxes, ha="center", va="top", fontsize=style.SMALL)
     numbers = pd.concat(parts, ignore_index=True)[["row", "panel", "network", "x", "loss", "gap"]]
     return Drawn(figure, numbers, notes)
 
@@ -78,7 +78,6 @@ def _draw(axes: Axes, original: Grid, copies: list[Grid], how: str, colors: Any)
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * (high / low) ** 0.22)  # room for the words above the curves
-    style.plain_log(axes.yaxis, *axes.get_ylim())
     scale = original.slice["directions"][number]["scale"]
     axes.set_xlabel("position on the line" + (f" (unit: {scale:g} a weight)" if how == "none" else ""))
     axes.set_ylabel("training loss")

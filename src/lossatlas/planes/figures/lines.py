@@ -7,8 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from lossatlas.draw import style
-from lossatlas.draw.panels import layout, letter
-from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import layout
+from lossatlas.draw.style import Drawn
 from lossatlas.planes.files import Grid
 from lossatlas.planes.spec import Lines, Segment
 from lossatlas.specs.registry import Inputs
@@ -24,7 +25,7 @@ def compose(spec: Lines, inputs: Inputs) -> Drawn:
         The figure, its numbers (panel, x, loss and accuracy of each part) and notes on points without a loss.
     """
     grids: list[Grid] = [inputs.one("grid", panel.line) for panel in spec.panels]
-    sidebar = Sidebar(width=1.5)
+    sidebar = Sidebar()
     sidebar.line("loss (left)", color=LOSS, linewidth=1.5)
     sidebar.line("accuracy (right)", color=ACCURACY, linewidth=1.5)
     sidebar.heading("Part of the data")
@@ -38,11 +39,11 @@ def compose(spec: Lines, inputs: Inputs) -> Drawn:
     lost = sum(grid.lost("train_loss") for grid in grids)
     total = sum(grid.measured["train_loss"].size for grid in grids)
     notes = (f"{lost} of {total} points without a finite loss (inf or NaN) are gaps.",) if lost else ()
-    figure, panels = layout(len(grids), spec.columns, (2.6, 1.9), sidebar, notes, (0.62, 0.46, 0.34), 0.5)
+    heads = [panel.title for panel in spec.panels]
+    figure, panels = layout(len(grids), spec.columns, (2.6, 1.9), sidebar, notes, right=0.45, titles=heads)
     low, high = _range(grids)
-    for i, (axes, panel, grid) in enumerate(zip(panels, spec.panels, grids, strict=True)):
+    for axes, panel, grid in zip(panels, spec.panels, grids, strict=True):
         _draw(axes, panel, grid, (low, high))
-        letter(axes, i, len(grids))
     return Drawn(figure, _numbers(spec, grids), notes)
 
 
@@ -67,9 +68,7 @@ def _draw(axes: Axes, panel: Segment, grid: Grid, limits: tuple[float, float]) -
     axes.set_xlim(grid.x[0], grid.x[-1])
     axes.set_yscale("log")
     axes.set_ylim(*limits)
-    style.plain_log(axes.yaxis, *limits)
     right.set_ylim(0, 102)
-    axes.set_title(panel.title)
     axes.set_xlabel(f"0: {panel.ends[0]},  1: {panel.ends[1]}" if panel.ends else "position on the segment")
     axes.set_ylabel("loss", color=LOSS)
     right.set_ylabel("accuracy (%)", color=ACCURACY)

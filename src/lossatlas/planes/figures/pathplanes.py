@@ -12,9 +12,10 @@ from matplotlib.colors import LogNorm
 
 from lossatlas.clouds.files import Gram
 from lossatlas.clouds.principal import principal_axes
-from lossatlas.draw.panels import layout, letter
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import layout
 from lossatlas.draw.plane import MAP, filled, scale
-from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.draw.style import Drawn
 from lossatlas.planes.figures.contours import heading, lost_notes
 from lossatlas.planes.files import Grid
 from lossatlas.planes.numbers import step_lengths, walk_share
@@ -40,25 +41,28 @@ def compose(spec: PathPlanes, inputs: Inputs) -> Drawn:
     grids: list[Grid] = [inputs.one("grid", panel.plane) for panel in spec.panels]
     titles = [panel.title for panel in spec.panels]
     norm = scale([grid.measured["train_loss"] for grid in grids])
-    sidebar = Sidebar(width=1.6)
+    sidebar = Sidebar()
     sidebar.heading("Path")
     sidebar.marker("epoch", marker="o", color=PATH, markersize=2.8)
     sidebar.marker("learning rate lowered", marker="D", color=DROP, markeredgecolor="white", markersize=5)
     sidebar.marker("initialisation", marker="s", color="white", markeredgecolor=PATH, markersize=4.5)
     sidebar.marker("end", marker="*", color="white", markeredgecolor=PATH, markersize=8)
     sidebar.heading("Plane")
-    sidebar.colorbar(norm, MAP, "training loss", 1.4, plain=True)
+    sidebar.colorbar(norm, MAP, "training loss", 1.4)
     notes = lost_notes(
         [(t, g.lost("train_loss"), g.measured["train_loss"].size) for t, g in zip(titles, grids, strict=True)]
     )
-    figure, panels = layout(len(grids), spec.columns, (2.1, 2.1), sidebar, notes)
-    for i, (axes, title, grid) in enumerate(zip(panels, titles, grids, strict=True)):
-        _draw(axes, title, grid, norm)
-        letter(axes, i, len(grids))
+    heads = [
+        heading(title, f"{percent(float(grid.explained.sum()))} of the variance")
+        for title, grid in zip(titles, grids, strict=True)
+    ]
+    figure, panels = layout(len(grids), spec.columns, (2.3, 2.3), sidebar, notes, titles=heads)
+    for axes, grid in zip(panels, grids, strict=True):
+        _draw(axes, grid, norm)
     return Drawn(figure, _numbers(titles, grids), notes)
 
 
-def _draw(axes: Axes, title: str, grid: Grid, norm: LogNorm) -> None:
+def _draw(axes: Axes, grid: Grid, norm: LogNorm) -> None:
     filled(axes, grid.x, grid.y, grid.measured["train_loss"], norm)
     path = grid.path.sort_values("epoch", kind="stable")
     x, y = path["x"].to_numpy(), path["y"].to_numpy()
@@ -76,7 +80,6 @@ def _draw(axes: Axes, title: str, grid: Grid, norm: LogNorm) -> None:
     ]
     axes.set_xlabel(names[0])
     axes.set_ylabel(names[1])
-    axes.set_title(heading(title, f"{percent(float(grid.explained.sum()))} of the variance"))
 
 
 def percent(share: float) -> str:

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lossatlas.arrays import Array
 from lossatlas.draw import style
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import grid as layout_of
 from lossatlas.draw.plane import MAP, PAGE, SCENE, scale
-from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.draw.style import Drawn
+from lossatlas.draw.ticks import log_labels, log_ticks
 from lossatlas.draw.vtk import quads, write_polydata
 from lossatlas.planes.figures.contours import error, heading, lost_notes, numbers
 from lossatlas.planes.files import Grid
@@ -25,6 +27,9 @@ from lossatlas.specs.registry import Inputs
 
 SPACING = 1.25
 """Distance between neighbouring surfaces of a VTK file, in widths of a surface."""
+
+SPACE = (0.15, 0.05, 0.08)
+"""Room left of, below and above a box, inches: its numbers are inside its place."""
 
 
 def compose(spec: Relief, inputs: Inputs) -> Drawn:
@@ -63,43 +68,24 @@ def _picture(
     norm: LogNorm,
     notes: Sequence[str],
 ) -> Any:
-    count = len(grids)
-    columns = min(columns or min(count, 3), count)
-    rows = -(-count // columns)
-    width, height = 2.7, 2.95
-    sidebar = Sidebar(width=1.25)
-    sidebar.colorbar(norm, MAP, "training loss", plain=True)
-    total = rows * height + 0.35
-    figure = style.new_figure(columns * width + 0.2 + sidebar.width, total)
-    inches = figure.get_size_inches()
+    sidebar = Sidebar()
+    sidebar.colorbar(norm, MAP, "training loss")
+    heads = [heading(title, f"test error {error(grid):.1f}%") for title, grid in zip(titles, grids, strict=True)]
+    page = layout_of(len(grids), columns, 2.6, lambda width: 0.94 * width, sidebar, notes, titles=heads, gap=SPACE)
     low, high = np.log10([norm.vmin or 1.0, norm.vmax or 1.0])
-    for i, (title, grid, z) in enumerate(zip(titles, grids, heights, strict=True)):
-        row, column = divmod(i, columns)
-        box = (
-            column * width / inches[0],
-            1 - (row + 1) * height / inches[1],
-            width / inches[0],
-            height * 0.84 / inches[1],
-        )
-        axes: Any = figure.add_axes(box, projection="3d")
+    ticks = log_ticks(float(norm.vmin or 1.0), float(norm.vmax or 1.0), 5)
+    for i, (grid, z) in enumerate(zip(grids, heights, strict=True)):
+        axes: Any = page.axes(i, projection="3d")
         x, y = np.meshgrid(grid.x, grid.y)
         colors = MAP((np.nan_to_num(z, nan=low) - low) / (high - low))
         axes.plot_surface(x, y, z, facecolors=colors, rstride=1, cstride=1, linewidth=0, antialiased=False, shade=True)
         axes.set_zlim(low, high)
+        axes.set_zticks(np.log10(ticks), log_labels(ticks))
         axes.view_init(30, -60)
-        axes.set_title(heading(title, f"test error {error(grid):.1f}%"), y=0.97)
-        axes.tick_params(pad=-3, labelsize=5.5)
-        axes.zaxis.set_major_formatter(FuncFormatter(lambda value, _: f"$10^{{{value:g}}}$"))
-        axes.zaxis.set_major_locator(MaxNLocator(5))
-        for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
-            axis._axinfo["grid"].update(linewidth=0.4, color="#d0d0d0")
-            axis.get_offset_text().set_visible(False)
+        style.box3d(axes)
         for name in ("x", "y"):
             getattr(axes, f"set_{name}ticks")(np.linspace(getattr(grid, name)[0], getattr(grid, name)[-1], 3))
-    sidebar.draw(figure, columns * width + 0.2, 0.5)
-    if notes:
-        figure.text(0.02, 0.02, " ".join(notes), fontsize=6.3, color=style.FAINT)
-    return figure
+    return page.figure
 
 
 def write_page(path: Path, titles: Sequence[str], grids: Sequence[Grid], heights: Sequence[Array]) -> None:

@@ -7,8 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from lossatlas.draw import style
-from lossatlas.draw.panels import layout, letter
-from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import layout
+from lossatlas.draw.style import Drawn
 from lossatlas.planes.figures.contours import error
 from lossatlas.planes.figures.sharpness import NORMALISATIONS, TITLES
 from lossatlas.planes.files import Grid
@@ -31,7 +32,7 @@ def compose(spec: SharpnessScatter, inputs: Inputs) -> Drawn:
     families, kinds = list(dict.fromkeys(table["family"])), list(dict.fromkeys(table["kind"]))
     colors = dict(zip(families, style.hues(len(families)), strict=True))
     markers = {kind: MARKERS[i % len(MARKERS)] for i, kind in enumerate(kinds)}
-    sidebar = Sidebar(width=0.4 + 0.07 * max(len(name) for name in [*families, *kinds, "Architecture"]))
+    sidebar = Sidebar()
     sidebar.heading("Colour")
     for family, color in colors.items():
         sidebar.marker(family, marker="o", color=color, markersize=4.5)
@@ -43,14 +44,14 @@ def compose(spec: SharpnessScatter, inputs: Inputs) -> Drawn:
     notes = (
         (f"{lost} points with an infinite or no positive sharpness are not on the logarithmic scale.",) if lost else ()
     )
-    figure, panels = layout(3, 3, (2.3, 2.1), sidebar, notes, (0.62, 0.46, 0.5))
-    for i, (axes, how) in enumerate(zip(panels, NORMALISATIONS, strict=True)):
+    errors = table["test_error"].to_numpy(float)
+    ranks = [spearman(table[how].to_numpy(float), errors) for how in NORMALISATIONS]
+    heads = [f"{TITLES[how]}\nrank correlation {rank:.2f}" for how, rank in zip(NORMALISATIONS, ranks, strict=True)]
+    figure, panels = layout(3, 3, (2.3, 2.1), sidebar, notes, titles=heads)
+    for axes, how in zip(panels, NORMALISATIONS, strict=True):
         _draw(axes, table, how, colors, markers)
-        rank = spearman(table[how].to_numpy(float), table["test_error"].to_numpy(float))
-        axes.set_title(f"{TITLES[how]}\nrank correlation {rank:.2f}")
         axes.set_xlabel({"rise": "rise of the loss", "worst": "largest rise / (1 + loss)"}.get(spec.by, spec.by))
         axes.set_ylabel("test error (%)")
-        letter(axes, i, 3)
     return Drawn(figure, table, notes)
 
 
@@ -83,8 +84,6 @@ def _draw(axes: Axes, table: pd.DataFrame, how: str, colors: Any, markers: Any) 
             markeredgewidth=0.4,
         )
     axes.set_xscale("log")
-    low, high = axes.get_xlim()
-    style.plain_log(axes.xaxis, low, high)
     axes.grid(True, color="#e4e4e4", linewidth=0.5, zorder=0)
     axes.set_axisbelow(True)
     for side in ("top", "right"):

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 
 from lossatlas.clouds.files import Gram
 from lossatlas.draw import style
-from lossatlas.draw.panels import layout, letter
-from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import layout
+from lossatlas.draw.style import Drawn
 from lossatlas.planes.figures.contours import error
 from lossatlas.planes.files import Grid
 from lossatlas.planes.numbers import MEASURES, sharpness
@@ -32,16 +33,16 @@ def compose(spec: Sharpness, inputs: Inputs) -> Drawn:
     grams = {entry.label: inputs.one("path_gram", entry.path) for entry in spec.series if entry.path is not None}
     labels = [entry.label for entry in spec.series]
     colors = dict(zip(labels, style.hues(len(labels)), strict=True))
-    sidebar = Sidebar(width=0.4 + 0.068 * max(map(len, labels)))
+    sidebar = Sidebar()
     for label in labels:
         sidebar.line(label, color=colors[label], linewidth=1.5)
     sidebar.heading("Lines")
     sidebar.line("median", color=style.FAINT, linewidth=1.4)
     sidebar.line("all directions", color=style.FAINT, linewidth=6, alpha=0.22)
-    sidebar.width = max(sidebar.width, 1.25)
     lost = sum(grid.lost("train_loss") for found in grids for grid in found)
     notes = (f"{lost} points of the lines without a finite loss (inf or NaN) are gaps.",) if lost else ()
-    figure, panels = layout(5, 3, (2.25, 1.75), sidebar, notes, (0.62, 0.46, 0.34))
+    heads = [*(TITLES[how] for how in NORMALISATIONS), "growth of the weights", "histogram of the weights"]
+    figure, panels = layout(5, 3, (2.25, 1.75), sidebar, notes, titles=heads)
     curves = pd.concat(
         [
             _curve(found, how).assign(panel=how, series=label)
@@ -57,8 +58,6 @@ def compose(spec: Sharpness, inputs: Inputs) -> Drawn:
         [_weights(found[0]).assign(panel="weights", series=label) for label, found in zip(labels, grids, strict=True)]
     )
     _draw_weights(panels[4], weights, colors)
-    for i, axes in enumerate(panels):
-        letter(axes, i, 5)
     numbers = pd.concat([curves, norms, weights], ignore_index=True)[["panel", "series", "x", "value", "low", "high"]]
     return Drawn(figure, numbers, notes)
 
@@ -93,8 +92,6 @@ def _draw_curves(axes: Axes, curves: pd.DataFrame, colors: Mapping[str, Any], ho
         axes.fill_between(mine["x"], mine["low"], mine["high"], color=color, alpha=0.16, linewidth=0)
         axes.plot(mine["x"], mine["value"], color=color, linewidth=1.3)
     axes.set_yscale("log")
-    style.plain_log(axes.yaxis, *axes.get_ylim())
-    axes.set_title(TITLES[how])
     axes.set_xlabel("position on the line" + (f" (unit: {scale:g} a weight)" if how == "none" else ""))
     axes.set_ylabel("training loss")
     _plain(axes)
@@ -117,7 +114,6 @@ def _draw_norms(axes: Axes, norms: pd.DataFrame, colors: Mapping[str, Any]) -> N
     for label, color in colors.items():
         mine = norms[norms["series"] == label]
         axes.plot(mine["x"], mine["value"], color=color, linewidth=1.3)
-    axes.set_title("growth of the weights")
     axes.set_xlabel("epoch")
     axes.set_ylabel("L2 norm of the weights")
     _plain(axes)
@@ -135,7 +131,6 @@ def _draw_weights(axes: Axes, weights: pd.DataFrame, colors: Mapping[str, Any]) 
     for label, color in colors.items():
         mine = weights[weights["series"] == label]
         axes.plot(mine["x"], mine["value"], color=color, linewidth=1.0, drawstyle="steps-mid")
-    axes.set_title("histogram of the weights")
     axes.set_xlabel("weight")
     axes.set_ylabel("density")
     axes.set_yscale("log")

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from lossatlas.draw import style
 from lossatlas.draw.style import Drawn
+from lossatlas.draw.ticks import log_labels, log_ticks
 from lossatlas.solutions.files import Triangle
 from lossatlas.solutions.spec import Overview
 from lossatlas.specs.registry import Inputs
@@ -30,12 +31,12 @@ def compose(spec: Overview, inputs: Inputs) -> Drawn:
     """
     found: Triangle = inputs.one("triangle", spec.triangle)
     loss = found.losses[spec.part]
-    figure = style.new_figure(7.6, 2.95)
+    figure = style.new_figure(style.PAGE, 2.95)
     _letter(figure, 0.15, "a", "inputs")
     _inputs(figure, found)
-    _letter(figure, 1.6, "b", "network")
-    _network(style.axes_at(figure, 1.6, 0.42, 2.1, 2.2), found.layers)
-    _letter(figure, 4.0, "c", "landscape")
+    _letter(figure, 1.45, "b", "network")
+    _network(style.axes_at(figure, 1.45, 0.38, 2.3, 2.3), found.layers)
+    _letter(figure, 3.8, "c", "landscape")
     _landscape(figure, found, spec.part)
     x, y = np.meshgrid(found.x, found.y)
     grid = pd.DataFrame({"what": "plane", "x": x.ravel(), "y": y.ravel(), "loss": loss.ravel()})
@@ -46,8 +47,8 @@ def compose(spec: Overview, inputs: Inputs) -> Drawn:
 
 def _letter(figure: Figure, left: float, letter: str, text: str) -> None:
     width, height = figure.get_size_inches()
-    figure.text(left / width, 1 - 0.12 / height, letter, fontweight="bold", fontsize=9.5, va="top")
-    figure.text((left + 0.16) / width, 1 - 0.125 / height, text, fontsize=8.5, va="top")
+    figure.text(left / width, 1 - 0.12 / height, letter, fontweight="bold", fontsize=style.LETTER, va="top")
+    figure.text((left + 0.16) / width, 1 - 0.125 / height, text, fontsize=style.TITLE, va="top")
 
 
 def _inputs(figure: Figure, found: Triangle) -> None:
@@ -57,7 +58,7 @@ def _inputs(figure: Figure, found: Triangle) -> None:
         axes.imshow(image, cmap="gray_r", interpolation="nearest")
         axes.set_xticks([])
         axes.set_yticks([])
-        axes.set_ylabel(str(label), rotation=0, fontsize=6.5, labelpad=5, va="center")
+        axes.set_ylabel(str(label), rotation=0, fontsize=style.SMALL, labelpad=5, va="center")
 
 
 def _network(axes: Axes, layers: Sequence[int]) -> None:
@@ -87,7 +88,7 @@ def _network(axes: Axes, layers: Sequence[int]) -> None:
 
 def _landscape(figure: Figure, found: Triangle, part: str) -> None:
     width = figure.get_figwidth()
-    axes: Any = figure.add_axes((4.0 / width, 0.02, 2.75 / width, 0.9), projection="3d", computed_zorder=False)
+    axes: Any = figure.add_axes((3.75 / width, 0.02, 2.7 / width, 0.9), projection="3d", computed_zorder=False)
     loss = found.losses[part]
     heights = np.log10(loss)
     x, y = np.meshgrid(found.x, found.y)
@@ -103,14 +104,14 @@ def _landscape(figure: Figure, found: Triangle, part: str) -> None:
         axes.text(u, v, value + rise, f"$w_{i}$", fontsize=9, zorder=6, ha="center", path_effects=outline)
     axes.set_xlabel("along $w_2 - w_1$", labelpad=-9)
     axes.set_ylabel("towards $w_3$", labelpad=-7)
-    axes.tick_params(labelsize=5.5, pad=-4)
+    axes.tick_params(labelsize=style.SMALL, pad=-4)
+    axes.locator_params(axis="x", nbins=4)
+    axes.locator_params(axis="y", nbins=4)
     axes.set_zticks([])
     axes.view_init(elev=62, azim=-72)
-    bar = figure.colorbar(mpl.cm.ScalarMappable(norm, cmap), cax=style.axes_at(figure, 6.85, 0.75, 0.1, 1.5))
+    bar = figure.colorbar(mpl.cm.ScalarMappable(norm, cmap), cax=style.axes_at(figure, 6.5, 0.75, 0.1, 1.5))
     bar.set_label("training loss" if part == "train" else "test loss", fontsize=7.5)
-    ticks = [digit * 10.0**power for power in range(-9, 4) for digit in (1, 2, 5)]
-    ticks = [tick for tick in ticks if loss.min() <= tick <= loss.max()]
-    ticks = ticks if len(ticks) < 9 else ticks[::3]
-    bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+    ticks = log_ticks(float(loss.min()), float(loss.max()))
+    bar.set_ticks(ticks, labels=log_labels(ticks))
     bar.ax.minorticks_off()
     bar.outline.set_linewidth(0.5)

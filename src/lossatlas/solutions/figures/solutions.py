@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from lossatlas.clouds.files import Gram
 from lossatlas.draw import style
-from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import layout
+from lossatlas.draw.style import Drawn
 from lossatlas.solutions.files import read_history
 from lossatlas.solutions.numbers import pooled
 from lossatlas.solutions.spec import SOLUTION_SETS, Histories, LossesTable, RatesTable, WeightsTable
@@ -38,19 +38,10 @@ def histories(spec: Histories, inputs: Inputs) -> Drawn:
     found = [
         (row.title, {name: _history(*inputs.paths("gram", getattr(row, name))) for name in LOOKS}) for row in spec.rows
     ]
-    width, height, left, below, above, count = 2.7, 1.75, 0.7, 0.42, 0.3, len(found)
-    sidebar = _sidebar()
-    total = max(count * (above + height + below), sidebar.height + above) + 0.05
-    figure = style.new_figure(2 * (left + width) + 0.2 + sidebar.width, total)
-    for row, (title, curves) in enumerate(found):
-        for column, part in enumerate(PARTS):
-            corner = (left + column * (left + width), above + row * (above + height + below))
-            axes = style.axes_at(figure, *corner, width, height)
-            _draw(axes, curves, part)
-            letter = ascii_lowercase[2 * row + column]
-            axes.text(0.0, 1.03, letter, transform=axes.transAxes, fontweight="bold", fontsize=9.5, va="bottom")
-            axes.text(0.08, 1.03, title, transform=axes.transAxes, fontsize=8.5, va="bottom")
-    sidebar.draw(figure, 2 * (left + width) + 0.2, above)
+    shown = [(title, curves, part) for title, curves in found for part in PARTS]
+    figure, panels = layout(len(shown), 2, (2.7, 1.75), _sidebar(), titles=[title for title, _, _ in shown])
+    for axes, (_, curves, part) in zip(panels, shown, strict=True):
+        _draw(axes, curves, part)
     parts = [history.assign(row=title, optimizer=name) for title, curves in found for name, history in curves.items()]
     columns = ["row", "optimizer", "replica", "representative", "epoch", "train_loss", "test_loss"]
     return Drawn(figure, pd.concat(parts, ignore_index=True)[columns])
@@ -82,13 +73,6 @@ def _draw(axes: Axes, curves: Mapping[str, pd.DataFrame], part: str) -> None:
                 dot: dict[str, Any] = {"color": color, "markersize": 4, "markeredgecolor": "white", "zorder": 5}
                 axes.plot(epochs[best], values[best], "o", **dot)
     axes.set_yscale("log", nonpositive="mask")
-    low, high = axes.get_ylim()
-    if high / low > 100:
-        axes.yaxis.set_major_locator(LogLocator(numticks=6))
-    else:
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("epoch (SGD), iteration (L-BFGS-GSS)")
     axes.set_ylabel(PARTS[part])
     axes.margins(x=0.02)
@@ -98,7 +82,7 @@ def _draw(axes: Axes, curves: Mapping[str, pd.DataFrame], part: str) -> None:
 
 
 def _sidebar() -> Sidebar:
-    sidebar = Sidebar(width=1.6)
+    sidebar = Sidebar()
     sidebar.heading("Optimiser")
     for name, color in LOOKS.values():
         sidebar.line(name, color=color, linewidth=1.5)

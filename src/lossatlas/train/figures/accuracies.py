@@ -3,8 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from lossatlas.draw import style
-from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.draw import style, text
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import grid
+from lossatlas.draw.style import Drawn
 from lossatlas.specs.registry import Inputs
 from lossatlas.train.spec import Accuracies, Accuracy
 
@@ -25,14 +27,13 @@ def compose(spec: Accuracies, inputs: Inputs) -> Drawn:
     """
     table = numbers(spec, inputs)
     titles = list(dict.fromkeys(table["row"]))
-    sidebar = Sidebar(width=1.35)
+    sidebar = Sidebar()
     sidebar.marker("train", marker="s", color=TRAIN, markersize=4)
     sidebar.marker("test", marker="o", color=TEST, markersize=4.5)
     sidebar.marker("test, paper", marker="|", color=PAPER, markersize=8, markeredgewidth=1.6)
-    wide = 0.3 + 0.068 * max(map(len, titles))
-    width, height = 4.2, 0.21 * len(titles) + 0.1
-    figure = style.new_figure(wide + width + 0.25 + sidebar.width, height + 0.75)
-    axes = style.axes_at(figure, wide, 0.2, width, height)
+    wide = 0.15 + max(text.width(title, style.SMALL) for title in titles)
+    page = grid(1, 1, 4.2, 0.21 * len(titles) + 0.1, sidebar, gap=(wide, 0.4, 0.05))
+    axes = page.axes(0)
     for y, title in enumerate(reversed(titles)):
         mine = table[table["row"] == title]
         axes.axhline(y, color="#e4e4e4", linewidth=0.5, zorder=0)
@@ -46,8 +47,7 @@ def compose(spec: Accuracies, inputs: Inputs) -> Drawn:
     axes.set_ylim(-0.7, len(titles) - 0.3)
     axes.set_xlabel("accuracy (%)")
     axes.spines[["top", "right"]].set_visible(False)
-    sidebar.draw(figure, wide + width + 0.25, 0.2)
-    return Drawn(figure, table)
+    return Drawn(page.figure, table)
 
 
 def numbers(spec: Accuracies, inputs: Inputs) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,9 @@ from matplotlib.axes import Axes
 
 from lossatlas.clouds.files import Gram
 from lossatlas.draw import style
-from lossatlas.draw.style import AXIS_LABELS, DASHES, Drawn, Sidebar
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import layout, letter_of
+from lossatlas.draw.style import AXIS_LABELS, DASHES, Drawn
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import read_table
 from lossatlas.files.points import TRAJECTORY
@@ -48,7 +49,7 @@ def compose(spec: Curves, inputs: Inputs) -> Drawn:
     panels = [[_summarise(rows, label, y, spec) for label in labels] for y in quantities]
     dropped = int((~np.isfinite(rows[quantities].to_numpy(float))).sum())
     notes = [f"{dropped} value{'' if dropped == 1 else 's'} without a finite number left out."] if dropped else []
-    notes += [note for i, y in enumerate(quantities) if (note := _beyond(spec, y, panels[i], ascii_lowercase[i]))]
+    notes += [note for i, y in enumerate(quantities) if (note := _beyond(spec, y, panels[i], letter_of(i)))]
     figure = _layout(spec, labels, panels, notes)
     numbers = pd.concat(
         [
@@ -142,16 +143,12 @@ def _beyond(spec: Curves, y: str, curves: Sequence[Curve], letter: str) -> str:
 
 
 def _layout(spec: Curves, labels: Sequence[str], panels: Sequence[Sequence[Curve]], notes: Sequence[str]) -> Any:
-    count = len(panels)
-    columns = min(spec.columns or (count if count <= 3 else 2 if count == 4 else 3), count)
-    rows = -(-count // columns)
-    width, height = {1: (4.0, 2.8), 2: (2.9, 2.2)}.get(columns, (2.3, 1.9))
-    left, below, above = 0.62, 0.44, 0.24 if count > 1 else 0.1
+    size = {1: (4.0, 2.8), 2: (2.9, 2.2)}.get(len(panels), (2.3, 1.9))
     looks = {
         label: {"color": color, "linestyle": DASHES[i % len(DASHES)], "linewidth": 1.4}
         for i, (label, color) in enumerate(zip(labels, style.hues(len(labels)), strict=True))
     }
-    sidebar = Sidebar(width=max(0.35 + 0.068 * max(map(len, labels)), 1.1))
+    sidebar = Sidebar()
     for label in labels:
         sidebar.line(label, **looks[label])
     band = {"minmax": "range", "std": "± 1 standard deviation", "quartiles": "quartiles"}.get(spec.band)
@@ -159,39 +156,17 @@ def _layout(spec: Curves, labels: Sequence[str], panels: Sequence[Sequence[Curve
         sidebar.heading("Replicas")
         sidebar.line(f"line: {spec.centre}", color=style.FAINT, linewidth=1.4)
         sidebar.line(f"band: {band}", color=style.FAINT, linewidth=6, alpha=0.22)
-        sidebar.width = max(sidebar.width, 0.35 + 0.066 * len(f"band: {band}"))
-    grid_height = rows * (above + height + below)
-    total = max(grid_height + (0.16 if notes else 0.0), sidebar.height + above) + 0.05
-    figure = style.new_figure(columns * (left + width) + 0.2 + sidebar.width, total)
-    for i, (y, curves) in enumerate(zip(spec.quantities, panels, strict=True)):
-        row, column = divmod(i, columns)
-        corner = (left + column * (left + width), above + row * (above + height + below))
-        axes = style.axes_at(figure, *corner, width, height)
+    figure, places = layout(len(panels), spec.columns, size, sidebar, notes)
+    for axes, y, curves in zip(places, spec.quantities, panels, strict=True):
         _draw(axes, spec, curves, looks)
-        _limit(axes, spec, y)
+        axes.set_ylim(*spec.limits.get(y, (None, None)))
         axes.set_ylabel(_name(spec, y))
         axes.set_xlabel(_name(spec, spec.x))
-        if count > 1:
-            axes.text(
-                0.0, 1.025, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5, va="bottom"
-            )
-    sidebar.draw(figure, columns * (left + width) + 0.2, above)
-    if notes:
-        place = (left / figure.get_figwidth(), 1 - grid_height / total)
-        figure.text(*place, " ".join(notes), fontsize=6.3, color=style.FAINT, va="top")
     return figure
 
 
 def _name(spec: Curves, column: str) -> str:
     return spec.names.get(column, AXIS_LABELS.get(column, column.replace("_", " ")))
-
-
-def _limit(axes: Axes, spec: Curves, y: str) -> None:
-    """Set the limits of a panel's axis; a logarithmic one over few decades gets plain numbers."""
-    low, high = spec.limits.get(y, (None, None))
-    axes.set_ylim(low, high)
-    if spec.log in ("y", "both"):
-        style.plain_log(axes.yaxis, *axes.get_ylim())
 
 
 def _draw(axes: Axes, spec: Curves, curves: Sequence[Curve], looks: Mapping[str, Mapping[str, Any]]) -> None:

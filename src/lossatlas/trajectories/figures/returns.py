@@ -1,6 +1,5 @@
 """Figure kind ``returns`` and table kind ``returns_table``: how far retrainings go and come back, measured in R^D."""
 
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,9 @@ from matplotlib.figure import Figure
 from lossatlas.clouds.figures import embedding
 from lossatlas.clouds.files import Gram
 from lossatlas.draw import style
-from lossatlas.draw.style import DASHES, Drawn, Sidebar
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import grid, letter_of
+from lossatlas.draw.style import DASHES, Drawn, axes_at
 from lossatlas.errors import LossatlasError
 from lossatlas.specs.registry import Inputs
 from lossatlas.trajectories.numbers import per_trajectory, trajectories
@@ -29,10 +30,8 @@ LABELS = {
 NUMBERS = ["panel", "cloud", "step", "epoch", "quantity", "mean", "low", "high", "n"]
 """Columns of the figure's CSV."""
 
-WIDTH = {1: 2.6, 2: 2.3, 3: 2.05, 4: 1.8}
-HEIGHT = 1.15
-LEFT = 0.66
-"""Panel widths by panels a row, height of a row of curves and room for their axis, in inches."""
+HEIGHT, BETWEEN = 1.15, 0.12
+"""Height of a row of curves, and the space to the next, in inches."""
 
 _MEASURED: dict[str, tuple[str, Retrainings]] = {
     "outwardness": ("outwardness", Retrainings()),
@@ -59,7 +58,7 @@ def compose(spec: Returns, inputs: Inputs) -> Drawn:
     for i, entry in enumerate(spec.panels):
         values = by_epoch(_jumps(inputs, entry.cloud))
         lost += int((~np.isfinite(values["value"])).sum())
-        parts.append(_summary(values).assign(panel=embedding.letter(i), cloud=entry.cloud))
+        parts.append(_summary(values).assign(panel=letter_of(i), cloud=entry.cloud))
     numbers = pd.concat(parts, ignore_index=True)[NUMBERS]
     if lost:
         notes.append(f"{lost} value{'' if lost == 1 else 's'} without a finite number left out.")
@@ -116,56 +115,45 @@ def _layout(
     notes: Sequence[str],
 ) -> Figure:
     count = len(spec.panels)
-    columns = min(spec.columns or {1: 1, 2: 2, 4: 4, 7: 4, 8: 4}.get(count, 3), count)
-    blocks = -(-count // columns)
-    width = WIDTH[min(columns, 4)]
-    gap = 0.16
-    if embedded:
-        gap = 0.62 if any(panel.name in embedding.LINEAR for panel in embedded) else 0.30
-    titles = [_wrapped(entry.title, int((width - 0.16) / 0.064)) for entry in spec.panels]
-    head = 0.10 + 0.14 * max(map(len, titles)) if count > 1 or any(t != [""] for t in titles) else 0.08
-    top_row = width + 0.10 + max(embedding.room_below(panel, width) for panel in embedded) if embedded else 0.0
-    block = head + top_row + len(LABELS) * HEIGHT + 0.12 * (len(LABELS) - 1) + 0.42
-    grid_width = LEFT + columns * width + (columns - 1) * gap
     looks = {
         step: {"color": color, "linestyle": DASHES[i % 4], "linewidth": 1.3}
         for i, (step, color) in enumerate(reversed(step_colors(numbers["step"].unique().tolist()).items()))
     }
-    sidebar = _sidebar(spec, numbers, embedded, colors, looks)
-    foot = textwrap.wrap(" ".join(notes), max(int(grid_width / 0.052), 20)) if notes else []
-    grid_height = blocks * block
-    total = max(grid_height + 0.12 * len(foot), sidebar.height + head) + 0.06
-    figure = style.new_figure(grid_width + 0.2 + sidebar.width, total)
+
+    def first_row(width: float) -> float:
+        return width + 0.08 + max(embedding.room_below(panel, width) for panel in embedded) if embedded else 0.0
+
+    feet = embedding.describe(embedded)
+    linear = any(panel.name in embedding.LINEAR for panel in embedded)
+
+    def left(i: int, columns: int) -> float:
+        return 0.62 if i % columns == 0 else 0.52 if linear else 0.2
+
+    page = grid(
+        count,
+        spec.columns or {7: 4, 8: 4}.get(count),
+        2.4,
+        lambda width: first_row(width) + len(LABELS) * HEIGHT + BETWEEN * (len(LABELS) - 1),
+        _sidebar(spec, numbers, embedded, colors, looks),
+        [*feet, *notes],
+        titles=[entry.title for entry in spec.panels],
+        least=1.3,
+        gap=(left, 0.38, 0.1),
+    )
     limits = {quantity: _limits(numbers[numbers["quantity"] == quantity]) for quantity in LABELS}
     epochs = (float(numbers["epoch"].min()), float(numbers["epoch"].max()))
-    for i in range(count):
-        row, column = divmod(i, columns)
-        left, top = LEFT + column * (width + gap), row * block + head
-        upper = style.axes_at(figure, left, top, width, width if embedded else HEIGHT)
-        _head(upper, embedding.letter(i) if count > 1 else "", titles[i], width)
+    for i, (left, top, width, _) in enumerate(page.places):
         if embedded and colors is not None:
-            embedding.show(upper, embedded[i], colors, embedding.POINT_AREA[min(columns, 4)], width)
+            upper = axes_at(page.figure, left, top, width, width)
+            embedding.show(upper, embedded[i], colors, embedding.point_area(width), width)
         for j, quantity in enumerate(LABELS):
-            place = top + top_row + j * (HEIGHT + 0.12)
-            axes = upper if not embedded and j == 0 else style.axes_at(figure, left, place, width, HEIGHT)
-            mine = numbers[(numbers["panel"] == embedding.letter(i)) & (numbers["quantity"] == quantity)]
+            axes = axes_at(page.figure, left, top + first_row(width) + j * (HEIGHT + BETWEEN), width, HEIGHT)
+            mine = numbers[(numbers["panel"] == letter_of(i)) & (numbers["quantity"] == quantity)]
             _draw(axes, mine, looks, quantity == "distance_ratio")
             axes.set_ylim(*limits[quantity])
             axes.set_xlim(epochs[0] - 0.02 * np.ptp(epochs), epochs[1] + 0.02 * np.ptp(epochs))
-            _dress(axes, quantity, column == 0, j == len(LABELS) - 1)
-    sidebar.draw(figure, grid_width + 0.2, head)
-    for i, line in enumerate(foot):
-        y = 1 - (grid_height + 0.12 * i) / total
-        figure.text(LEFT / figure.get_figwidth(), y, line, fontsize=6.3, color=style.FAINT, va="top")
-    return figure
-
-
-def _wrapped(title: str, characters: int) -> list[str]:
-    """Return the lines of a title, broken after commas where that is enough."""
-    lines = textwrap.wrap(title.replace(" ", "\u00a0").replace(",\u00a0", ", "), characters, break_long_words=False)
-    if any(len(line) > characters for line in lines):
-        lines = textwrap.wrap(title, characters)
-    return [line.replace("\u00a0", " ") for line in lines] or [""]
+            _dress(axes, quantity, left == page.places[0].left, j == len(LABELS) - 1)
+    return page.figure
 
 
 def _limits(numbers: pd.DataFrame) -> tuple[float, float]:
@@ -173,16 +161,6 @@ def _limits(numbers: pd.DataFrame) -> tuple[float, float]:
     low, high = min(float(numbers["low"].min()), 1.0), max(float(numbers["high"].max()), 1.0)
     margin = 0.06 * max(high - low, 0.02)
     return low - margin, high + margin
-
-
-def _head(axes: Axes, letter: str, title: Sequence[str], width: float) -> None:
-    indent = 0.16 if letter else 0.0
-    height = axes.get_position().height * axes.get_figure().get_figheight()  # type: ignore[union-attr]
-    for i, line in enumerate(title):
-        y = 1 + (0.05 + 0.14 * (len(title) - 1 - i)) / height
-        if i == 0 and letter:
-            axes.text(0.0, y, letter, transform=axes.transAxes, fontweight="bold", fontsize=9.5, va="baseline")
-        axes.text(indent / width, y, line, transform=axes.transAxes, fontsize=8.5, va="baseline")
 
 
 def _draw(axes: Axes, numbers: pd.DataFrame, looks: Mapping[float, Mapping[str, Any]], level: bool) -> None:

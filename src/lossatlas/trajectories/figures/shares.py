@@ -1,6 +1,5 @@
 """Figure kind ``shares``: what is left of the jump and of theta_o, against weight decay alone, and filters' angles."""
 
-from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -8,7 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from lossatlas.draw import style
-from lossatlas.draw.style import Drawn, Sidebar
+from lossatlas.draw.legend import Sidebar
+from lossatlas.draw.panels import layout
+from lossatlas.draw.style import Drawn
 from lossatlas.specs.registry import Inputs
 from lossatlas.trajectories.numbers import SHARES, share_ends
 from lossatlas.trajectories.spec import SharesFigure
@@ -29,9 +30,6 @@ PANELS = (
 """Column across, column upwards, and the names of both axes."""
 
 MARKERS = "osD^vP*X"
-
-WIDTH, HEIGHT, LEFT, BELOW, ABOVE = 1.95, 1.95, 0.58, 0.56, 0.24
-"""Of a panel and the room around it, in inches."""
 
 
 def compose(spec: SharesFigure, inputs: Inputs) -> Drawn:
@@ -60,23 +58,18 @@ def _layout(numbers: pd.DataFrame) -> Any:
         group: {"color": color, "marker": MARKERS[i % len(MARKERS)]}
         for i, (group, color) in enumerate(zip(groups, _hues(len(groups)), strict=True))
     }
-    sidebar = Sidebar(width=max(0.35 + 0.066 * max(map(len, groups)), 1.3))
+    sidebar = Sidebar()
     sidebar.heading("Retrained")
     for group in groups:
         sidebar.marker(group, markersize=4.5, **looks[group])
     sidebar.heading("Lines")
     sidebar.line("as predicted (a, b)", color=style.FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
     sidebar.line("as far as at the jump (c)", color=style.FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
-    sidebar.width = max(sidebar.width, 0.35 + 0.062 * len("as far as at the jump (c)"))
-    grid = len(PANELS) * (LEFT + WIDTH)
-    figure = style.new_figure(grid + 0.2 + sidebar.width, max(ABOVE + HEIGHT + BELOW, sidebar.height + ABOVE) + 0.05)
-    for i, (x, y, below, beside) in enumerate(PANELS):
-        axes = style.axes_at(figure, LEFT + i * (LEFT + WIDTH), ABOVE, WIDTH, HEIGHT)
+    figure, places = layout(len(PANELS), 3, (1.95, 1.95), sidebar, gap=(0.5, 0.56, 0.1))
+    for axes, (x, y, below, beside) in zip(places, PANELS, strict=True):
         _scatter(axes, numbers, x, y, looks)
         axes.set_xlabel(below, linespacing=1.2)
         axes.set_ylabel(beside)
-        axes.text(0, 1.025, ascii_lowercase[i], transform=axes.transAxes, fontweight="bold", fontsize=9.5, va="bottom")
-    sidebar.draw(figure, grid + 0.2, ABOVE)
     return figure
 
 

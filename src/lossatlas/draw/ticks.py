@@ -1,0 +1,59 @@
+"""Ticks of logarithmic axes: whole powers of ten, or plain numbers where there are few of them; never 10^0.9."""
+
+from math import ceil, floor, log10
+
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+
+PLAIN = (1e-3, 1e4)
+"""A scale within these has plain numbers, any other powers of ten."""
+
+
+def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Return round numbers within limits for a logarithmic scale, ascending: at least two and ``most`` at most.
+
+    Args:
+        low: lower limit of the scale, positive.
+        high: upper limit.
+        most: number of ticks.
+    """
+    first, last = floor(log10(low)) - 1, ceil(log10(high)) + 1
+    slack = 1e-9
+    for digits in ((1,), (1, 3), (1, 2, 5)):
+        ticks = [digit * 10.0**power for power in range(first, last + 1) for digit in digits]
+        ticks = [tick for tick in ticks if low * (1 - slack) <= tick <= high * (1 + slack)]
+        if len(ticks) >= 3:
+            stride = ceil(len(ticks) / most)
+            return ticks[::stride]
+    ticks = [float(tick) for tick in MaxNLocator(min(most, 4), steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)]
+    return [tick for tick in ticks if low * (1 - slack) <= tick <= high * (1 + slack) and tick > 0]
+
+
+def log_labels(ticks: list[float]) -> list[str]:
+    """Return the numbers of such ticks as they are printed, all in one way."""
+    if all(PLAIN[0] * 0.999 < tick < PLAIN[1] * 1.001 for tick in ticks):
+        return [f"{tick:.4g}" if tick < 1e4 else f"{tick:.0f}" for tick in ticks]
+    return [_power(tick) for tick in ticks]
+
+
+def _power(tick: float) -> str:
+    power = floor(log10(tick) + 1e-9)
+    digits = f"{tick / 10.0**power:.3g}"
+    return f"$10^{{{power}}}$" if digits == "1" else f"${digits}\\times10^{{{power}}}$"
+
+
+def round_numbers(axis: Axis, low: float, high: float, most: int = 6) -> None:
+    """Give a logarithmic axis round numbers within limits."""
+    ticks = log_ticks(low, high, most)
+    axis.set_ticks(ticks, labels=log_labels(ticks))
+    axis.set_minor_locator(NullLocator())
+
+
+def mend(figure: Figure) -> None:
+    """Give the logarithmic axes of a figure round numbers, but for those whose ticks were set one by one."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if axis.get_scale() == "log" and not isinstance(axis.get_major_locator(), FixedLocator):
+                low, high = sorted(axis.get_view_interval())
+                round_numbers(axis, float(low), float(high))
