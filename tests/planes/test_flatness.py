@@ -216,6 +216,44 @@ def test_ranks_of_unrelated_sharpness_exclude_zero_in_at_most_5_percent(rng):
     assert (missed / 1500 < 0.05).all(), missed
 
 
+def test_ranks_between_and_within_recipes_and_at_one_training_loss(rng):
+    """Recipes that differ in one sense, networks of one recipe in the other, and a loss behind both."""
+    base = np.repeat(np.arange(6.0), 4)
+    within = np.tile([0.0, 0.1, 0.2, 0.3], 6)
+    errors, sharp = (base + within) / 10, base + 1 - within
+    grids = networks([{"filter": v} for v in sharp], errors)
+    losses = rng.uniform(0.1, 1, 24)
+    for grid, loss in zip(grids, losses, strict=True):
+        grid.minimum["train_loss"] = loss
+    entries = [grids[i : i + 4] for i in range(0, 24, 4)]
+    found = {level: measured("sharpness_rank", "lines", entries, level=level).value for level in ("between", "within")}
+    assert found == pytest.approx({"between": 1.0, "within": -1.0})
+    fixed = measured("sharpness_rank", "lines", entries, given="train_loss")
+    ranks = np.array([stats.rankdata(values) for values in (sharp, errors, losses)])
+    design = np.column_stack([np.ones(24), ranks[2]])
+    rest = [r - design @ np.linalg.lstsq(design, r, rcond=None)[0] for r in ranks[:2]]
+    assert fixed.value == pytest.approx(np.corrcoef(*rest)[0, 1])
+    assert "train_loss held fixed" in fixed.detail
+
+
+def test_every_normalisation_has_the_reach_that_suits_it(rng):
+    """What saturates near its centre ranks networks at short reaches alone: so both are tried at all of them."""
+    x = np.linspace(-1, 1, 21)
+    errors = np.linspace(0.1, 0.6, 9)
+    entries = [{"normalise": how, "number": 0, "seed": 0, "scale": 1.0} for how in ("filter", "none")]
+    shuffled = rng.permutation(errors)
+    while abs(spearmanr(shuffled, errors).statistic) > 0.5:
+        shuffled = rng.permutation(errors)
+    grids = []
+    for e, noise in zip(errors, shuffled, strict=True):
+        near, far = e * x**2, np.where(np.abs(x) > 0.3, noise, e * x**2)
+        grids.append(grid_of([near, far], x=x, y=np.arange(2), directions=entries, accuracy=1 - e))
+    one = measure("sharpness_rank", {"lines": grids}, against=["none"])
+    assert one.value == pytest.approx(1 - max(spearmanr(shuffled, errors).statistic, -1))
+    both = measure("sharpness_rank", {"lines": grids}, against=["none"], reaches=[0.1, 0.5])
+    assert both.value == pytest.approx(0.0)
+
+
 def test_ratio_of_sharpness_is_over_networks(rng):
     own, change = rng.uniform(1, 2, 4), rng.uniform(1.5, 1.6, 4)
     first, second = (networks([{"filter": v} for v in values], np.full(4, 0.1)) for values in (own * change, own))

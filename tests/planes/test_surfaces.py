@@ -18,9 +18,11 @@ from lossatlas.files.points import read_point
 from lossatlas.landscape.directions import gaussian, normalise
 from lossatlas.landscape.landscape import NetworkLandscape, recompute_batch_norm
 from lossatlas.landscape.layout import Layout
-from lossatlas.planes.files import Grid
+from lossatlas.own.point import Point
+from lossatlas.planes.files import Grid, Trust
 from lossatlas.planes.jobs.tile import tile
 from lossatlas.planes.numbers import apart
+from lossatlas.planes.trust import SliceTrust
 from lossatlas.seeds import derive
 from lossatlas.specs.study import only
 from lossatlas.specs.yaml import merge
@@ -339,6 +341,51 @@ def test_networks_are_met_at_one_training_loss(made):
     assert Grid.load(make(never, folder)).minimum["epoch"] == table["epoch"].iloc[-1]
 
 
+def test_slices_are_asked_whether_they_are_right(made):
+    """The checks of a picture of one's own network, with the same numbers as there."""
+    folder, plan = made
+    artefact = only(plan.get("trust", "right_plane", "here"))
+    found = Trust.load(make(artefact, folder))
+    names = ["directions", "variance", "batch norm", "examples", "grid", "range"]
+    assert list(found.checks["name"]) == names
+    grid, tiles = grid_of(made, "plane")
+    first = tiles.inputs["tiles"][0]
+    model, examples, theta, buffers = parts_of(first, folder)
+    landscape = NetworkLandscape(model, examples.inputs(examples.x), examples.y, buffers=buffers, batch_size=250)
+    layout, theta = Layout.of(model), theta.double()
+    shown = [
+        normalise(gaussian(layout, e["seed"], torch.float64), theta, layout) for e in first.spec["slice"]["directions"]
+    ]
+    own = SliceTrust(Point(landscape, theta, layout), shown, 1.0, "filter", artefact.spec["seed"], 30, 0.4).verdict(
+        others=2
+    )
+    for check, (_, row) in zip(own.checks, found.checks.iterrows(), strict=True):
+        assert (check.outcome, check.sentence) == (row["outcome"], row["sentence"])
+    assert found.outcome == own.outcome
+    assert "of 2 other directions" in found.checks["sentence"][0]
+    path = Trust.load(make(only(plan.get("trust", "right_path", "here")), folder))
+    share = Grid.load(make(probe(plan, "path"), folder)).explained.sum()
+    assert path.checks["number"][1] == pytest.approx(share)
+    assert path.checks["outcome"][0] == "stated", "principal axes were chosen: no others are meant"
+    lines = only(plan.get("trust", "right_lines", "here"))
+    assert lines.spec["normalise"] == "none"
+    assert Trust.load(make(lines, folder)).words().startswith("is it right? ")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"of": "between"}, "'between' mixes batch-norm statistics; ask about one with `recompute`"),
+        ({"of": "plane", "normalise": "layer"}, "'plane' has no lines under 'layer'"),
+        ({"of": "lines_plain_rescaled"}, "'lines_plain_rescaled' goes through a rescaled network"),
+        ({"of": "point"}, "probe 'point' is of kind 'curvature', expected"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(change, message):
+    with pytest.raises(LossatlasError, match=message):
+        study(probes={"right_plane": {"trust": change}}).get("trust", "right_plane", "here")
+
+
 def test_what_is_no_other_network_of_the_same_function_is_refused(made):
     """A residual network passes shortcuts by its batch norms: units cannot be rescaled one after the other."""
     change = {"line": {"run": "small", "rescale": {"how": "units"}}}
@@ -478,9 +525,9 @@ def test_tables_and_claims_hold_the_numbers_of_their_grids(everything, tmp_path,
 
 def test_rules_plan_every_job_once_and_make_a_relief(tmp_path):
     jobs = counts(plan(tmp_path, ALL, study=TINY))
-    expected = {"data": 1, "train": 3, "tile": 21, "assemble": 3, "descent": 2, "gather": 1, "gram": 1}
+    expected = {"data": 1, "train": 3, "tile": 21, "assemble": 3, "descent": 2, "trust": 3, "gather": 1, "gram": 1}
     assert {rule: jobs[rule] for rule in expected} == expected
-    assert (jobs["figure"], jobs["relief"], jobs["table"]) == (6, 1, 2)
+    assert (jobs["figure"], jobs["relief"], jobs["table"]) == (7, 1, 3)
 
 
 def test_a_gathered_figure_is_made_by_the_rules(tmp_path):

@@ -637,7 +637,7 @@ class PlanePanel(Spec):
 Levels = Annotated[list[Positive], key("Losses of the labelled lines, the same in all panels.", min_length=1)]
 Shown = Annotated[list[Positive], key("Losses of both ends of the colours.", min_length=2, max_length=2)]
 LEVELS = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]
-"""Losses of lines: the authors' own are 0.1 to 10 in steps of 0.5 (plot_2D.py), which are dense above and bare below."""
+"""Losses of lines: the authors' own are 0.1 to 10 in steps of 0.5 (plot_2D.py), dense above and bare below."""
 SHOWN = [0.1, 20.0]
 
 

@@ -1,6 +1,4 @@
-"""Table kinds ``hessian_table``, curvature at ends of runs, ``barrier_table``, the hump between two of them, and
-``trust_table``, whether pictures of slices are right.
-"""
+"""Table kinds ``hessian_table`` (curvature at ends), ``barrier_table`` (the hump between two) and ``trust_table``."""
 
 from typing import Any
 

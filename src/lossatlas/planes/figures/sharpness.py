@@ -148,9 +148,9 @@ def tabulate(spec: SharpnessTable, inputs: Inputs) -> pd.DataFrame:
     """Return one row a network (test error, sharpness), and the rank correlations below them.
 
     Returns:
-        Columns row, replica, test_error, paper_test_error, train_loss; ``<normalisation>_<measure>``, the median over directions of
-        every measure of :mod:`lossatlas.planes.numbers`; lambda_max and trace where measured. The last row holds
-        Spearman's rank correlation of each column with the test error.
+        Columns row, replica, test_error, paper_test_error, train_loss; ``<normalisation>_<measure>``, the median over
+        directions of every measure of :mod:`lossatlas.planes.numbers`; lambda_max and trace where measured. The last
+        row holds Spearman's rank correlation of each column with the test error.
     """
     table = pd.DataFrame(networks(spec, inputs))
     ranked: dict[str, Any] = {"row": f"Spearman's rank correlation with test_error, {len(table)} networks"}

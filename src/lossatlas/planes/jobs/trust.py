@@ -1,4 +1,4 @@
-"""The job that asks whether a slice of a study is right: the checks of a picture of one's own network, on its examples."""
+"""The job that asks whether a slice of a study is right, as a picture of one's own network is asked."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,8 +19,8 @@ def trust(job: Job) -> None:
 
     ``data``, ``run``, ``to``, ``gram``: as of a tile.
 
-    Output, trust.h5: ``/table`` has one row a check: name, outcome (``yes``, ``no``, ``undecided``, ``stated``), number,
-    criterion, sentence; attributes ``outcome`` (of all) and ``cost`` (evaluations, in units of the picture's).
+    Output, trust.h5: ``/table`` has one row a check: name, outcome (``yes``, ``no``, ``undecided``, ``stated``),
+    number, criterion, sentence; attributes ``outcome`` (of all) and ``cost`` (evaluations, in units of the picture's).
     """
     spec, to = job.spec, job.maybe("to")
     network = trained(spec, job.file("data"), job.file("run"))
