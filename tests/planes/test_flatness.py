@@ -417,6 +417,25 @@ def test_noise_is_compared_with_the_gradient(rng):
     assert measure("gradient_noise", {"descents": hidden}, until=None).value is None
 
 
+def test_ends_of_a_segment_and_norms_of_paths_are_compared(rng):
+    x = np.linspace(-0.5, 1.5, 81)
+    sharper = rng.uniform(1, 4, 3)
+    grids = [grid_of(np.minimum(x**2, 1) * (x < 0.5) + c * (x - 1) ** 2 * (x >= 0.5), x=x) for c in sharper]
+    found = measure("segment_sharpness", {"lines": grids})
+    assert found.each == pytest.approx(sharper, rel=1e-6)
+    assert found.value == pytest.approx(np.exp(np.log(sharper).mean()))
+    assert np.log(ends(found)) == pytest.approx(t_of_mean(np.log(sharper)))
+    short = grid_of(x[20:61] ** 2, x=x[20:61])
+    assert measure("segment_sharpness", {"lines": short}).value is None, "it does not go beyond its ends"
+    grown, kept = (
+        [Gram.from_rows(np.linspace(1, f, 5)[:, None] * rng.standard_normal(40)) for f in factors]
+        for factors in ((2.0, 3.0, 4.0), (1.0 + 1e-9, 1.5, 1.2))
+    )
+    found = measure("norm_growth", {"first": grown, "second": kept})
+    assert found.value == pytest.approx(3.0 / (3.7 / 3), rel=1e-6)
+    assert found.each == pytest.approx([2.0, 2.0, 4 / 1.2], rel=1e-6)
+
+
 def test_copies_of_a_network_are_told_apart(rng):
     x = np.linspace(-1, 1, 5)
     entries = [{"normalise": how, "number": 0, "seed": 0, "scale": 1.0} for how in ("filter", "none")]

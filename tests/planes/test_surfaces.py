@@ -348,7 +348,7 @@ def test_slices_are_asked_whether_they_are_right(made):
     found = Trust.load(make(artefact, folder))
     names = ["directions", "variance", "batch norm", "examples", "grid", "range"]
     assert list(found.checks["name"]) == names
-    grid, tiles = grid_of(made, "plane")
+    _grid, tiles = grid_of(made, "plane")
     first = tiles.inputs["tiles"][0]
     model, examples, theta, buffers = parts_of(first, folder)
     landscape = NetworkLandscape(model, examples.inputs(examples.x), examples.y, buffers=buffers, batch_size=250)

@@ -25,6 +25,7 @@ from lossatlas.planes.spec import (
     LossSpread,
     NegativeCurvature,
     NetworkAccuracy,
+    NormGrowth,
     OfSharpness,
     OfSteps,
     PathKink,
@@ -32,6 +33,7 @@ from lossatlas.planes.spec import (
     PlaneShare,
     RegionSize,
     RescalingGap,
+    SegmentSharpness,
     SharpnessRank,
     SharpnessRatio,
     TowardsCentre,
@@ -40,6 +42,7 @@ from lossatlas.planes.spec import (
 from lossatlas.specs.base import Reference
 from lossatlas.specs.registry import Inputs
 from lossatlas.statistics import (
+    Interval,
     of_clusters,
     of_difference,
     of_mean,
@@ -301,6 +304,43 @@ def rescaling_gap(spec: RescalingGap, inputs: Inputs) -> Measurement:
         f"{_label(grid)} {', '.join(f'{gap:.3g}' for gap in found)}" for grid, found in zip(original, gaps, strict=True)
     )
     return Measurement(max(each), None, len(each), detail, "networks", each, exact=True)
+
+
+def segment_sharpness(spec: SegmentSharpness, inputs: Inputs) -> Measurement:
+    """Ratio of the mean rises of the training loss around the second end of a segment and around its first."""
+    grids: list[Grid] = inputs.given(spec.lines)
+    rises = np.array([[_rise_around(grid, end, spec.reach) for end in (0.0, 1.0)] for grid in grids])
+    detail = "; ".join(f"{_label(g)}: {a:.3g} and {b:.3g}" for g, (a, b) in zip(grids, rises, strict=True))
+    if not np.isfinite(rises).all() or (rises <= 0).any():
+        return nothing(f"no ratio of these rises around the ends: {detail}")
+    each = rises[:, 1] / rises[:, 0]
+    logs = of_mean(np.log(each))
+    interval = (
+        None
+        if logs is None
+        else Interval(float(np.exp(logs.low)), float(np.exp(logs.high)), f"{logs.method} of the logarithm")
+    )
+    return Measurement(
+        float(np.exp(np.log(each).mean())), interval, len(each), f"rises: {detail}", "pairs of networks", each.tolist()
+    )
+
+
+def _rise_around(grid: Grid, end: float, reach: float) -> float:
+    """Return the mean rise of the loss at ``reach`` on both sides of a point of a line; NaN where it is not finite."""
+    at = np.interp([end - reach, end, end + reach], grid.x, grid.measured["train_loss"][0], left=np.nan, right=np.nan)
+    return float((at[0] + at[2]) / 2 - at[1])
+
+
+def norm_growth(spec: NormGrowth, inputs: Inputs) -> Measurement:
+    """Growth of the weights' norm from start to end, of ``first`` over ``second``: mean over paths, in pairs."""
+    sides = [np.array([g.norms()[-1] / g.norms()[0] for g in inputs.given(one)]) for one in (spec.first, spec.second)]
+    told = ["; ".join(f"{value:.3g}" for value in side) for side in sides]
+    first, second = sides
+    paired = len(first) == len(second)
+    each = (first / second).tolist() if paired else None
+    value = float(first.mean() / second.mean())
+    detail = f"first {told[0]}; second {told[1]}"
+    return Measurement(value, of_ratio(first, second, paired), min(len(first), len(second)), detail, "paths", each)
 
 
 def path_share(spec: PathShare, inputs: Inputs) -> Measurement:

@@ -989,6 +989,24 @@ class RescalingGap(Measure):
     normalise: Normalise = key("Normalisation of the directions.", "filter")
 
 
+class SegmentSharpness(Measure):
+    """How much sharper a segment looks around its second end than around its first: ratio of the rises there."""
+
+    measure: ClassVar[str] = "segment_sharpness"
+    run: ClassVar[str] = "lossatlas.planes.measures:segment_sharpness"
+    lines: Grids = key("Lines from one minimum to another, beyond both.")
+    reach: float = key("Distance from each end, in units of the segment.", 0.25, gt=0)
+
+
+class NormGrowth(Measure):
+    """Growth of the weights' norm in a training, end over start: `first`, or its ratio to `second`."""
+
+    measure: ClassVar[str] = "norm_growth"
+    run: ClassVar[str] = "lossatlas.planes.measures:norm_growth"
+    first: Annotated[tuple[Reference, ...], Accepts("path_gram", "path_grams")] = key("Runs with all their epochs.")
+    second: Annotated[tuple[Reference, ...], Accepts("path_gram", "path_grams")] = key("Runs they are compared with.")
+
+
 class PathShare(Measure):
     """Share of a path's variance in its first principal axes: the smallest or the largest among paths."""
 
