@@ -228,7 +228,7 @@ def test_ranks_between_and_within_recipes_and_at_one_training_loss(rng):
     entries = [grids[i : i + 4] for i in range(0, 24, 4)]
     found = {level: measured("sharpness_rank", "lines", entries, level=level).value for level in ("between", "within")}
     assert found == pytest.approx({"between": 1.0, "within": -1.0})
-    fixed = measured("sharpness_rank", "lines", entries, given="train_loss")
+    fixed = measured("sharpness_rank", "lines", entries, holding="train_loss")
     ranks = np.array([stats.rankdata(values) for values in (sharp, errors, losses)])
     design = np.column_stack([np.ones(24), ranks[2]])
     rest = [r - design @ np.linalg.lstsq(design, r, rcond=None)[0] for r in ranks[:2]]
@@ -383,23 +383,23 @@ def test_windows_follow_the_learning_rate(rng):
 def test_a_random_walk_has_no_kink_and_its_share_is_known(rng):
     """Steps in a dimension that is high enough: the closed forms, as many drawn walks have them."""
     lengths = np.concatenate([rng.uniform(1, 2, 30), rng.uniform(0.05, 0.1, 15)])
-    drawn = rng.standard_normal((45, 20_000)) / np.sqrt(20_000) * lengths[:, None]
-    walk = np.vstack([np.zeros(20_000), drawn.cumsum(axis=0)])
+    drawn = rng.standard_normal((45, 4_000)) / np.sqrt(4_000) * lengths[:, None]
+    walk = np.vstack([np.zeros(4_000), drawn.cumsum(axis=0)])
     gram = Gram.from_rows(walk, pd.DataFrame({"run": ["walk"] * 46}))
     own = np.linalg.norm(drawn, axis=1)
     np.testing.assert_allclose(flatness.step_lengths(gram), own, rtol=1e-9)
     singular = np.linalg.svd(walk - walk.mean(0), compute_uv=False)
-    assert flatness.walk_share(own) == pytest.approx((singular[:2] ** 2).sum() / (singular**2).sum(), abs=0.02)
-    assert flatness.walk_share(np.ones(3000)) == pytest.approx(6 / np.pi**2 * 1.25, abs=1e-3)
+    assert flatness.walk_share(own) == pytest.approx((singular[:2] ** 2).sum() / (singular**2).sum(), abs=0.04)
+    assert flatness.walk_share(np.ones(300)) == pytest.approx(6 / np.pi**2 * 1.25, abs=5e-3)
     found = measure("path_share", {"paths": [gram] * 3}, less="walk", statistic="mean")
-    assert abs(found.value) < 0.02
+    assert abs(found.value) < 0.04
     straight = Gram.from_rows(np.outer(np.arange(20.0), rng.standard_normal(50)) + rng.standard_normal((20, 50)))
     straight.table["run"] = "straight"
     assert measure("path_share", {"paths": straight}, less="walk").value > 0.1
     ways = walk[-1] - walk[:-1]
     angles = np.degrees(np.arccos((drawn * ways).sum(1) / own / np.linalg.norm(ways, axis=1)))
     expected = walk_angles(own)
-    np.testing.assert_allclose(angles[:-1], expected[:-1], atol=4.0)
+    np.testing.assert_allclose(angles[:-1], expected[:-1], atol=8.0)
     table = pd.DataFrame({"phase": [0] * 30 + [1] * 15, "end_angle": angles, "walk_angle": expected})
     kink = measure("path_kink", {"descents": [table]}, until=None)
     assert abs(kink.value) < 5

@@ -108,11 +108,11 @@ def loss_spread(spec: LossSpread, inputs: Inputs) -> Measurement:
 
 
 def _of_networks(
-    first: Sequence[Reference], second: Sequence[Reference] | None, inputs: Inputs, value: Callable[[Grid], float]
+    first: Sequence[Reference], second: Sequence[Reference], inputs: Inputs, value: Callable[[Grid], float]
 ) -> Measurement:
     """Compare networks by a number of their planes, each network by its mean over the planes it has."""
     found, details = [], []
-    for name, references in (("first", first), ("second", second or ())):
+    for name, references in (("first", first), ("second", second)):
         entries: list[list[Grid]] = [inputs.given([one]) for one in references]
         if not entries:
             continue
@@ -220,7 +220,7 @@ def sharpness_rank(spec: SharpnessRank, inputs: Inputs) -> Measurement:
         interval = of_clusters(recipes, gap, *scales)
     found = ", ".join(f"{how} {rank:.3f}" for how, rank in zip(names, ranks(recipes), strict=True))
     where = {"all": "", "between": " (means of recipes)", "within": " (within recipes)"}[spec.level]
-    fixed = "" if spec.given is None else f", {spec.given} held fixed"
+    fixed = "" if spec.holding is None else f", {spec.holding} held fixed"
     detail = f"Spearman's correlations of {len(every)} networks with the test error{where}{fixed}: {found}"
     value = gap(recipes)
     if not np.isfinite(value):
@@ -253,7 +253,7 @@ def _rank_of(spec: SharpnessRank, sharp: list[Array], errors: list[Array], losse
         rows = np.concatenate([part - part.mean(axis=0) for part in np.split(whole, cuts)])
     else:
         rows = np.concatenate(table)
-    if spec.given is None:
+    if spec.holding is None:
         return spearman(rows[:, 0], rows[:, 1])
     return partial(rows[:, 0], rows[:, 1], rows[:, 2])
 
@@ -418,7 +418,7 @@ def descent_angle(spec: DescentAngle, inputs: Inputs) -> Measurement:
     first = [_angles(spec, table) for table in inputs.given(spec.descents)]
     detail = "; ".join(f"{one['early']:.1f} to {one['late']:.1f} degrees" for one in first)
     values = np.array([one[spec.when] for one in first])
-    if spec.second is None:
+    if not spec.second:
         if not np.isfinite(values).all():
             return nothing(f"no such steps on some of the paths: {detail}")
         return Measurement(float(values.mean()), of_mean(values), len(values), detail, "paths", values.tolist())

@@ -892,7 +892,7 @@ class TowardsCentre(Measure):
     measure: ClassVar[str] = "towards_centre"
     run: ClassVar[str] = "lossatlas.planes.measures:towards_centre"
     first: Grids = key("Planes of some networks.")
-    second: Grids | None = key("Planes of those they are compared with; null = none.", None)
+    second: Grids = key("Planes of those they are compared with; none = the first alone.", ())
 
 
 class RegionSize(Measure):
@@ -901,7 +901,7 @@ class RegionSize(Measure):
     measure: ClassVar[str] = "region_size"
     run: ClassVar[str] = "lossatlas.planes.measures:region_size"
     first: Grids = key("Planes of some networks.")
-    second: Grids | None = key("Planes of those they are compared with; null = none.", None)
+    second: Grids = key("Planes of those they are compared with; none = the first alone.", ())
     level: float = key("The loss that bounds the region, the same for all networks.", gt=0)
 
 
@@ -964,7 +964,7 @@ class SharpnessRank(OfSharpness):
     level: Literal["all", "between", "within"] = key(
         "all: of the networks. between: of the recipes' means. within: of the networks' differences from them.", "all"
     )
-    given: Literal["train_loss"] | None = key(
+    holding: Literal["train_loss"] | None = key(
         "What is held fixed: the correlation is that of what its ranks leave of the ranks; null = nothing.", None
     )
 
@@ -1075,7 +1075,7 @@ class DescentAngle(OfSteps):
     )
     about: float = key("Degrees from which the distance is taken; 0 = the angle itself.", 0.0)
     uphill: bool = key("Count steps uphill, at more than 90 degrees.", True)
-    second: Descents | None = key("Paths whose value is taken off, replica by replica; null = none.", None)
+    second: Descents = key("Paths whose value is taken off, replica by replica; none = the first alone.", ())
 
 
 class UphillShare(OfSteps):
