@@ -198,14 +198,20 @@ def sharpness_rank(spec: SharpnessRank, inputs: Inputs) -> Measurement:
     """
     names = [spec.of, *spec.against]
     # recipes -> (networks, reaches, 1 + names), and training losses (networks,)
-    recipes = []
+    recipes, lost = [], 0
     for one in spec.lines:
-        grids: list[Grid] = inputs.given([one])
+        every_one: list[Grid] = inputs.given([one])
+        least = spec.trained
+        grids = [grid for grid in every_one if least is None or grid.minimum["train_accuracy"] >= least]
+        lost += len(every_one) - len(grids)
+        if not grids:
+            continue
         tried = [_networks(grids, names, spec, reach) for reach in spec.reaches or [spec.reach]]
         recipes.append((np.stack(tried, axis=1), np.array([float(grid.minimum["train_loss"]) for grid in grids])))
-    every = np.concatenate([values for values, _ in recipes])
+    every = np.concatenate([values for values, _ in recipes]) if recipes else np.zeros((0, 1, 1))
+    left = f", {lost} with a training accuracy below {spec.trained} left out" if lost else ""
     if len(every) < spec.least or np.isnan(every).any():
-        return nothing(f"{len(every)} networks, at least {spec.least} are needed", len(every))
+        return nothing(f"{len(every)} networks, at least {spec.least} are needed{left}", len(every))
 
     def ranks(parts: Sequence[tuple[Array, Array]]) -> list[float]:
         return [_best_rank(spec, parts, column) for column in range(1, 1 + len(names))]
@@ -221,7 +227,7 @@ def sharpness_rank(spec: SharpnessRank, inputs: Inputs) -> Measurement:
     found = ", ".join(f"{how} {rank:.3f}" for how, rank in zip(names, ranks(recipes), strict=True))
     where = {"all": "", "between": " (means of recipes)", "within": " (within recipes)"}[spec.level]
     fixed = "" if spec.holding is None else f", {spec.holding} held fixed"
-    detail = f"Spearman's correlations of {len(every)} networks with the test error{where}{fixed}: {found}"
+    detail = f"Spearman's correlations of {len(every)} networks with the test error{where}{fixed}: {found}{left}"
     value = gap(recipes)
     if not np.isfinite(value):
         return nothing(f"no correlation: some of these do not vary; {detail}", len(recipes))

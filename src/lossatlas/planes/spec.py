@@ -964,6 +964,9 @@ class SharpnessRank(OfSharpness):
     level: Literal["all", "between", "within"] = key(
         "all: of the networks. between: of the recipes' means. within: of the networks' differences from them.", "all"
     )
+    trained: float | None = key(
+        "Training accuracy that a network needs to be counted; null = none is left out.", None, gt=0, le=1
+    )
     holding: Literal["train_loss"] | None = key(
         "What is held fixed: the correlation is that of what its ranks leave of the ranks; null = nothing.", None
     )
