@@ -213,6 +213,19 @@ def spearman(first: Sequence[float] | Array, second: Sequence[float] | Array) ->
     return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
+def partial(first: Sequence[float] | Array, second: Sequence[float] | Array, given: Sequence[float] | Array) -> float:
+    """Return Spearman's partial correlation of two samples, a third held fixed; NaN where one of them is constant.
+
+    (r_ab - r_ac r_bc) / sqrt((1 - r_ac^2) (1 - r_bc^2)): that of what a linear fit of the third's ranks leaves of the
+    other two's ranks. NaN as well where the third's ranks fix one of the others'.
+    """
+    ab, ac, bc = spearman(first, second), spearman(first, given), spearman(second, given)
+    if np.isnan(ac) or np.isnan(bc):
+        return ab  # a constant holds nothing
+    rest = (1 - ac**2) * (1 - bc**2)
+    return float((ab - ac * bc) / np.sqrt(rest)) if rest > _TINY else float("nan")
+
+
 @dataclass(frozen=True)
 class Correlation:
     """A rank correlation over rows that come in independent replicas.

@@ -51,6 +51,7 @@ def test_specs_and_builders_name_the_same_arguments():
         (LENET, (1, 28, 28), 61_706),  # optimizers, table 1: LeNet
         ({"name": "resnet", "depth": 20}, (3, 32, 32), 269_722),  # generalization, section 2
         ({"name": "resnet", "depth": 20, "shortcut": False}, (3, 16, 16), 269_722),
+        ({"name": "resnet", "depth": 20, "projection": True}, (3, 32, 32), 272_474),  # Li et al.'s code
         # He et al. 2016, table 6, in millions: .46, .66, .85, 1.7; the counts below follow from the layers' sizes
         ({"name": "resnet", "depth": 32}, (3, 32, 32), 464_154),
         ({"name": "resnet", "depth": 44}, (3, 32, 32), 658_586),
@@ -391,3 +392,23 @@ def test_resolve_fills_defaults_and_copies():
     resolved = resolve({"name": "cnn"})
     resolved["channels"].append(99)
     assert resolve({"name": "cnn"})["channels"] == [20, 20]
+
+
+@pytest.mark.parametrize("spec", [{"name": "resnet", "depth": 20}, {"name": "vgg", "depth": 9}])
+def test_weights_start_as_in_the_code_of_the_landscapes_where_asked(spec, fresh_seed):
+    """N(0, 2 / fan_in) and a head of N(0, 1e-3^2), Li et al.'s main.py; the generator is torch's own."""
+    model = build({**spec, "init": "fan_in"}, (3, 32, 32), 10, fresh_seed)
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Conv2d):
+            inputs = module.in_channels * module.kernel_size[0] ** 2
+            spread = float(module.weight.detach().std())
+            assert spread == pytest.approx((2 / inputs) ** 0.5, rel=6 / module.weight.numel() ** 0.5), name
+        elif isinstance(module, torch.nn.Linear):
+            assert float(module.weight.detach().std()) == pytest.approx(1e-3, rel=6 / module.weight.numel() ** 0.5)
+    other = build(spec, (3, 32, 32), 10, fresh_seed)
+    assert float(other.get_submodule(name).weight.detach().std()) > 1e-2
+
+
+def test_projections_go_with_shortcuts():
+    with pytest.raises(LossatlasError, match="without shortcuts there is nothing to project"):
+        build({"name": "resnet", "depth": 8, "shortcut": False, "projection": True}, (3, 8, 8), 3, 0)

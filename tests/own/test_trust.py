@@ -11,7 +11,7 @@ from lossatlas.landscape.landscape import FunctionLandscape
 from lossatlas.own.line import line
 from lossatlas.own.point import Point
 from lossatlas.own.surface import surface
-from lossatlas.own.trust import SAME, Check, SliceTrust, Verdict, difference
+from lossatlas.planes.trust import SAME, Check, SliceTrust, Verdict, difference
 
 torch.set_num_threads(1)
 

@@ -18,8 +18,12 @@ from lossatlas.files.points import read_point
 from lossatlas.landscape.directions import gaussian, normalise
 from lossatlas.landscape.landscape import NetworkLandscape, recompute_batch_norm
 from lossatlas.landscape.layout import Layout
-from lossatlas.planes.files import Grid
+from lossatlas.own.point import Point
+from lossatlas.planes.files import Grid, Trust
 from lossatlas.planes.jobs.tile import tile
+from lossatlas.planes.numbers import apart
+from lossatlas.planes.trust import SliceTrust
+from lossatlas.seeds import derive
 from lossatlas.specs.study import only
 from lossatlas.specs.yaml import merge
 from lossatlas.study.read import read_product
@@ -261,6 +265,135 @@ def test_descent_measures_angles_in_full_and_in_the_plane(made):
         assert row["plane_angle"] == pytest.approx(angle(basis @ step, down), abs=0.5)
 
 
+def test_descents_of_what_is_descended(made):
+    """Against a plain loop over minibatches in train mode: gradients through batch statistics, decay term apart."""
+    folder, plan = made
+    (artefact,) = plan.get("descents", "along", "here")
+    table = read_table(make(artefact, folder), "descent")
+    old = read_table(make(probe(plan, "path", "descent"), folder), "descent")
+    pd.testing.assert_frame_equal(table[old.columns], old)
+    about = artefact.spec["gradient"]
+    assert (about["batch"], about["weight_decay"], about["examples"]) == (50, 5e-4, 150)
+    run = folder / artefact.inputs["run"][0].path
+    with open_hdf5(run, "points") as file:
+        theta = file["theta"][...].astype(np.float64)
+    model, examples, _, _ = parts_of(artefact, folder)
+    layout = Layout.of(model)
+
+    def angle(a, b):
+        return np.degrees(np.arccos(a @ b / np.linalg.norm(a) / np.linalg.norm(b)))
+
+    for i, row in table.iterrows():
+        order = torch.Generator().manual_seed(derive(derive(about["seed"], "step", i), "order"))
+        gradients = []
+        for rows in torch.randperm(200, generator=order)[:150].split(50):
+            layout.load_into(model, torch.from_numpy(theta[i]).float())
+            model.zero_grad()
+            outputs = model.train()(examples.inputs(examples.x[rows]))
+            torch.nn.functional.cross_entropy(outputs.double(), examples.y[rows]).backward()
+            gradients.append(torch.cat([p.grad.reshape(-1) for p in model.parameters()]).double().numpy())
+        mean, step = np.mean(gradients, axis=0), theta[i + 1] - theta[i]
+        noise = np.var(gradients, axis=0, ddof=1).sum()
+        assert row["batch_gradient_norm"] == pytest.approx(np.linalg.norm(mean), rel=1e-4)
+        assert row["noise"] == pytest.approx(noise, rel=1e-3)
+        assert row["signal"] == pytest.approx(mean @ mean - noise / 3, rel=1e-3, abs=1e-3 * noise)
+        assert row["batch_angle"] == pytest.approx(angle(step, -mean), abs=0.05)
+        assert row["total_angle"] == pytest.approx(angle(step, -(mean + 5e-4 * theta[i])), abs=0.05)
+        assert row["end_angle"] == pytest.approx(angle(step, theta[-1] - theta[i]), abs=0.05)
+        if i:
+            assert row["turn"] == pytest.approx(angle(theta[i] - theta[i - 1], step), abs=0.05)
+    assert list(table["phase"]) == [0, 0, 1]
+    lengths = table["step_norm"].to_numpy()
+    cosines = [lengths[i] / np.sqrt((lengths[i:] ** 2).sum()) for i in range(3)]
+    np.testing.assert_allclose(table["walk_angle"], np.degrees(np.arccos(np.clip(cosines, -1, 1))), atol=1e-5)
+
+
+def test_rescaled_lines_are_of_the_same_function(made):
+    found, artefact = grid_of(made, "lines_plain_rescaled")
+    exact, _ = grid_of(made, "lines_plain_exact")
+    assert artefact.spec["slice"]["rescaled"]["spread"] == 3
+    assert artefact.id != probe(made[1], "lines_plain_exact").id
+    with open_hdf5(made[0] / artefact.path, "grid") as file:
+        assert 0 < file.attrs["moved"] < 1e-9
+    np.testing.assert_allclose(apart(exact, found, "filter"), 0.0, atol=1e-9)
+    assert (apart(exact, found, "none") > 1e-3).all()
+    assert (apart(exact, found, "layer") > 1e-3).all()
+
+
+def test_networks_are_met_at_one_training_loss(made):
+    """A plane through the first recorded epoch whose loss is low enough, with the weights and statistics of then."""
+    folder, _plan = made
+    artefact = probe(made[1], "plane_early")
+    run = folder / probe(made[1], "path").inputs["run"][0].path
+    table = read_table(Path(make(probe(made[1], "path").inputs["run"][0], folder)))
+    wanted = float(table["train_loss"].iloc[1]) * 1.0001
+    change = {"plane_early": {"plane": {"at_loss": wanted}}}
+    artefact = probe(study(probes=change), "plane_early")
+    found = Grid.load(make(artefact, folder))
+    row = int(np.flatnonzero(table["train_loss"] <= wanted)[0])
+    assert found.minimum["epoch"] == table["epoch"].iloc[row]
+    assert row < len(table) - 1
+    theta, buffers = (torch.from_numpy(a) for a in read_point(run, row))
+    model, examples, _, _ = parts_of(artefact, folder)
+    loss, _ = naive(model, theta, buffers, examples.inputs(examples.x), examples.y)
+    assert found.measured["train_loss"][1, 1] == pytest.approx(loss, rel=1e-6)
+    never = probe(study(probes={"plane_early": {"plane": {"at_loss": 1e-9}}}), "plane_early")
+    assert Grid.load(make(never, folder)).minimum["epoch"] == table["epoch"].iloc[-1]
+
+
+def test_slices_are_asked_whether_they_are_right(made):
+    """The checks of a picture of one's own network, with the same numbers as there."""
+    folder, plan = made
+    artefact = only(plan.get("trust", "right_plane", "here"))
+    found = Trust.load(make(artefact, folder))
+    names = ["directions", "variance", "batch norm", "examples", "grid", "range"]
+    assert list(found.checks["name"]) == names
+    _grid, tiles = grid_of(made, "plane")
+    first = tiles.inputs["tiles"][0]
+    model, examples, theta, buffers = parts_of(first, folder)
+    landscape = NetworkLandscape(model, examples.inputs(examples.x), examples.y, buffers=buffers, batch_size=250)
+    layout, theta = Layout.of(model), theta.double()
+    shown = [
+        normalise(gaussian(layout, e["seed"], torch.float64), theta, layout) for e in first.spec["slice"]["directions"]
+    ]
+    own = SliceTrust(Point(landscape, theta, layout), shown, 1.0, "filter", artefact.spec["seed"], 30, 0.4).verdict(
+        others=2
+    )
+    for check, (_, row) in zip(own.checks, found.checks.iterrows(), strict=True):
+        assert (check.outcome, check.sentence) == (row["outcome"], row["sentence"])
+    assert found.outcome == own.outcome
+    assert "of 2 other directions" in found.checks["sentence"][0]
+    path = Trust.load(make(only(plan.get("trust", "right_path", "here")), folder))
+    share = Grid.load(make(probe(plan, "path"), folder)).explained.sum()
+    assert path.checks["number"][1] == pytest.approx(share)
+    assert path.checks["outcome"][0] == "stated", "principal axes were chosen: no others are meant"
+    lines = only(plan.get("trust", "right_lines", "here"))
+    assert lines.spec["normalise"] == "none"
+    assert Trust.load(make(lines, folder)).words().startswith("is it right? ")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"of": "between"}, "'between' mixes batch-norm statistics; ask about one with `recompute`"),
+        ({"of": "plane", "normalise": "layer"}, "'plane' has no lines under 'layer'"),
+        ({"of": "lines_plain_rescaled"}, "'lines_plain_rescaled' goes through a rescaled network"),
+        ({"of": "point"}, "probe 'point' is of kind 'curvature', expected"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(change, message):
+    with pytest.raises(LossatlasError, match=message):
+        study(probes={"right_plane": {"trust": change}}).get("trust", "right_plane", "here")
+
+
+def test_what_is_no_other_network_of_the_same_function_is_refused(made):
+    """A residual network passes shortcuts by its batch norms: units cannot be rescaled one after the other."""
+    change = {"line": {"run": "small", "rescale": {"how": "units"}}}
+    artefact = probe(study(probes={"lines_plain_rescaled": change}), "lines_plain_rescaled")
+    with pytest.raises(LossatlasError, match="rescaling units moved the network's outputs by"):
+        make(artefact, made[0])
+
+
 @pytest.mark.parametrize(
     "name, change, message",
     [
@@ -278,6 +411,10 @@ def test_descent_measures_angles_in_full_and_in_the_plane(made):
         ("map", {"curvature": {"run": "small"}}, "give either plane .a probe of that kind. or run"),
         ("lines", {"line": {"parts": ["test"]}}, r"probes\.lines\.line\.parts: \['test'\] lacks train"),
         ("lines", {"line": {"scale": {"filtre": 2.0}}}, "'filtre' is not allowed; did you mean 'filter'"),
+        ("plane_plain", {"plane": {"at_loss": 0.5}}, "'plain' keeps its end alone; write `record: .epochs: all."),
+        ("path", {"plane": {"at_loss": 0.5}}, "goes with random directions: a plane of a path goes through its end"),
+        ("lines", {"line": {"rescale": {"how": "filters"}, "batch_norm": "recompute"}}, "goes with random lines and"),
+        ("map", {"curvature": {"least": 90}}, r"probes\.map\.curvature\.least: 90 products, but `products` allows 60"),
         ("plane", {"plane": {"grid": [6, 5, 4]}}, r"probes\.plane\.plane\.grid: .*3 entries; give at most 2"),
     ],
 )
@@ -315,7 +452,7 @@ def test_figures_are_drawn_with_their_numbers(everything, tmp_path, monkeypatch)
         outputs = {kind: tmp_path / f"{name}.{kind}" for kind in ("png", "csv", *more)}
         notes = draw(product.spec, product.paths(), outputs)
         assert outputs["png"].stat().st_size > 10_000
-        assert len(pd.read_csv(outputs["csv"])) > 3
+        assert len(pd.read_csv(outputs["csv"])) > 2
         if name in ("contours", "relief"):
             lost = Grid.load(probe(plan, "far").path).lost("train_loss")
             assert f"{lost} of 25 in 'far away'" in notes[0]
@@ -388,9 +525,9 @@ def test_tables_and_claims_hold_the_numbers_of_their_grids(everything, tmp_path,
 
 def test_rules_plan_every_job_once_and_make_a_relief(tmp_path):
     jobs = counts(plan(tmp_path, ALL, study=TINY))
-    expected = {"data": 1, "train": 3, "tile": 18, "assemble": 3, "descent": 1, "gather": 1, "gram": 1}
+    expected = {"data": 1, "train": 3, "tile": 21, "assemble": 3, "descent": 2, "trust": 3, "gather": 1, "gram": 1}
     assert {rule: jobs[rule] for rule in expected} == expected
-    assert (jobs["figure"], jobs["relief"], jobs["table"]) == (5, 1, 2)
+    assert (jobs["figure"], jobs["relief"], jobs["table"]) == (7, 1, 3)
 
 
 def test_a_gathered_figure_is_made_by_the_rules(tmp_path):

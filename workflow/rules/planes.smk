@@ -57,3 +57,25 @@ rule descent:
         "descent {wildcards.id}"
     script:
         "../scripts/step.py"
+
+
+rule trust:
+    """Ask whether the picture of a slice is right: other directions, statistics, examples, grid and range."""
+    input:
+        data=PLAN.inputs_of("trusts", "data"),
+        run=PLAN.inputs_of("trusts", "run"),
+        to=PLAN.inputs_of("trusts", "to"),
+        gram=PLAN.inputs_of("trusts", "gram"),
+    output:
+        trust="results/trusts/{id}/trust.h5",
+    log:
+        "results/logs/trust/{id}.log",
+    threads: 1
+    resources:
+        **PLAN.resources("trusts"),
+    params:
+        artefact=lambda w: PLAN.artefact("trusts", w.id),
+    message:
+        "trust {wildcards.id}"
+    script:
+        "../scripts/step.py"

@@ -433,10 +433,15 @@ def _path_gram(study: Study, name: str, where: str) -> tuple[Artefact]:
     return (path_gram(study, name, run(study, name, None, where), where),)
 
 
+def _path_grams(study: Study, name: str, where: str) -> list[Artefact]:
+    return [path_gram(study, name, made, where) for made in runs(study, name, where)]
+
+
 _LOAD_GRAM = "lossatlas.clouds.files:Gram.load"
 
 GRAM_VIEW = View("gram", _gram, _LOAD_GRAM)
 PATH_GRAM_VIEW = View("path_gram", _path_gram, _LOAD_GRAM)
+ALL_PATH_GRAMS = View("path_grams", _path_grams, _LOAD_GRAM)
 
 # ---------------------------------------------------------------------------------------------------------------------
 # embeddings

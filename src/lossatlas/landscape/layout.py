@@ -122,6 +122,13 @@ class Layout:
             start += size
         return result
 
+    def numbers(self, kind: str) -> np.ndarray:
+        """Return the numbers in theta of all elements of one kind, (m,) int64, increasing."""
+        if kind not in KINDS:
+            raise LossatlasError(f"layout: kind got {kind!r}; expected one of {list(KINDS)!r}")
+        chosen = [self.slices[name] for name, own in zip(self.names, self.kinds, strict=True) if own == kind]
+        return np.concatenate([np.arange(one.start, one.stop) for one in chosen] or [np.arange(0)]).astype(np.int64)
+
     def flatten(self, source: Mapping[str, Any] | nn.Module) -> Tensor:
         """Return theta (D,): the entries of a module or of a mapping from names to arrays, in layout order.
 

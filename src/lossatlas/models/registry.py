@@ -28,10 +28,20 @@ def image_shape(name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
     return shape
 
 
-def he_initialise(model: nn.Module) -> None:
-    """Redraw convolutions from N(0, 2 / fan_out) (He et al. 2015) and set the biases of linear layers to zero."""
+def he_initialise(model: nn.Module, init: str = "he") -> None:
+    """Redraw convolutions (He et al. 2015) and set the biases of linear layers to zero.
+
+    Args:
+        model: changed in place.
+        init: ``he``: N(0, 2 / fan_out), linear layers as torch draws them. ``fan_in``: N(0, 2 / fan_in), linear layers
+            from N(0, 1e-3^2), as in Li et al.'s code.
+    """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.Linear) and module.bias is not None:
-            nn.init.zeros_(module.bias)
+            mode = "fan_out" if init == "he" else "fan_in"
+            nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
+        elif isinstance(module, nn.Linear):
+            if init == "fan_in":
+                nn.init.normal_(module.weight, std=1e-3)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -11,20 +11,27 @@ class _Block(nn.Module):
     """Basic block: 3x3 convolution, BN, ReLU, 3x3 convolution, BN, plus the shortcut, ReLU.
 
     Where the block halves the image the shortcut takes every second pixel, and where it has more channels it pads with
-    channels of zeros (He et al.'s option A): a shortcut has no parameters.
+    channels of zeros (He et al.'s option A): a shortcut has no parameters. With ``projection`` it is a 1x1 convolution
+    with BN there (option B), as in Li et al.'s code.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int, shortcut: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, shortcut: bool, projection: bool = False) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.shortcut, self.stride, self.more = shortcut, stride, outputs - inputs
+        self.projection: nn.Sequential | None = None
+        if projection and (stride != 1 or inputs != outputs):
+            layers = (nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+            self.projection = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
-        if self.shortcut:
+        if self.projection is not None:
+            out = out + self.projection(x)
+        elif self.shortcut:
             kept = x[:, :, :: self.stride, :: self.stride]
             out = out + nn.functional.pad(kept, (0, 0, 0, 0, self.more // 2, self.more - self.more // 2))
         return torch.relu(out)
@@ -38,10 +45,21 @@ class ResNet(nn.Module):
     input channels and 10 outputs has 269,722 parameters. With ``shortcut`` false (Li et al. 2018: "noshort") the layers
     are the same ones, and so is their number of parameters. Width 2, 4, 8 at depth 56 are Li et al.'s Wide-ResNets.
 
+    With ``projection`` ResNet-20 has 272,474 parameters, as Li et al.'s.
+
     Initialisation: ``he_initialise``; batch norm 1 and 0; the head's weights torch's default, its bias zero.
     """
 
-    def __init__(self, depth: int, width: float, channels: int, outputs: int, shortcut: bool = True) -> None:
+    def __init__(
+        self,
+        depth: int,
+        width: float,
+        channels: int,
+        outputs: int,
+        shortcut: bool = True,
+        projection: bool = False,
+        init: str = "he",
+    ) -> None:
         super().__init__()
         filters = [scaled(n, width) for n in (16, 32, 64)]
         self.conv = nn.Conv2d(channels, filters[0], 3, padding=1, bias=False)
@@ -50,12 +68,12 @@ class ResNet(nn.Module):
         for number, first_stride in zip(filters, (1, 2, 2), strict=True):
             blocks = []
             for i in range((depth - 2) // 6):
-                blocks.append(_Block(previous, number, first_stride if i == 0 else 1, shortcut))
+                blocks.append(_Block(previous, number, first_stride if i == 0 else 1, shortcut, projection))
                 previous = number
             groups.append(nn.Sequential(*blocks))
         self.groups = nn.Sequential(*groups)
         self.linear = nn.Linear(previous, outputs)
-        he_initialise(self)
+        he_initialise(self, init)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (n, C, H, W) to logits (n, outputs)."""
@@ -64,7 +82,16 @@ class ResNet(nn.Module):
 
 
 @register("resnet")
-def resnet(*, depth: int, width: float, shortcut: bool, input_shape: tuple[int, ...], outputs: int) -> ResNet:
+def resnet(
+    *,
+    depth: int,
+    width: float,
+    shortcut: bool,
+    input_shape: tuple[int, ...],
+    outputs: int,
+    projection: bool = False,
+    init: str = "he",
+) -> ResNet:
     """ResNet for images of any size; see ``ResNet``."""
     channels, _, _ = image_shape("resnet", input_shape)
-    return ResNet(depth, width, channels, outputs, shortcut)
+    return ResNet(depth, width, channels, outputs, shortcut, projection, init)

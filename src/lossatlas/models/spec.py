@@ -15,6 +15,7 @@ from pydantic import (
     Tag,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from lossatlas.models.size import Layer, Network, conv, linear, norm, total
@@ -24,6 +25,7 @@ from lossatlas.specs.yaml import nearest
 
 Activation = Literal["relu", "tanh", "softplus", "sigmoid", "elu", "gelu", "silu"]
 Init = Literal["default", "glorot_normal"]
+Start = Literal["he", "fan_in"]
 Width = Annotated[int, key("Of a layer or block.", ge=1)]
 Widths = Annotated[list[Width], BeforeValidator(lambda value: list(value) if isinstance(value, tuple) else value)]
 Positive = Annotated[float, key("A number above 0.", gt=0, lt=inf)]
@@ -32,6 +34,10 @@ _HIDDEN = "Widths of the hidden layers"
 _ACTIVATION = "Activation function."
 _BIAS = "Whether layers have biases."
 _INIT = "Torch's own initialisation, or Glorot normal with zero biases."
+_START = (
+    "he: convolutions from N(0, 2 / fan_out), linear layers torch's. fan_in: from N(0, 2 / fan_in), linear layers from "
+    "N(0, 1e-3^2), as Li et al.'s code (main.py) draws them."
+)
 _SHORTCUT = "false leaves the residual connections out (Li et al. 2018)."
 
 VGG_GROUPS = {9: (2, 2, 3), 11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -120,6 +126,19 @@ class ResNet(BuiltIn):
     )
     width: Positive = key("The groups have 16, 32 and 64 times as many channels.", 1.0)
     shortcut: bool = key(_SHORTCUT, True)
+    projection: bool = key(
+        "Shortcuts that change the shape are 1x1 convolutions with batch norm (option B), as in Li et al.'s code; "
+        "false: every second pixel and channels of zeros (option A).",
+        False,
+        quiet=True,
+    )
+    init: Start = key(_START, "he", quiet=True)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "ResNet":
+        if self.projection and not self.shortcut:
+            raise mistake("projection", "without shortcuts there is nothing to project")
+        return self
 
     def layers(self, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
         """Yield its layers."""
@@ -130,10 +149,13 @@ class ResNet(BuiltIn):
         for base, first_stride in ((16, 1), (32, 2), (64, 2)):
             filters = scaled(base, self.width)
             height, width = -(-height // first_stride), -(-width // first_stride)
-            for _ in range((self.depth - 2) // 6):
+            for i in range((self.depth - 2) // 6):
                 yield conv(previous, filters, 3, height * width, bias=False)
                 yield conv(filters, filters, 3, height * width, bias=False)
                 yield from (norm(filters), norm(filters))
+                if self.projection and (filters != previous or (i == 0 and first_stride != 1)):
+                    yield conv(previous, filters, 1, height * width, bias=False)
+                    yield norm(filters)
                 previous = filters
         yield from linear([previous, outputs], bias=True)
 
@@ -145,6 +167,7 @@ class Vgg(BuiltIn):
     name: Literal["vgg"]
     depth: Literal[9, 11, 13, 16, 19] = key("Number of layers with weights.")
     width: Positive = key("The groups have 64, 128, 256, 512 and 512 times as many channels.", 1.0)
+    init: Start = key(_START, "he", quiet=True)
 
     def layers(self, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
         """Yield its layers."""
@@ -427,4 +450,5 @@ def title(spec: Mapping[str, Any], name: str) -> str:
     shown = MODELS[spec["name"]].title or spec["name"]
     depth = f"-{spec['depth']}" if "depth" in spec else ""
     width = f", width x{spec['width']:g}" if spec.get("width", 1) != 1 else ""
-    return f"{shown}{depth}{width}"
+    more = ", projections" if spec.get("projection") else ""
+    return f"{shown}{depth}{width}{more}"

@@ -9,7 +9,7 @@ from lossatlas.models.spec import VGG_GROUPS, scaled, vgg_hidden
 
 
 @register("vgg")
-def vgg(*, depth: int, width: float, input_shape: tuple[int, ...], outputs: int) -> nn.Sequential:
+def vgg(*, depth: int, width: float, input_shape: tuple[int, ...], outputs: int, init: str = "he") -> nn.Sequential:
     """VGG of Simonyan & Zisserman 2015, batch norm behind every layer but the head, no dropout.
 
     Groups of 3x3 convolutions (:data:`~lossatlas.models.spec.VGG_GROUPS`), each layer with BN and ReLU, each group with
@@ -39,5 +39,5 @@ def vgg(*, depth: int, width: float, input_shape: tuple[int, ...], outputs: int)
         features = channels
     layers.append(("head", nn.Linear(features, outputs)))
     model = nn.Sequential(OrderedDict(layers))
-    he_initialise(model)
+    he_initialise(model, init)
     return model

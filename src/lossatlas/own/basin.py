@@ -23,13 +23,13 @@ from lossatlas.basins.radii import Radii, Search, effective_number
 from lossatlas.draw import style
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.directions import gaussian, normalise
+from lossatlas.landscape.large import vector_type
 from lossatlas.landscape.layout import WEIGHT
 from lossatlas.own.bars import ticking
-from lossatlas.own.large import vector_type
 from lossatlas.own.point import Placed, has_statistics, limited
 from lossatlas.own.result import Clock, Result
-from lossatlas.own.trust import SAME, Check, Outcome, Verdict
 from lossatlas.planes.curvature import inner
+from lossatlas.planes.trust import SAME, Check, Outcome, Verdict
 from lossatlas.seeds import derive
 
 EXAMPLES = 1000

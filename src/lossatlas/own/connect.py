@@ -26,7 +26,7 @@ from lossatlas.own.bars import ticking
 from lossatlas.own.measured import losses, lost_note
 from lossatlas.own.point import Placed, about, anywhere, has_statistics, limited, recomputed, same_model
 from lossatlas.own.result import Clock, Result
-from lossatlas.own.trust import SAME, Check, Outcome, Verdict
+from lossatlas.planes.trust import SAME, Check, Outcome, Verdict
 from lossatlas.seeds import derive
 
 EXAMPLES = 1000

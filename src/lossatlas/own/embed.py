@@ -22,7 +22,7 @@ from lossatlas.draw import style
 from lossatlas.errors import LossatlasError
 from lossatlas.own.point import digest_of
 from lossatlas.own.result import Clock, Result
-from lossatlas.own.trust import Check, Outcome, Verdict
+from lossatlas.planes.trust import Check, Outcome, Verdict
 
 METHODS = ("pca", "phate", "tsne", "umap", "kpca", "random")
 

@@ -1,9 +1,9 @@
 """The curvature at one's own network: both ends of the Hessian's spectrum, its trace and its density.
 
 From Hessian-vector products alone (:mod:`lossatlas.planes.curvature`): extremes by Lanczos with full
-reorthogonalisation (of large networks without, :mod:`lossatlas.own.large`), each with the residual |H y - mu y| within
-which an eigenvalue lies; the trace by Hutchinson's estimate, with its standard error; the density by stochastic Lanczos
-quadrature (Ghorbani, Krishnan, Xiao 2019).
+reorthogonalisation (of large networks without, :mod:`lossatlas.landscape.large`), each with the residual |H y - mu y|
+within which an eigenvalue lies; the trace by Hutchinson's estimate, with its standard error; the density by stochastic
+Lanczos quadrature (Ghorbani, Krishnan, Xiao 2019).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from lossatlas.arrays import Array
 from lossatlas.draw import style
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.landscape import Landscape, NetworkLandscape
+from lossatlas.landscape.large import is_large
 from lossatlas.own.bars import ticking
-from lossatlas.own.large import is_large
 from lossatlas.own.measured import out_of_memory
 from lossatlas.own.point import Placed, has_statistics, limited
 from lossatlas.own.result import Clock, Result
-from lossatlas.own.trust import SAME, Check, Outcome, Verdict
 from lossatlas.planes import curvature
 from lossatlas.planes.defaults import TOLERANCE
+from lossatlas.planes.trust import SAME, Check, Outcome, Verdict
 from lossatlas.seeds import derive
 
 EXAMPLES = 1000

@@ -21,11 +21,12 @@ from lossatlas.draw import style
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.directions import gaussian, normalise
 from lossatlas.landscape.landscape import Landscape, NetworkLandscape
+from lossatlas.landscape.placed import keeps_statistics
 from lossatlas.own.bars import ticking
 from lossatlas.own.embed import Embedded, draw_groups, embed
-from lossatlas.own.point import Placed, anywhere, keeps_statistics, limited
+from lossatlas.own.point import Placed, anywhere, limited
 from lossatlas.own.result import Clock, Result
-from lossatlas.own.trust import Check, Verdict
+from lossatlas.planes.trust import Check, Verdict
 from lossatlas.seeds import derive
 
 EXAMPLES = 2000

@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 
 from lossatlas.arrays import Array
 from lossatlas.draw import style
+from lossatlas.landscape.large import along, vector_type
 from lossatlas.own import slices
-from lossatlas.own.large import along, vector_type
-from lossatlas.own.measured import losses, lost_note
+from lossatlas.own.measured import asking, losses, lost_note
 from lossatlas.own.point import Placed, about, anywhere, same_model
 from lossatlas.own.result import Clock, Result
 from lossatlas.own.slices import Chosen, ends, sized
-from lossatlas.own.trust import SliceTrust, Verdict
+from lossatlas.planes.trust import SliceTrust, Verdict
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -130,7 +130,7 @@ def line(
         reach = max(abs(low), abs(high))
         spacing = float(t[1] - t[0])
         between = other is not None and getattr(smaller.landscape, "batch_norm", "") == "recompute"
-        asked = SliceTrust(smaller, chosen.vectors, reach, chosen.how, seed, count, spacing, progress, between)
+        asked = SliceTrust(smaller, chosen.vectors, reach, chosen.how, seed, count, spacing, asking(progress), between)
         verdict = asked.verdict(chosen.explained)
     notes = [note for note in (*notes, said, lost_note(found, lost)) if note]
     centre = float(smaller.landscape.loss(smaller.theta))

@@ -16,12 +16,12 @@ from torch.func import functional_call
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.inputs import Inputs, each, tensors
 from lossatlas.landscape.landscape import NetworkLandscape, flat_weights, shapes_only
+from lossatlas.landscape.large import EXACT
 from lossatlas.landscape.layout import Layout
 from lossatlas.models.checkpoints import checkpoints, sha256
 from lossatlas.own import outputs as returned
 from lossatlas.own.criterion import OWN, TRIED, Chosen, MeanOf, chosen, mean_of
 from lossatlas.own.data import MOST, Examples, examples_of
-from lossatlas.own.large import EXACT
 from lossatlas.own.model import (
     HALVES,
     PRECISIONS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,33 +14,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.landscape.inputs import tensors
 from lossatlas.landscape.landscape import Landscape, NetworkLandscape
 from lossatlas.landscape.layout import WEIGHT, Layout
-
-
-class Placed(Protocol):
-    """A point of a landscape; :class:`lossatlas.own.network.Network` is one.
-
-    Attributes:
-        landscape: the loss, a function on R^D.
-        theta: (D,) the point.
-        layout: what stands where in theta, by which directions are normalised.
-        label: what to call it.
-    """
-
-    @property
-    def landscape(self) -> Landscape:
-        """The loss."""
-
-    @property
-    def theta(self) -> Tensor:
-        """The point (D,)."""
-
-    @property
-    def layout(self) -> Layout:
-        """What stands where in it."""
-
-    @property
-    def label(self) -> str:
-        """What to call it."""
+from lossatlas.landscape.placed import Placed, has_statistics, recomputed
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,16 +39,6 @@ def examples_of(network: Placed) -> int:
     """Return the number of examples that the loss is the mean over; 0 for a function."""
     landscape = network.landscape
     return len(landscape.y) if isinstance(landscape, NetworkLandscape) else 0
-
-
-def has_statistics(network: Placed) -> bool:
-    """Return whether the network keeps batch-norm statistics, which belong to the weights they were collected with."""
-    return isinstance(network.landscape, NetworkLandscape) and keeps_statistics(network.landscape)
-
-
-def keeps_statistics(landscape: NetworkLandscape) -> bool:
-    """Return whether a landscape's network keeps batch-norm statistics."""
-    return any(name.endswith(("running_mean", "running_var")) for name in landscape.buffer_layout.names)
 
 
 def some_examples(network: Placed, count: int, seed: int) -> Placed:
@@ -115,11 +79,6 @@ def on(network: Placed, landscape: Landscape) -> Placed:
     given: Any = network
     found: Placed = replace(given, landscape=landscape)
     return found
-
-
-def recomputed(landscape: NetworkLandscape) -> NetworkLandscape:
-    """Return the landscape with batch-norm statistics computed anew at every point, from its own examples."""
-    return landscape.at_policy("recompute", landscape.x)
 
 
 def anywhere(network: Placed) -> tuple[Placed, str]:

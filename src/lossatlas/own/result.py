@@ -20,7 +20,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.files import machine
 from lossatlas.files.hdf5 import atomic, create
 from lossatlas.own.point import Placed, about
-from lossatlas.own.trust import Verdict
+from lossatlas.planes.trust import Verdict
 
 PICTURES = ("png", "pdf", "svg")
 

@@ -15,7 +15,7 @@ from lossatlas.arrays import Array
 from lossatlas.clouds.principal import principal_axes
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.directions import gaussian, normalise
-from lossatlas.own.large import vector_type
+from lossatlas.landscape.large import vector_type
 from lossatlas.own.point import Placed, examples_of, some_examples
 from lossatlas.seeds import derive
 

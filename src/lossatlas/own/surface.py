@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from lossatlas.arrays import Array
 from lossatlas.draw import style, ticks
 from lossatlas.draw.plane import MAP, filled
+from lossatlas.landscape.large import along, vector_type
 from lossatlas.own import relief, slices
-from lossatlas.own.large import along, vector_type
-from lossatlas.own.measured import losses, lost_note
+from lossatlas.own.measured import asking, losses, lost_note
 from lossatlas.own.point import Placed
 from lossatlas.own.result import Clock
 from lossatlas.own.slices import Chosen, ends, sized
-from lossatlas.own.trust import SliceTrust, Verdict
+from lossatlas.planes.trust import SliceTrust, Verdict
 
 AXES = ("first direction", "second direction")
 
@@ -112,7 +112,7 @@ def surface(
             network's checkpoints; or two tensors (D,).
         examples: how many, drawn at random; ``all``; None = as many as a minute affords.
         seed: of directions and examples.
-        check: whether to ask if the picture is right (:mod:`lossatlas.own.trust`), some 5% more at 41 x 41 points.
+        check: whether to ask if the picture is right (:mod:`lossatlas.planes.trust`), some 5% more at 41 x 41 points.
         progress: bar: None = on a terminal and in notebooks, True, False.
 
     Raises:
@@ -129,7 +129,7 @@ def surface(
     verdict = Verdict()
     if check:
         reach, step = max(abs(x0), abs(x1)), float(x[1] - x[0])
-        asked = SliceTrust(smaller, chosen.vectors, reach, chosen.how, seed, found.size, step, progress)
+        asked = SliceTrust(smaller, chosen.vectors, reach, chosen.how, seed, found.size, step, asking(progress))
         verdict = asked.verdict(chosen.explained)
     notes = tuple(note for note in (said, lost_note(found, lost)) if note)
     centre = float(smaller.landscape.loss(smaller.theta))

@@ -19,13 +19,13 @@ from lossatlas.draw import style, ticks
 from lossatlas.draw.plane import MAP, filled
 from lossatlas.errors import LossatlasError
 from lossatlas.own import relief
-from lossatlas.own.measured import losses, lost_note
+from lossatlas.own.measured import asking, losses, lost_note
 from lossatlas.own.point import Placed, anywhere, limited
 from lossatlas.own.result import Clock
 from lossatlas.own.slices import Chosen, principal
 from lossatlas.own.surface import on_plane
-from lossatlas.own.trust import SliceTrust, Verdict, compared
 from lossatlas.planes.plane import sides
+from lossatlas.planes.trust import SliceTrust, Verdict, compared
 
 EXAMPLES = 500
 """Examples of a trajectory's plane where nobody says how many."""
@@ -170,7 +170,7 @@ def trajectory(
     verdict = Verdict()
     if check:
         reach = float(max(abs(x[0]), abs(x[-1])))
-        asked = SliceTrust(smaller, axes, reach, None, seed, found.size, float(x[1] - x[0]), progress)
+        asked = SliceTrust(smaller, axes, reach, None, seed, found.size, float(x[1] - x[0]), asking(progress))
         verdict = asked.verdict(float(explained.sum()))
         rise = float(np.ptp(own)) if np.isfinite(own).all() else float("nan")
         gap = float(np.abs(own - below).max()) / rise if rise > 0 else float("nan")

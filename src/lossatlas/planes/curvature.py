@@ -5,8 +5,8 @@ gives both ends of the spectrum with the residuals of both eigenpairs: for a Rit
 |H y - mu y| bounds the distance of mu from an eigenvalue. Random numbers come from a seed.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,12 +18,9 @@ from lossatlas.errors import LossatlasError
 from lossatlas.landscape.directions import gaussian
 from lossatlas.landscape.landscape import Landscape
 from lossatlas.landscape.layout import WEIGHT, Layout
-from lossatlas.planes.defaults import PRODUCTS, TOLERANCE
+from lossatlas.planes.defaults import APART, LEAST, PRODUCTS, TOLERANCE
 
 Product = Callable[[Tensor], Tensor]
-
-_FIRST_CHECK = 4
-"""Steps before the tridiagonal matrix is looked at for the first time."""
 
 
 PIECE = 2**20
@@ -118,7 +115,7 @@ class Extremes:
         minimum, maximum: smallest and largest eigenvalue; NaN where a product was not finite.
         residual_min, residual_max: norm of H y - mu y of each: an eigenvalue lies within it.
         products: Hessian-vector products taken.
-        converged: whether both residuals are within the tolerance times the larger of the two magnitudes.
+        converged: whether both residuals are within what was asked for.
     """
 
     minimum: float
@@ -141,8 +138,14 @@ def extremes(
     tolerance: float = TOLERANCE,
     most: int = PRODUCTS,
     lean: torch.dtype | None = None,
+    least: int = LEAST,
+    each: bool = False,
 ) -> Extremes:
     """Return the smallest and the largest eigenvalue of a symmetric matrix given by its products.
+
+    A residual bounds the distance to *an* eigenvalue, not to the last one: a Ritz value whose residual is small against
+    the larger end may lie well inside of the spectrum, the more so the smaller its end is. Where the smaller end
+    matters, ask for ``each``, more than a few products, and a second start (:func:`extremes_of_starts`).
 
     Args:
         product: v (D,) -> H v (D,).
@@ -150,6 +153,8 @@ def extremes(
         tolerance: of both residuals, relative to max(|minimum|, |maximum|).
         most: products after which to give up; the result then says that it has not converged.
         lean: type of vectors where only two are kept (:class:`Krylov`).
+        least: products before which it does not stop, unless the space is invariant.
+        each: take the tolerance of each residual relative to its own end, but not to less than a tenth of the larger.
     """
     _check(tolerance > 0, f"tolerance got {tolerance!r}; expected a number > 0")
     _check(most >= 1, f"most products got {most!r}; expected an integer >= 1")
@@ -158,16 +163,70 @@ def extremes(
     for taken in range(1, most + 1):
         if not space.step():
             return Extremes(np.nan, np.nan, np.nan, np.nan, taken, False)
-        if taken < _FIRST_CHECK and not space.closed and taken < most:
+        if taken < least and not space.closed and taken < most:
             continue
         values, vectors = space.ritz()
         residuals = space.betas[-1] * np.abs(vectors[-1, [0, -1]])
-        reached = bool((residuals <= tolerance * max(abs(values[0]), abs(values[-1]))).all())
+        sizes = np.abs(values[[0, -1]])
+        against = np.maximum(sizes, sizes.max() / APART) if each else sizes.max()
+        reached = bool((residuals <= tolerance * against).all())
         low, high = float(residuals[0]), float(residuals[1])
         found = Extremes(float(values[0]), float(values[-1]), low, high, taken, reached)
         if reached or space.closed:
             break
     return found
+
+
+def extremes_of_starts(find: Callable[[Tensor], Extremes], starts: Sequence[Tensor]) -> Extremes:
+    """Return the ends of a spectrum found from the first start, or from all where they are more than tenfold apart.
+
+    Ritz values never lie beyond the spectrum (Cauchy's interlacing), so of several the outermost is the nearest. A
+    start that happens to have next to nothing along the last eigenvector is not believed alone where the ratio of the
+    ends is what one asks for.
+
+    Args:
+        find: start (D,) -> :func:`extremes` from there.
+        starts: independent first vectors, at least one.
+    """
+    found = find(starts[0])
+    for start in starts[1:]:
+        sizes = abs(found.minimum), abs(found.maximum)
+        if not np.isfinite(sizes).all() or min(sizes) * APART >= max(sizes):
+            break
+        other = find(start)
+        if not np.isfinite(other.minimum):
+            return replace(other, products=found.products + other.products)
+        lower = min(found, other, key=lambda one: one.minimum)
+        upper = max(found, other, key=lambda one: one.maximum)
+        found = Extremes(
+            lower.minimum,
+            upper.maximum,
+            lower.residual_min,
+            upper.residual_max,
+            found.products + other.products,
+            lower.converged and upper.converged,
+        )
+    return found
+
+
+def of_block(product: Product, kept: Tensor, dim: int) -> Product:
+    """Return the product with the block of a symmetric matrix that belongs to some coordinates.
+
+    Args:
+        product: v (D,) -> H v (D,).
+        kept: numbers of the coordinates (m,), increasing.
+        dim: D.
+
+    Returns:
+        v (m,) -> the block times v (m,).
+    """
+
+    def times(v: Tensor) -> Tensor:
+        whole = torch.zeros(dim, dtype=v.dtype, device=v.device)
+        whole[kept] = v
+        return product(whole)[kept]
+
+    return times
 
 
 def trace(

@@ -56,6 +56,32 @@ class Grid:
         return int((~np.isfinite(self.measured[quantity])).sum())
 
 
+@dataclass(frozen=True)
+class Trust:
+    """The checks of a slice.
+
+    Attributes:
+        outcome: ``yes``, ``no`` or ``undecided``.
+        checks: one row a check: name, outcome, number, criterion, sentence.
+    """
+
+    outcome: str
+    checks: pd.DataFrame
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Trust":
+        """Read a trust file."""
+        with open_hdf5(Path(path), "trust") as file:
+            return cls(str(file.attrs["outcome"]), table_in(file))
+
+    def words(self) -> str:
+        """Return the verdict in a few words, with the checks that say no, or are undecided where none does."""
+        if self.outcome == "yes":
+            return "is it right? yes"
+        against = self.checks["name"][self.checks["outcome"] == self.outcome]
+        return f"is it right? {self.outcome}: {', '.join(against)}"
+
+
 def descent(path: Path | str) -> pd.DataFrame:
     """Return the table of a descent file, one row a step (:mod:`lossatlas.planes.jobs.descent`)."""
     return read_table(Path(path), "descent")

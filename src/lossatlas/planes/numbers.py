@@ -4,9 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from lossatlas.arrays import Array
+from lossatlas.clouds.files import Gram
 from lossatlas.errors import LossatlasError
+from lossatlas.planes.curves import difference
 from lossatlas.planes.files import Grid
 from lossatlas.planes.spec import REACH
 
@@ -31,6 +34,22 @@ def curvature(x: Array, loss: Array, reach: float = REACH) -> float:
 
 MEASURES: dict[str, Callable[..., float]] = {"rise": rise, "worst": worst, "curvature": curvature}
 """Sharpness of a line by name."""
+
+
+def apart(grid: Grid, other: Grid, normalise: str) -> Array:
+    """Return how far lines of two grids with the same directions differ, (directions,): :func:`difference`.
+
+    In units of the first grid's rise, the largest finite one of a line over its middle.
+    """
+    if grid.slice["directions"] != other.slice["directions"] or not np.array_equal(grid.x, other.x):
+        raise LossatlasError("lines of two networks have other directions or points; give both probes the same keys")
+    found = []
+    for i, entry in enumerate(grid.slice["directions"]):
+        if entry["normalise"] == normalise:
+            a, b = (one.measured["train_loss"][i] for one in (grid, other))
+            rises = np.abs(a - np.interp(0.0, grid.x, a))
+            found.append(difference(a, b, float(np.max(rises[np.isfinite(rises)], initial=0.0))))
+    return np.array(found)
 
 
 def sharpness(grid: Grid, normalise: str, measure: str, reach: float = REACH) -> Array:
@@ -70,6 +89,33 @@ def bends(grid: Grid, quantity: str = "train_loss") -> NDArray[np.bool_]:
     return ~(least >= 0)
 
 
+def towards(grid: Grid, quantity: str = "train_loss") -> Array:
+    """Return at which inner points (ny - 2, nx - 2) the negative gradient on the plane leads nearer to its centre.
+
+    1 where it makes less than 90 degrees with the way to (0, 0), 0 where it does not, or where there is no gradient or
+    a point beside has no finite loss; NaN at the centre. Of a function that is convex on the plane and lowest at its
+    centre it is 1 everywhere, flat tails or not; of one without any relation to the centre it is 1/2 on average.
+    """
+    loss = np.where(np.isfinite(grid.measured[quantity]), grid.measured[quantity], np.nan)
+    x, y = np.meshgrid(grid.x[1:-1], grid.y[1:-1])
+    along = (loss[1:-1, 2:] - loss[1:-1, :-2]) / (grid.x[2:] - grid.x[:-2])
+    across = (loss[2:, 1:-1] - loss[:-2, 1:-1]) / (grid.y[2:] - grid.y[:-2])[:, None]
+    found = np.where(along * x + across * y > 0, 1.0, 0.0)
+    radius = np.hypot(x, y)
+    return np.where(radius <= 1e-9 * max(radius.max(), 1e-300), np.nan, found)
+
+
+def region(grid: Grid, level: float, quantity: str = "train_loss") -> float:
+    """Return the share of a plane's points that are joined to its centre by points with a loss below a level.
+
+    Points are joined by sides. 0 where the centre itself is not below it.
+    """
+    loss = grid.measured[quantity]
+    labels, _ = ndimage.label(np.isfinite(loss) & (loss < level))
+    own = labels[int(np.abs(grid.y).argmin()), int(np.abs(grid.x).argmin())]
+    return float((labels == own).mean()) if own else 0.0
+
+
 def ratio(grid: Grid) -> Array:
     """Return |lambda_min / lambda_max| (ny, nx) of a curvature map, lambda_min counted where it is negative.
 
@@ -78,6 +124,32 @@ def ratio(grid: Grid) -> Array:
     low, high = grid.measured["lambda_min"], grid.measured["lambda_max"]
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(np.isfinite(low), np.maximum(-low, 0.0) / np.abs(high), np.nan)
+
+
+def step_lengths(gram: Gram) -> Array:
+    """Return the lengths (n - 1,) of the steps between a path's recorded points."""
+    size = np.diagonal(gram.gram)
+    steps = size[1:] + size[:-1] - 2 * np.diagonal(gram.gram, 1)
+    for (i, j), squared in zip(gram.near_pairs, gram.near_distances2, strict=True):
+        if j == i + 1:  # measured apart: a difference of large numbers does not hold it
+            steps[i] = squared
+    return np.sqrt(np.maximum(steps, 0.0))
+
+
+def walk_share(lengths: Array, axes: int = 2) -> float:
+    """Return the share of a random walk's variance in its first principal axes, in a high dimension.
+
+    Independent directions are orthogonal there, so the Gram matrix of the points is that of cumulative sums of
+    orthogonal steps, whose spectrum needs no drawing; equal steps give 1 / k^2 over their sum, some 76% in two axes
+    (Antognini and Sohl-Dickstein 2018).
+
+    Args:
+        lengths: of the steps (n,), those of a recorded path: they hold its learning-rate schedule.
+        axes: how many.
+    """
+    sums = np.tril(np.ones((len(lengths) + 1, len(lengths))), -1) * lengths
+    values = np.linalg.svd(sums - sums.mean(axis=0), compute_uv=False) ** 2
+    return float(values[:axes].sum() / values.sum())
 
 
 def barrier(x: Array, losses: Array) -> dict[str, float]:

@@ -8,12 +8,12 @@ from pydantic import AfterValidator, Discriminator, Tag, model_validator
 from lossatlas.claims.spec import Measure
 from lossatlas.clouds.spec import path_gram
 from lossatlas.draw.spec import Columns, Figure, Table
-from lossatlas.planes.defaults import PRODUCTS, TOLERANCE
+from lossatlas.planes.defaults import LEAST, PRODUCTS, TOLERANCE
 from lossatlas.seeds import derive
 from lossatlas.specs.artefact import Artefact
 from lossatlas.specs.base import Accepts, Reference, Refers, Spec, key, mistake, unique
 from lossatlas.specs.registry import Entry, Step, View, Work
-from lossatlas.specs.study import Study
+from lossatlas.specs.study import Study, only
 from lossatlas.train.spec import Count, Index, OnNetwork, Precision, network_spec, run, run_spec, run_work, sized
 
 REACH = 0.5
@@ -82,6 +82,24 @@ class Losses(Probe):
     parts: Parts = key("Parts of the data.", ["train"], min_length=1)
     precision: Precision = key("Of the network; points are float64.", "float32")
     batch: int = key("Most examples in a chunk.", 250, ge=1)
+    at_loss: float | None = key(
+        "Through the first recorded epoch whose training loss is at most this (the last where none is), so that "
+        "networks are compared at one training loss; null = through the end.",
+        None,
+        quiet=True,
+        gt=0,
+    )
+
+
+class Rescale(Spec):
+    """Other weights of the same function, through which the lines go in place of the run's own."""
+
+    how: Literal["filters", "layers", "units"] = key(
+        "What gets a factor: every filter in front of a batch norm, every layer as a whole, or what every batch norm "
+        "gives out, which the next layer then takes by as much less.",
+    )
+    seed: int = key("Of the factors.", 0, ge=0)
+    spread: float = key("They lie between 1 / spread and spread, evenly on a logarithmic scale.", 10.0, gt=1)
 
 
 class LineProbe(Losses):
@@ -107,8 +125,16 @@ class LineProbe(Losses):
         None,
     )
 
+    rescale: Rescale | None = key(
+        "Rescale the network first, so that its function stays; null = leave it.", None, quiet=True
+    )
+
     @model_validator(mode="after")
     def _fits(self) -> "LineProbe":
+        if self.rescale is not None and (self.to is not None or self.batch_norm not in (None, "stored")):
+            raise mistake("rescale", "goes with random lines and stored batch-norm statistics")
+        if self.at_loss is not None and self.to is not None:
+            raise mistake("at_loss", "goes with random directions: a segment joins the ends of two runs")
         if self.to is None and self.batch_norm == "interpolate":
             raise mistake("batch_norm", "`interpolate` goes with `to`: a line through one minimum")
         return self
@@ -134,6 +160,12 @@ class PlaneProbe(Losses):
         None,
     )
 
+    @model_validator(mode="after")
+    def _fits(self) -> "PlaneProbe":
+        if self.at_loss is not None and self.axes != "random":
+            raise mistake("at_loss", "goes with random directions: a plane of a path goes through its end")
+        return self
+
 
 class CurvatureProbe(Probe):
     """Ends of the spectrum of the training loss's Hessian by Lanczos, at the end of a run or over a plane."""
@@ -151,6 +183,24 @@ class CurvatureProbe(Probe):
     grain: int | None = key("Rows per job; the plane's by default, or all.", None, ge=1)
     tolerance: float = key("Residual of both eigenpairs over the larger eigenvalue's magnitude.", TOLERANCE, gt=0)
     products: int = key("Most Hessian-vector products a point.", PRODUCTS, ge=1)
+    least: int = key("Fewest products a start.", LEAST, quiet=True, ge=1)
+    each: bool = key(
+        "Tolerance relative to each end of the spectrum (to no less than a tenth of the larger), not to the larger.",
+        False,
+        quiet=True,
+    )
+    starts: int = key(
+        "First vectors, of which those after the first are used where the two ends are more than tenfold apart.",
+        1,
+        quiet=True,
+        ge=1,
+    )
+    over: Literal["all", "weights"] = key(
+        "Of the Hessian in all parameters, or in the weights alone, without biases and batch norm.",
+        "all",
+        quiet=True,
+        source="the authors' code, hess_vec_prod.py: weights",
+    )
     seed: int = key("Of the first vector.", 0, ge=0)
     trace: int = key("Probe vectors of Hutchinson's estimate of the trace; 0 = none.", 0, ge=0)
     density: list[Count] | None = key(
@@ -159,6 +209,8 @@ class CurvatureProbe(Probe):
 
     @model_validator(mode="after")
     def _one(self) -> "CurvatureProbe":
+        if self.least > self.products:
+            raise mistake("least", f"{self.least} products, but `products` allows {self.products}")
         if (self.plane is None) == (self.run is None):
             raise mistake("", "give either plane (a probe of that kind) or run")
         return self
@@ -174,6 +226,23 @@ class CurvatureProbe(Probe):
         return plane.model_copy(update={**own, "parts": ["train"]})
 
 
+class DescentProbe(Spec):
+    """How recorded trainings descend: their steps against the gradient of what is descended, and its noise."""
+
+    plane: str = key("Name of a plane probe of the recorded path, in which steps are projected too.")
+    examples: int | None = key("Most training examples of a gradient, as whole minibatches; null = all.", None, ge=1)
+    seed: int = key("Of the minibatches.", 0, ge=0)
+
+
+class TrustProbe(Spec):
+    """Is the picture of a slice right? Other directions, batch-norm policy, examples, grid and range beside it."""
+
+    of: str = key("Name of a line or plane probe.")
+    directions: int = key("Other random directions to look along.", 5, ge=1)
+    normalise: Normalise | None = key("Which lines of a probe that has several normalisations; null = its first.", None)
+    seed: int = key("Of the directions and of halves of the examples.", 0, ge=0)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # artefacts
 
@@ -183,7 +252,8 @@ class SliceJob(OnNetwork):
 
     ``seeds``: of the run. ``slice``: ``kind`` (``lines``, ``segment``, ``plane``, ``path``) and its ``directions``, or
     for a path ``axes`` (``pca``, ``random``, ``start``), ``seeds`` and ``drops`` (epochs at which the learning rate was
-    lowered). ``x``, ``y``: [low, high, number] of the coordinates; a path gives low and high itself, with ``margin``.
+    lowered); of lines through a rescaled network also ``rescaled`` (``how``, ``seed``, ``spread``). ``x``, ``y``: [low,
+    high, number] of the coordinates; a path gives low and high itself, with ``margin``.
     """
 
     resample: dict[str, Any] | None = key("As of a run.", None, quiet=True)
@@ -196,6 +266,19 @@ class SliceJob(OnNetwork):
     x: list[int | float | None]
     y: list[int | float | None] | None = key("As `x`, of a plane; of lines there is none.", None, quiet=True)
     margin: float | None = key("Share of a path's range added on each side; of others there is none.", None, quiet=True)
+    at_loss: float | None = key(
+        "Training loss of the recorded epoch that is the centre; null = the last.", None, quiet=True
+    )
+
+
+class DescentJob(SliceJob):
+    """What names a descent.
+
+    ``gradient``: ``batch``, ``augment``, ``criterion`` and ``weight_decay`` of the recipe, most ``examples`` of a pass
+    and the ``seed`` of its minibatches; None = only the gradient at recorded statistics.
+    """
+
+    gradient: dict[str, Any] | None = key("Of the loss that is descended.", None, quiet=True)
 
 
 class TileJob(SliceJob):
@@ -203,6 +286,14 @@ class TileJob(SliceJob):
 
     measure: dict[str, Any]
     rows: list[int]
+
+
+class TrustJob(SliceJob):
+    """What names the checks of a slice: ``directions`` (how many others), ``normalise`` and ``seed`` of its probe."""
+
+    directions: int
+    normalise: str | None
+    seed: int
 
 
 class GridJob(Spec):
@@ -225,7 +316,7 @@ def tile_work(made: Artefact) -> Work:
         flops = net.flops * points * (seen * _passes(spec) + tested)
         return Work(net.parameters, points, net.layers, points, flops, train, test, size)
     probes, steps = about["density"] or (0, 0)
-    products = points * (about["products"] + about["trace"] + probes * steps)
+    products = points * (about["products"] * about.get("starts", 1) + about["trace"] + probes * steps)
     flops = net.flops * 9.0 * products * seen
     vectors = 2.0 * about["products"]
     return Work(net.parameters, points, net.layers, products, flops, train, test, size, vectors=vectors)
@@ -237,7 +328,18 @@ def descent_work(made: Artefact) -> Work:
     spec, (path,) = made.spec, made.inputs["run"]
     rows, seen = run_work(path).rows, min(train, spec["examples"] or train)
     flops = net.flops * (3.0 + 4 * _passes(spec)) * rows * seen
+    if about := spec.get("gradient"):
+        flops += net.flops * 3.0 * rows * min(train, about["examples"] or train)
     return Work(net.parameters, rows, net.layers, 5 * rows, flops, train, test, size)
+
+
+def trust_work(made: Artefact) -> Work:
+    """Return the work of a slice's checks: four losses a direction, and about as many again for the other questions."""
+    net, train, test, size = sized(made)
+    spec = made.spec
+    points = 4 * (spec["directions"] + 2) + 40
+    flops = net.flops * points * min(train, spec["examples"] or train) * _passes(spec)
+    return Work(net.parameters, points, net.layers, points, flops, train, test, size)
 
 
 def _passes(spec: Mapping) -> int:
@@ -256,12 +358,22 @@ TILES = Step(
     work=tile_work,
 )
 GRIDS = Step("grids", "assemble", "grid.h5", "lossatlas.planes.jobs.assemble:assemble", GridJob, ("tiles",))
+TRUSTS = Step(
+    "trusts",
+    "trust",
+    "trust.h5",
+    "lossatlas.planes.jobs.trust:trust",
+    TrustJob,
+    ("data", "run", "to", "gram"),
+    gpu=True,
+    work=trust_work,
+)
 DESCENTS = Step(
     "descents",
     "descent",
     "descent.h5",
     "lossatlas.planes.jobs.descent:descent",
-    SliceJob,
+    DescentJob,
     ("data", "run", "gram"),
     gpu=True,
     work=descent_work,
@@ -298,11 +410,57 @@ def grids(study: Study, name: str, where: str) -> list[Artefact]:
 
 def descent(study: Study, name: str, where: str) -> Artefact:
     """Return the angles between the steps of a recorded path and the gradient; ``name`` is a plane of that path."""
+    spec, inputs = _of_path(study, name, where)
+    return DESCENTS.make(spec["label"], spec, **inputs)
+
+
+def descents(study: Study, name: str, where: str) -> list[Artefact]:
+    """Return what a probe of kind descent measures, for every replica of the run of its plane."""
+    probe = study.entry("probes", name, DescentProbe, where)
+    at = f"probes.{name}.descent.plane"
+    plane = study.entry("probes", probe.plane, PlaneProbe, at)
+    found = []
+    for replica in run_spec(study, plane.run, at).replicas:
+        spec, inputs = _of_path(study, probe.plane, at, replica)
+        recipe = only(inputs["run"]).spec["recipe"]
+        about = {part: recipe[part] for part in ("batch", "augment", "criterion", "weight_decay")}
+        spec["gradient"] = {
+            **about,
+            "examples": probe.examples,
+            "seed": derive(study.seed, "descent", probe.seed, replica),
+        }
+        found.append(DESCENTS.make(spec["label"], spec, **inputs))
+    return found
+
+
+def trust(study: Study, name: str, where: str) -> Artefact:
+    """Return the checks of the slice that a probe of kind trust names."""
+    probe = study.entry("probes", name, TrustProbe, where)
+    at = f"probes.{name}.trust"
+    (made,) = study.made("probes", probe.of, Losses, f"{at}.of")
+    tile = made if made.kind == TILES.kind else made.inputs["tiles"][0]
+    spec = {part: value for part, value in tile.spec.items() if part not in ("rows", "measure")}
+    told = [entry["normalise"] for entry in spec["slice"].get("directions", [])]
+    if probe.normalise is not None and probe.normalise not in told:
+        raise study.error(f"{at}.normalise", f"{probe.of!r} has no lines under {probe.normalise!r}")
+    if spec["batch_norm"] == "interpolate":
+        raise study.error(f"{at}.of", f"{probe.of!r} mixes batch-norm statistics; ask about one with `recompute`")
+    if "rescaled" in spec["slice"]:
+        raise study.error(f"{at}.of", f"{probe.of!r} goes through a rescaled network; ask about the network itself")
+    seed = derive(study.seed, "trust", probe.seed)
+    spec |= {"directions": probe.directions, "normalise": probe.normalise, "seed": seed}
+    return TRUSTS.make(spec["label"], spec, **tile.inputs)
+
+
+def _of_path(study: Study, name: str, where: str, replica: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return spec and inputs of what is measured on a recorded path in one of its planes."""
     plane, at = study.entry("probes", name, PlaneProbe, where), f"probes.{name}.plane"
     if plane.axes == "random":
         raise study.error(f"{at}.axes", "a descent needs a plane of its path: pca, path_random or path_start")
-    spec, inputs = _plane(study, plane.model_copy(update={"grid": 2, "margin": 0.0, "parts": ["train"]}), at)
-    return DESCENTS.make(spec["label"], spec, **inputs)
+    changes: dict[str, Any] = {"grid": 2, "margin": 0.0, "parts": ["train"]}
+    if replica is not None:
+        changes["replica"] = replica
+    return _plane(study, plane.model_copy(update=changes), at)
 
 
 def _planned(study: Study, name: str, spec: Probe) -> list[Artefact]:
@@ -318,12 +476,15 @@ def _planned(study: Study, name: str, spec: Probe) -> list[Artefact]:
 def _line(study: Study, probe: LineProbe, where: str) -> Artefact:
     """Return losses along lines: random ones through a minimum, or the segment to another minimum."""
     made = run(study, probe.run, probe.replica, f"{where}.run")
+    _chosen(study, probe, made, where)
     inputs = {"data": made.inputs["data"], "run": (made,)}
     if probe.to is None:
         how = [probe.normalise] if isinstance(probe.normalise, str) else probe.normalise
         chosen = [(each, seed) for each in how for seed in probe.seeds]
         directions = [_direction(study, each, seed, probe.scale.get(each, 1.0)) for each, seed in chosen]
         cut: dict[str, Any] = {"kind": "lines", "directions": directions}
+        if probe.rescale is not None:
+            cut["rescaled"] = {**probe.rescale.hashed(), "seed": derive(study.seed, "rescale", probe.rescale.seed)}
     else:
         other = run(study, probe.to, probe.replica, f"{where}.to")
         if other.spec["model"] != made.spec["model"] or other.inputs["data"][0].hash != made.inputs["data"][0].hash:
@@ -347,13 +508,20 @@ def _curvature(study: Study, probe: CurvatureProbe, where: str) -> Artefact:
     plane = probe.on(over)
     spec, inputs = _plane(study, plane, where)
     about = {part: getattr(probe, part) for part in ("tolerance", "products", "trace", "density")}
+    # Younger keys name an artefact only where they differ from what was done before them.
+    about |= {part: value for part in _CARE if (value := probe.hashed().get(part)) is not None}
     spec["measure"] = {"kind": "curvature", **about, "seed": derive(study.seed, "lanczos", probe.seed)}
     return _tiles(spec, inputs, spec["y"][2], plane.grain)
+
+
+_CARE = ("least", "each", "starts", "over")
+"""Quiet keys of a curvature probe."""
 
 
 def _plane(study: Study, probe: PlaneProbe, where: str) -> tuple[dict[str, Any], dict[str, tuple[Artefact, ...]]]:
     """Return spec and inputs of a plane, without its measure."""
     made = run(study, probe.run, probe.replica, f"{where}.run")
+    _chosen(study, probe, made, where)
     inputs: dict[str, tuple[Artefact, ...]] = {"data": made.inputs["data"], "run": (made,)}
     counts = [probe.grid] * 2 if isinstance(probe.grid, int) else probe.grid
     if probe.axes == "random":
@@ -378,10 +546,20 @@ def _direction(study: Study, normalise: str, seed: int, scale: float) -> dict[st
     return {"normalise": normalise, "number": seed, "seed": number, "scale": scale}
 
 
+def _chosen(study: Study, probe: LineProbe | PlaneProbe, made: Artefact, where: str) -> None:
+    """Refuse a choice among recorded epochs where there is only one."""
+    if probe.at_loss is not None and made.spec["record"]["epochs"] != "all":
+        raise study.error(
+            f"{where}.at_loss", f"{probe.run!r} keeps its end alone; write `record: {{epochs: all}}` there"
+        )
+
+
 def _spec(made: Artefact, probe: LineProbe | PlaneProbe, cut: Mapping[str, Any], batch_norm: str) -> dict[str, Any]:
     """Return the keys of :class:`SliceJob` but for its coordinates; ``batch_norm`` where the probe says nothing."""
     spec = network_spec([made], probe.precision, probe.batch)
     spec |= {"seeds": made.spec["seeds"], "examples": probe.examples, "parts": list(probe.parts), "slice": dict(cut)}
+    if probe.at_loss is not None:
+        spec["at_loss"] = probe.at_loss
     return {**spec, "batch_norm": probe.batch_norm or batch_norm}
 
 
@@ -393,12 +571,24 @@ def _tiles(spec: dict[str, Any], inputs: Mapping[str, Any], rows: int, grain: in
     return parts[0] if len(parts) == 1 else GRIDS.make(spec["label"], {}, tiles=parts)
 
 
+def _trust(study: Study, name: str, spec: TrustProbe) -> list[Artefact]:
+    return [trust(study, name, f"probes.{name}.trust")]
+
+
+def _descents(study: Study, name: str, spec: DescentProbe) -> list[Artefact]:
+    return descents(study, name, f"probes.{name}.descent")
+
+
 LINE = Entry("probes", "line", LineProbe, _planned)
 PLANE = Entry("probes", "plane", PlaneProbe, _planned)
+TRUST = Entry("probes", "trust", TrustProbe, _trust)
+ALONG = Entry("probes", "descent", DescentProbe, _descents)
 CURVATURE = Entry("probes", "curvature", CurvatureProbe, _planned)
 GRID = View("grid", lambda study, name, where: (grid(study, name, where),), "lossatlas.planes.files:Grid.load")
 ALL_GRIDS = View("grids", grids, "lossatlas.planes.files:Grid.load")
 DESCENT = View("descent", lambda study, name, where: (descent(study, name, where),), "lossatlas.planes.files:descent")
+TRUST_VIEW = View("trust", lambda study, name, where: (trust(study, name, where),), "lossatlas.planes.files:Trust.load")
+ALL_DESCENTS = View("descents", descents, "lossatlas.planes.files:descent")
 
 # ---------------------------------------------------------------------------------------------------------------------
 # figures and tables
@@ -438,6 +628,17 @@ class PlanePanel(Spec):
 
     plane: GridName = key("Name of a plane probe of the study.")
     title: str = key(_TITLE, "")
+    trust: Annotated[str | None, Refers("trust")] = key(
+        "Name of a trust probe of the plane, whose verdict stands below the title; null = none.", None
+    )
+    paper: float | None = key("Test error (%) that the paper prints for it; null = none.", None)
+
+
+Levels = Annotated[list[Positive], key("Losses of the labelled lines, the same in all panels.", min_length=1)]
+Shown = Annotated[list[Positive], key("Losses of both ends of the colours.", min_length=2, max_length=2)]
+LEVELS = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]
+"""Losses of lines: the authors' own are 0.1 to 10 in steps of 0.5 (plot_2D.py), dense above and bare below."""
+SHOWN = [0.1, 20.0]
 
 
 class Contours(Figure):
@@ -448,6 +649,8 @@ class Contours(Figure):
     interactive: ClassVar[Literal["", "surface", "embedding"]] = "surface"
     panels: list[PlanePanel] = key("One plane each.", min_length=1)
     part: Literal["train", "test"] = key("Part of the data.", "train")
+    levels: Levels = LEVELS
+    shown: Shown = SHOWN
     columns: Columns
 
 
@@ -474,6 +677,8 @@ class CurvatureMaps(Figure):
     kind: Literal["curvature"] = "curvature"
     draw: ClassVar[str] = "lossatlas.planes.figures.curvature:compose"
     panels: list[MapPanel] = key("One curvature map each.", min_length=1)
+    levels: Levels = LEVELS
+    shown: Shown = SHOWN
 
 
 class PathPlanes(Figure):
@@ -482,6 +687,8 @@ class PathPlanes(Figure):
     kind: Literal["pathplanes"] = "pathplanes"
     draw: ClassVar[str] = "lossatlas.planes.figures.pathplanes:compose"
     panels: list[PlanePanel] = key("One plane of a path each.", min_length=1)
+    levels: Levels = LEVELS
+    shown: Shown = SHOWN
     columns: Columns
 
 
@@ -503,6 +710,24 @@ class Sharpness(Figure):
     series: list[SharpSeries] = key("One network each.", min_length=1)
 
 
+class InvarianceRow(Spec):
+    """A row of panels: one way of rescaling a network."""
+
+    original: GridName = key("Name of a line probe through the network as it was trained.")
+    copies: Annotated[list[str], Refers("grid")] = key(
+        "Names of line probes of the same directions through rescaled copies.", min_length=1
+    )
+    title: str = key("What is rescaled.")
+
+
+class Invariance(Figure):
+    """Losses along the same random lines through a network and through copies of the same function."""
+
+    kind: Literal["invariance"] = "invariance"
+    draw: ClassVar[str] = "lossatlas.planes.figures.invariance:compose"
+    rows: list[InvarianceRow] = key("One way of rescaling each.", min_length=1)
+
+
 def _titled(raw: Any, by: str) -> Any:
     """Return a row with its title, that of what it shows by default."""
     if isinstance(raw, Mapping) and not raw.get("title") and by in raw:
@@ -510,11 +735,30 @@ def _titled(raw: Any, by: str) -> Any:
     return raw
 
 
+class ScatterGroup(Spec):
+    """Networks of one recipe in figure sharpness_scatter."""
+
+    line: GridsName = key("Name of a line probe; all replicas of its run.")
+    family: str = key("What its colour says, such as the architecture.")
+    kind: str = key("What its marker says, such as the batch size.", "")
+
+
+class SharpnessScatter(Figure):
+    """Sharpness of many networks under each normalisation against their test errors."""
+
+    kind: Literal["sharpness_scatter"] = "sharpness_scatter"
+    draw: ClassVar[str] = "lossatlas.planes.figures.scatter:compose"
+    groups: list[ScatterGroup] = key("One recipe each.", min_length=1)
+    by: SharpnessOfLine = key("Measure of sharpness.", "rise")
+    reach: float = key("How far along a line to look, in units of its direction.", REACH, gt=0)
+
+
 class SharpRow(Spec):
     """One network of table sharpness, in all replicas."""
 
     line: GridsName = key("Name of a line probe; all replicas of its run.")
     curvature: Annotated[str | None, Refers("grids")] = key("Name of a curvature probe of that run; null = none.", None)
+    paper: float | None = key("Test error (%) that the paper prints for it; null = none.", None)
     title: str = key("Name of the row; the line's by default.", "")
 
     @model_validator(mode="before")
@@ -530,6 +774,26 @@ class SharpnessTable(Table):
     draw: ClassVar[str] = "lossatlas.planes.figures.sharpness:tabulate"
     rows: list[SharpRow] = key("One network each, in all replicas.", min_length=1)
     reach: float = key("How far along a line the measures look, in units of its direction.", REACH, gt=0)
+
+
+class TrustRow(Spec):
+    """One slice."""
+
+    trust: Annotated[str, Refers("trust")] = key("Name of a trust probe.")
+    title: str = key("Name of the row; the probe's by default.", "")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, raw: Any) -> Any:
+        return _titled(raw, "trust")
+
+
+class TrustTable(Table):
+    """Whether the pictures of slices are right: a row a question, with its number and criterion."""
+
+    kind: Literal["trust_table"] = "trust_table"
+    draw: ClassVar[str] = "lossatlas.planes.figures.points:tabulate_trust"
+    rows: list[TrustRow] = key("One slice each.", min_length=1)
 
 
 class HessianRow(Spec):
@@ -620,6 +884,37 @@ class NegativeCurvature(Measure):
     above: float = key("The threshold.", 0.1)
 
 
+class TowardsCentre(Measure):
+    """Share of a plane's points whose negative gradient leads nearer to its centre: `first`, or less `second`.
+
+    An entry is a plane of every replica; several entries are planes of the same networks, each of which counts by its
+    mean over them.
+    """
+
+    measure: ClassVar[str] = "towards_centre"
+    run: ClassVar[str] = "lossatlas.planes.measures:towards_centre"
+    first: Grids = key("Planes of some networks.")
+    second: Grids = key("Planes of those they are compared with; none = the first alone.", ())
+
+
+class RegionSize(Measure):
+    """Share of a plane that is joined to its centre below a loss: `first`, or less `second`; entries as above."""
+
+    measure: ClassVar[str] = "region_size"
+    run: ClassVar[str] = "lossatlas.planes.measures:region_size"
+    first: Grids = key("Planes of some networks.")
+    second: Grids = key("Planes of those they are compared with; none = the first alone.", ())
+    level: float = key("The loss that bounds the region, the same for all networks.", gt=0)
+
+
+class LossSpread(Measure):
+    """Largest over smallest training loss of the networks behind lines, planes or maps."""
+
+    measure: ClassVar[str] = "loss_spread"
+    run: ClassVar[str] = "lossatlas.planes.measures:loss_spread"
+    networks: Grids = key("Lines, planes or maps of the networks.")
+
+
 class Bent(Measure):
     """Share of a plane's inner points at which its surface is not convex: `first` less `second`."""
 
@@ -662,6 +957,21 @@ class SharpnessRank(OfSharpness):
     of: Normalise = key("Normalisation of the directions.", "filter")
     against: list[Normalise] = key("Normalisations it is compared with; [] = none.", [])
     least: int = key("Networks needed.", 8, ge=1)
+    reaches: list[Positive] | None = key(
+        "Distances of which every normalisation takes the one where it ranks best, by its absolute value; null = "
+        "`reach` for all.",
+        None,
+        min_length=1,
+    )
+    level: Literal["all", "between", "within"] = key(
+        "all: of the networks. between: of the recipes' means. within: of the networks' differences from them.", "all"
+    )
+    trained: float | None = key(
+        "Training accuracy that a network needs to be counted; null = none is left out.", None, gt=0, le=1
+    )
+    holding: Literal["train_loss"] | None = key(
+        "What is held fixed: the correlation is that of what its ranks leave of the ranks; null = nothing.", None
+    )
 
 
 class SharpnessRatio(OfSharpness):
@@ -674,14 +984,45 @@ class SharpnessRatio(OfSharpness):
     normalise: Normalise = key("Normalisation of the directions.", "filter")
 
 
+class RescalingGap(Measure):
+    """How far curves through rescaled copies of networks lie from those through the networks, in their rises."""
+
+    measure: ClassVar[str] = "rescaling_gap"
+    run: ClassVar[str] = "lossatlas.planes.measures:rescaling_gap"
+    original: Grids = key("Lines through networks.")
+    copies: Grids = key("The same lines through rescaled copies, as many as there are networks in each entry.")
+    normalise: Normalise = key("Normalisation of the directions.", "filter")
+
+
+class SegmentSharpness(Measure):
+    """How much sharper a segment looks around its second end than around its first: ratio of the rises there."""
+
+    measure: ClassVar[str] = "segment_sharpness"
+    run: ClassVar[str] = "lossatlas.planes.measures:segment_sharpness"
+    lines: Grids = key("Lines from one minimum to another, beyond both.")
+    reach: float = key("Distance from each end, in units of the segment.", 0.25, gt=0)
+
+
+class NormGrowth(Measure):
+    """Growth of the weights' norm in a training, end over start: `first`, or its ratio to `second`."""
+
+    measure: ClassVar[str] = "norm_growth"
+    run: ClassVar[str] = "lossatlas.planes.measures:norm_growth"
+    first: Annotated[tuple[Reference, ...], Accepts("path_gram", "path_grams")] = key("Runs with all their epochs.")
+    second: Annotated[tuple[Reference, ...], Accepts("path_gram", "path_grams")] = key("Runs they are compared with.")
+
+
 class PathShare(Measure):
     """Share of a path's variance in its first principal axes: the smallest or the largest among paths."""
 
     measure: ClassVar[str] = "path_share"
     run: ClassVar[str] = "lossatlas.planes.measures:path_share"
-    paths: Annotated[tuple[Reference, ...], Accepts("path_gram")] = key("Runs with all their epochs.")
+    paths: Annotated[tuple[Reference, ...], Accepts("path_gram", "path_grams")] = key("Runs with all their epochs.")
     axes: int = key("Principal axes.", 2, ge=1)
-    statistic: Literal["min", "max"] = key("Over the paths.", "min")
+    statistic: Literal["min", "max", "mean"] = key("Over the paths.", "min")
+    less: Literal["walk"] | None = key(
+        "walk: less the share of a random walk with the path's own step lengths; null = the share itself.", None
+    )
 
 
 class PlaneShare(Measure):
@@ -701,14 +1042,69 @@ class ConvexRatio(Measure):
     relative_to: Literal["other"] | None = key("other: less the median elsewhere; null = by itself.", None)
 
 
-class DescentAngle(Measure):
+When = Literal["early", "late", "after", "change"]
+Window = Annotated[
+    When,
+    key(
+        "early, late: the first and the last steps before the learning rate drops. after: the first steps after its "
+        "first drop. change: late less early."
+    ),
+]
+Descents = Annotated[tuple[Reference, ...], Accepts("descent", "descents")]
+
+
+class OfSteps(Measure):
+    """Which steps of recorded trainings."""
+
+    descents: Descents = key("Descents along recorded paths, or planes of these.")
+    until: float | None = key(
+        "Share of the training that is looked at; null = until the learning rate first drops, of probes `descent`.",
+        1.0,
+        gt=0,
+        le=1,
+    )
+    share: float = key("Share of the steps until then that is early, and late.", 1 / 3, gt=0, le=1)
+
+
+class DescentAngle(OfSteps):
     """Mean angle (or its distance from `about`) of steps with the negative gradient: early, late, late less early."""
 
     measure: ClassVar[str] = "descent_angle"
     run: ClassVar[str] = "lossatlas.planes.measures:descent_angle"
-    descents: Annotated[tuple[Reference, ...], Accepts("descent")] = key("Planes of recorded paths.")
-    when: Literal["early", "late", "change"] = key("The first steps, the last, or the last less the first.", "early")
-    space: Literal["plane", "full"] = key("In the plane of the path, or in the whole space.", "plane")
-    until: float = key("Share of the training that is looked at, as until the learning rate drops.", 1.0, gt=0, le=1)
-    share: float = key("Share of the steps until then that is early, and late.", 1 / 3, gt=0, le=1)
+    when: Window = key("Which of the steps.", "early")
+    space: Literal["plane", "full", "batch", "total", "turn"] = key(
+        "plane: with the gradient of the drawn loss in the plane of the path. full: with that in the whole space. "
+        "batch: with that of the loss which is descended, of minibatches. total: the same with weight decay. turn: "
+        "with the step before.",
+        "plane",
+    )
     about: float = key("Degrees from which the distance is taken; 0 = the angle itself.", 0.0)
+    uphill: bool = key("Count steps uphill, at more than 90 degrees.", True)
+    second: Descents = key("Paths whose value is taken off, replica by replica; none = the first alone.", ())
+
+
+class UphillShare(OfSteps):
+    """Share of steps that go uphill: at more than 90 degrees from the negative gradient."""
+
+    measure: ClassVar[str] = "uphill_share"
+    run: ClassVar[str] = "lossatlas.planes.measures:uphill_share"
+    when: Window = key("Which of the steps.", "late")
+    space: Literal["plane", "full", "batch", "total"] = key("As of `descent_angle`.", "plane")
+
+
+class PathKink(OfSteps):
+    """How much nearer to the way to its end a path turns when the learning rate first drops, beyond a random walk's.
+
+    Mean angle of the late steps with the way to the end less that of the first step after the drop, less the same of
+    independent steps of the same lengths.
+    """
+
+    measure: ClassVar[str] = "path_kink"
+    run: ClassVar[str] = "lossatlas.planes.measures:path_kink"
+
+
+class GradientNoise(OfSteps):
+    """Log10 of a minibatch's gradient noise over the squared gradient: late less early, mean over paths."""
+
+    measure: ClassVar[str] = "gradient_noise"
+    run: ClassVar[str] = "lossatlas.planes.measures:gradient_noise"

@@ -11,14 +11,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lossatlas.arrays import Array
 from lossatlas.errors import LossatlasError
+from lossatlas.files.hdf5 import read_table
 from lossatlas.files.points import read_point
 from lossatlas.landscape.criteria import TokenCrossEntropy
 from lossatlas.landscape.landscape import NetworkLandscape
 from lossatlas.landscape.layout import Layout
+from lossatlas.train.descended import Descended
 from lossatlas.train.examples import build_model, drawing, make_examples
 from lossatlas.train.loop import Examples
 from lossatlas.train.precision import device_for
@@ -60,12 +64,23 @@ class Trained:
         layout: of theta.
         theta: (D,) float64 on the landscapes' device, the point.
         buffers: (B,) its batch-norm statistics, as stored.
+        model: the network, in eval mode, with the weights of its initialisation: for its shape.
+        row: of the run's points file that it is.
     """
 
     parts: dict[str, NetworkLandscape]
     layout: Layout
     theta: Tensor
     buffers: Tensor
+    model: nn.Module
+    row: int
+
+    def at(self, theta: Tensor, buffers: Tensor) -> "Trained":
+        """Return the same network at another point (D,) with other stored statistics (B,)."""
+        parts = self.parts
+        if len(buffers) and parts["train"].batch_norm == "stored":
+            parts = {part: landscape.at_buffers(buffers) for part, landscape in parts.items()}
+        return replace(self, parts=parts, theta=theta, buffers=buffers)
 
 
 def metrics(parts: Mapping[str, NetworkLandscape], theta: Tensor) -> dict[str, float]:
@@ -109,13 +124,13 @@ def member(spec: Mapping, seeds: Mapping, data_file: Path) -> Member:
 
 
 def trained(spec: Mapping, data_file: Path, run_file: Path) -> Trained:
-    """Return a run's network at its last recorded point.
+    """Return a run's network at its last recorded point, or at the first whose training loss is at most ``at_loss``.
 
     Args:
         spec: resolved spec with label, model, labels, resample, scale, seeds (of the run), criterion, precision, batch
             (most examples in a chunk), examples (the first so many of each part; None = all), parts (``train``,
-            ``test``: what is measured; there is always ``train``) and batch_norm (``recompute``: statistics of the
-            training examples at every point; anything else: those stored with the point).
+            ``test``: what is measured; there is always ``train``), batch_norm (``recompute``: statistics of the
+            training examples at every point; anything else: those stored with the point), and maybe at_loss.
         data_file: data.h5 of the run.
         run_file: points.h5 of the run.
 
@@ -124,7 +139,8 @@ def trained(spec: Mapping, data_file: Path, run_file: Path) -> Trained:
     """
     model, examples = _network(spec, spec["seeds"], data_file)
     layout = Layout.of(model)
-    theta, buffers = point(run_file, layout, spec["label"])
+    row = row_at(read_table(run_file, "points")["train_loss"].to_numpy(), spec.get("at_loss"))
+    theta, buffers = point(run_file, layout, spec["label"], row)
     recompute = spec["batch_norm"] == "recompute"
     more: dict[str, Any] = {"batch_norm": "recompute" if recompute else "stored", "batch_size": spec["batch"]}
     given = {"train": _part(examples, "train", spec["examples"])}
@@ -136,7 +152,24 @@ def trained(spec: Mapping, data_file: Path, run_file: Path) -> Trained:
     if not recompute and len(buffers):
         parts = {part: landscape.at_buffers(buffers) for part, landscape in parts.items()}
     device = examples.x.device
-    return Trained(parts, layout, theta.to(device, torch.float64), buffers.to(device))
+    return Trained(parts, layout, theta.to(device, torch.float64), buffers.to(device), model, row)
+
+
+def row_at(losses: Array, at_loss: float | None) -> int:
+    """Return the number of the first recorded epoch whose training loss is at most a number, or of the last one."""
+    below = np.flatnonzero(losses <= at_loss) if at_loss is not None else []
+    return int(below[0]) if len(below) else len(losses) - 1
+
+
+def descended(spec: Mapping, data_file: Path, recipe: Mapping) -> Descended:
+    """Return the loss that a training descends.
+
+    Args:
+        spec: as of :func:`trained`.
+        data_file: data.h5 of the run.
+        recipe: ``batch``, ``augment`` and ``criterion`` of the run.
+    """
+    return Descended(*_network(spec, spec["seeds"], data_file), recipe)
 
 
 def point(points_file: Path, layout: Layout, label: str, row: int = -1) -> tuple[Tensor, Tensor]:

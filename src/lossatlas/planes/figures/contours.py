@@ -1,17 +1,23 @@
-"""Figures of kind ``contours``: losses on planes of weight space, with a logarithmic scale that survives chaos."""
+"""Figures of kind ``contours``: losses on planes of weight space, on one scale and with the same lines in all panels.
+
+Lines at equal losses are what makes panels comparable: where the line of 1 encloses more, the minimum is wider.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 
+from lossatlas.arrays import Array
 from lossatlas.draw import style
 from lossatlas.draw.legend import Sidebar
 from lossatlas.draw.panels import layout
-from lossatlas.draw.plane import MAP, filled, scale
+from lossatlas.draw.plane import MAP, SHADES
 from lossatlas.draw.style import Drawn
-from lossatlas.planes.files import Grid
-from lossatlas.planes.spec import Contours
+from lossatlas.planes.files import Grid, Trust
+from lossatlas.planes.spec import Contours, PlanePanel
 from lossatlas.specs.registry import Inputs
 
 
@@ -19,30 +25,79 @@ def compose(spec: Contours, inputs: Inputs) -> Drawn:
     """Draw the panels.
 
     Returns:
-        The figure, its numbers (panel, x, y, loss, accuracy of the part drawn) and notes on points without a loss.
+        The figure, its numbers (panel, x, y, loss, accuracy of the part drawn, test errors, verdict) and notes on
+        points without a loss.
     """
     grids: list[Grid] = [inputs.one("grid", panel.plane) for panel in spec.panels]
     titles = [panel.title for panel in spec.panels]
+    words = verdicts(spec.panels, inputs)
     quantity = f"{spec.part}_loss"
-    norm = scale([grid.measured[quantity] for grid in grids])
+    norm = LogNorm(*spec.shown)
     sidebar = Sidebar()
     sidebar.colorbar(norm, MAP, "training loss" if spec.part == "train" else "test loss")
     sidebar.marker("the minimum", marker="o", color="white", markeredgecolor=style.INK, markersize=4.5)
-    sidebar.text("lines: equal areas")
+    sidebar.text("lines: equal losses")
     notes = lost_notes([(t, g.lost(quantity), g.measured[quantity].size) for t, g in zip(titles, grids, strict=True)])
-    heads = [heading(title, f"test error {error(grid):.1f}%") for title, grid in zip(titles, grids, strict=True)]
+    heads = [
+        heading(panel.title, errors(panel, grid), word)
+        for panel, grid, word in zip(spec.panels, grids, words, strict=True)
+    ]
     figure, panels = layout(len(grids), spec.columns, (2.3, 2.3), sidebar, notes, titles=heads)
     for axes, grid in zip(panels, grids, strict=True):
-        filled(axes, grid.x, grid.y, grid.measured[quantity], norm)
+        levelled(axes, grid, grid.measured[quantity], norm, spec.levels)
         axes.plot(0, 0, marker="o", color="white", markeredgecolor=style.INK, markersize=4.5)
         axes.set_xlabel("first direction")
         axes.set_ylabel("second direction")
-    return Drawn(figure, numbers(titles, grids, spec.part), notes)
+    table = numbers(titles, grids, spec.part)
+    told = dict(zip(titles, zip([panel.paper for panel in spec.panels], words, strict=True), strict=True))
+    table["paper_test_error"] = [told[title][0] for title in table["panel"]]
+    table["verdict"] = [told[title][1] for title in table["panel"]]
+    return Drawn(figure, table, notes)
 
 
-def heading(title: str, below: str) -> str:
-    """Return a title with a last line below it."""
-    return "\n".join(filter(None, [title, below]))
+def verdicts(panels: Sequence[PlanePanel], inputs: Inputs) -> list[str]:
+    """Return whether the picture of each panel is right, in a few words; empty where it was not asked."""
+    found: list[Trust | None] = [None if p.trust is None else inputs.one("trust", p.trust) for p in panels]
+    return ["" if one is None else one.words() for one in found]
+
+
+def errors(panel: PlanePanel, grid: Grid) -> str:
+    """Return the test error of a panel's minimum in words, and the paper's beside it."""
+    return f"test error {error(grid):.1f}%" + ("" if panel.paper is None else f" (paper {panel.paper:.1f}%)")
+
+
+def levelled(axes: Axes, grid: Grid, loss: Array, norm: LogNorm, levels: Sequence[float]) -> None:
+    """Draw losses (ny, nx) as filled contours with labelled lines; where a point has none, hatched ground shows.
+
+    Lines change from white to ink where the ground becomes light. What lies beyond the scale has the colour of its end.
+    """
+    axes.set_facecolor("#e6e6e6")
+    axes.patch.set(hatch="////", edgecolor="#a6a6a6", linewidth=0.0)
+    low, high = float(norm.vmin or 0.1), float(norm.vmax or 20.0)
+    shown = np.ma.masked_invalid(np.where(np.isfinite(loss), loss, np.nan))
+    axes.set_xlim(grid.x[0], grid.x[-1])
+    axes.set_ylim(grid.y[0], grid.y[-1])
+    if shown.count() <= 3:
+        return
+    axes.contourf(
+        grid.x, grid.y, np.ma.clip(shown, low, high), levels=np.geomspace(low, high, SHADES), norm=norm, cmap=MAP
+    )
+    inside = [level for level in levels if shown.min() < level < shown.max()]
+    if not inside:
+        return
+    middle = np.sqrt(low * high)
+    colors = ["white" if level < middle else style.INK for level in inside]
+    # On a logarithmic surface lines of cliffs lie where they belong, not beside them.
+    logs = np.ma.log10(np.ma.clip(shown, 1e-12, 1e12))
+    lines = axes.contour(grid.x, grid.y, logs, levels=np.log10(inside), colors=colors, linewidths=0.7)
+    lines.set(linestyle="-")
+    named = dict(zip(lines.levels, [f"{level:g}" for level in inside], strict=True))
+    axes.clabel(lines, fmt=named, fontsize=style.SMALL - 1, inline=True, inline_spacing=1.5)
+
+
+def heading(title: str, *below: str) -> str:
+    """Return a title with further lines below it."""
+    return "\n".join(filter(None, [title, *below]))
 
 
 def error(grid: Grid) -> float:

@@ -4,20 +4,26 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import LogNorm, Normalize
 
 from lossatlas.draw import style
 from lossatlas.draw.legend import Sidebar
 from lossatlas.draw.panels import layout
-from lossatlas.draw.plane import MAP, filled, scale
+from lossatlas.draw.plane import MAP
 from lossatlas.draw.style import Drawn
-from lossatlas.planes.figures.contours import error, heading, lost_notes
+from lossatlas.planes.figures.contours import errors, heading, levelled, lost_notes, verdicts
 from lossatlas.planes.files import Grid
-from lossatlas.planes.numbers import ratio
+from lossatlas.planes.numbers import bends, ratio
 from lossatlas.planes.spec import CurvatureMaps
 from lossatlas.specs.registry import Inputs
 
 RATIO_MAP = mpl.colormaps["cividis"]
+
+MOST = 0.5
+"""Ratio from which on all have one colour, as in the paper: its maps go from 0 to some 0.5."""
+
+EDGE = "#E0218A"
+"""A pink that neither map has and that protanopes and deuteranopes tell from both by its lightness."""
 
 
 def compose(spec: CurvatureMaps, inputs: Inputs) -> Drawn:
@@ -30,12 +36,15 @@ def compose(spec: CurvatureMaps, inputs: Inputs) -> Drawn:
     planes: list[Grid] = [inputs.one("grid", panel.plane) for panel in spec.panels]
     maps: list[Grid] = [inputs.one("grid", panel.map) for panel in spec.panels]
     count, titles = len(planes), [panel.title for panel in spec.panels]
-    norm = scale([grid.measured["train_loss"] for grid in planes])
-    share = Normalize(0.0, 1.0)
+    norm = LogNorm(*spec.shown)
+    share = Normalize(0.0, MOST)
     sidebar = Sidebar()
     sidebar.colorbar(norm, MAP, "training loss")
     sidebar.colorbar(share, RATIO_MAP, r"$|\lambda_{min}\,/\,\lambda_{max}|$", 1.5)
     sidebar.heading("Eigenvalues")
+    sidebar.text(f"(above {MOST:g}: as {MOST:g})")
+    sidebar.line("edge of where the drawn", color=EDGE, linewidth=1.3)
+    sidebar.text("        surface is convex")
     sidebar.marker("not converged", marker="x", color="white", markeredgecolor=style.INK, markersize=4)
     notes = [
         *lost_notes(
@@ -54,11 +63,15 @@ def compose(spec: CurvatureMaps, inputs: Inputs) -> Drawn:
     loose = sum(int((m.measured["converged"] == 0).sum()) - m.lost("lambda_max") for m in maps)
     if loose:
         notes.append(f"Crossed: points where an eigenvalue has not reached the tolerance ({loose}).")
-    heads = [heading(title, f"test error {error(plane):.1f}%") for title, plane in zip(titles, planes, strict=True)]
-    figure, panels = layout(2 * count, count, (2.3, 2.3), sidebar, notes, titles=[*heads, *["curvature"] * count])
+    words = verdicts(spec.panels, inputs)
+    heads = [heading(p.title, errors(p, plane), w) for p, plane, w in zip(spec.panels, planes, words, strict=True)]
+    heads += [_summary(found) for found in maps]
+    figure, panels = layout(2 * count, count, (2.3, 2.3), sidebar, notes, titles=heads)
     for i, (plane, found) in enumerate(zip(planes, maps, strict=True)):
-        filled(panels[i], plane.x, plane.y, plane.measured["train_loss"], norm)
+        levelled(panels[i], plane, plane.measured["train_loss"], norm, spec.levels)
         _draw_map(panels[count + i], found, share)
+        for axes in (panels[i], panels[count + i]):
+            _draw_edge(axes, plane)
         for axes in (panels[i], panels[count + i]):
             axes.set_xlabel("first direction")
             axes.set_ylabel("second direction")
@@ -71,10 +84,24 @@ def _draw_map(axes: Axes, found: Grid, norm: Normalize) -> None:
     axes.set_facecolor("#e6e6e6")
     axes.patch.set(hatch="////", edgecolor="#a6a6a6", linewidth=0.0)
     values = np.ma.masked_invalid(ratio(found))
-    axes.pcolormesh(found.x, found.y, np.ma.clip(values, 0, 1), cmap=RATIO_MAP, norm=norm, shading="nearest")
+    axes.pcolormesh(found.x, found.y, np.ma.clip(values, 0, MOST), cmap=RATIO_MAP, norm=norm, shading="nearest")
     x, y = np.meshgrid(found.x, found.y)
     loose = (found.measured["converged"] == 0) & np.isfinite(found.measured["lambda_max"])
     axes.plot(x[loose], y[loose], linestyle="none", marker="x", color="white", markersize=2.5, markeredgewidth=0.6)
+
+
+def _draw_edge(axes: Axes, plane: Grid) -> None:
+    """Draw the edge of where the drawn surface is convex, by the differences that claims take."""
+    bent = bends(plane).astype(float)
+    if 0 < bent.mean() < 1:
+        axes.contour(plane.x[1:-1], plane.y[1:-1], bent, levels=[0.5], colors=[EDGE], linewidths=1.1)
+
+
+def _summary(found: Grid) -> str:
+    """Return a map in a line: how much of it is not convex in the whole space, by more than a tenth."""
+    values = ratio(found)
+    finite = values[np.isfinite(values)]
+    return f"curvature: {np.mean(finite > 0.1):.0%} above 0.1" if len(finite) else "curvature"
 
 
 def _numbers(titles: list[str], maps: list[Grid]) -> pd.DataFrame:

@@ -10,11 +10,14 @@ from lossatlas.draw import style
 from lossatlas.draw.legend import Sidebar
 from lossatlas.draw.panels import layout
 from lossatlas.draw.style import Drawn
+from lossatlas.planes.figures.contours import heading
 from lossatlas.planes.files import Grid
 from lossatlas.planes.spec import Lines, Segment
 from lossatlas.specs.registry import Inputs
 
 LOSS, ACCURACY = style.HUES[0], style.HUES[1]
+TALLEST = 20.0
+"""Largest loss that decides how high the axis is: nine times that of ten classes unknown."""
 DASHES = {"train": "-", "test": (0, (4, 1.5))}
 
 
@@ -39,7 +42,7 @@ def compose(spec: Lines, inputs: Inputs) -> Drawn:
     lost = sum(grid.lost("train_loss") for grid in grids)
     total = sum(grid.measured["train_loss"].size for grid in grids)
     notes = (f"{lost} of {total} points without a finite loss (inf or NaN) are gaps.",) if lost else ()
-    heads = [panel.title for panel in spec.panels]
+    heads = [heading(panel.title, _ends(grid)) for panel, grid in zip(spec.panels, grids, strict=True)]
     figure, panels = layout(len(grids), spec.columns, (2.6, 1.9), sidebar, notes, right=0.45, titles=heads)
     low, high = _range(grids)
     for axes, panel, grid in zip(panels, spec.panels, grids, strict=True):
@@ -54,10 +57,23 @@ def _parts(grid: Grid) -> list[str]:
     return parts[:1] if same else parts
 
 
+def _ends(grid: Grid) -> str:
+    """Return the test errors at both minima in words; empty where the test part or one of them was not measured."""
+    found = []
+    for end in (0.0, 1.0):
+        at = int(np.abs(grid.x - end).argmin())
+        if "test_accuracy" in grid.measured and abs(grid.x[at] - end) < 1e-9:
+            found.append(f"{100 * (1 - grid.measured['test_accuracy'][0, at]):.1f}%")
+    return f"test errors {found[0]} and {found[1]}" if len(found) == 2 else ""
+
+
 def _range(grids: list[Grid]) -> tuple[float, float]:
-    """Return the limits of the losses, shared by all panels."""
+    """Return the limits of the losses, shared by all panels; what lies above the upper one is outside of the picture.
+
+    Beyond the minima losses may be larger by orders of magnitude, which would leave nothing of what lies between them.
+    """
     losses = np.concatenate([v.ravel() for g in grids for name, v in g.measured.items() if name.endswith("loss")])
-    finite = np.clip(losses[np.isfinite(losses)], 1e-6, 1e6)
+    finite = np.clip(losses[np.isfinite(losses)], 1e-6, TALLEST)
     return float(finite.min()) / 1.5, float(finite.max()) * 1.5
 
 

@@ -3,6 +3,7 @@
 And the table of kind ``variance``: how much of each path's variation two principal axes and random planes hold.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,19 @@ from lossatlas.clouds.files import Gram
 from lossatlas.clouds.principal import principal_axes
 from lossatlas.draw.legend import Sidebar
 from lossatlas.draw.panels import layout
-from lossatlas.draw.plane import MAP, filled, scale
+from lossatlas.draw.plane import MAP
 from lossatlas.draw.style import Drawn
-from lossatlas.planes.figures.contours import heading, lost_notes
+from lossatlas.planes.figures.contours import heading, levelled, lost_notes, verdicts
 from lossatlas.planes.files import Grid
+from lossatlas.planes.numbers import step_lengths, walk_share
 from lossatlas.planes.spec import PathPlanes, VarianceTable
 from lossatlas.specs.registry import Inputs
 
 PATH, DROP = "#1a1a1a", "#D62728"
 """Epochs, and those at which the learning rate was lowered: red as in the paper, and of another shape."""
+
+SMALL_PART = 0.12
+"""Share of a panel's side below which what follows the first drop of the learning rate is shown larger, in an inset."""
 
 AXES = {
     "pca": ("PC 1", "PC 2"),
@@ -39,7 +44,7 @@ def compose(spec: PathPlanes, inputs: Inputs) -> Drawn:
     """
     grids: list[Grid] = [inputs.one("grid", panel.plane) for panel in spec.panels]
     titles = [panel.title for panel in spec.panels]
-    norm = scale([grid.measured["train_loss"] for grid in grids])
+    norm = LogNorm(*spec.shown)
     sidebar = Sidebar()
     sidebar.heading("Path")
     sidebar.marker("epoch", marker="o", color=PATH, markersize=2.8)
@@ -51,18 +56,61 @@ def compose(spec: PathPlanes, inputs: Inputs) -> Drawn:
     notes = lost_notes(
         [(t, g.lost("train_loss"), g.measured["train_loss"].size) for t, g in zip(titles, grids, strict=True)]
     )
+    words = verdicts(spec.panels, inputs)
     heads = [
-        heading(title, f"{percent(float(grid.explained.sum()))} of the variance")
-        for title, grid in zip(titles, grids, strict=True)
+        heading(title, f"{percent(float(grid.explained.sum()))} of the variance", word)
+        for title, grid, word in zip(titles, grids, words, strict=True)
     ]
     figure, panels = layout(len(grids), spec.columns, (2.3, 2.3), sidebar, notes, titles=heads)
     for axes, grid in zip(panels, grids, strict=True):
-        _draw(axes, grid, norm)
+        _draw(axes, grid, norm, spec.levels)
     return Drawn(figure, _numbers(titles, grids), notes)
 
 
-def _draw(axes: Axes, grid: Grid, norm: LogNorm) -> None:
-    filled(axes, grid.x, grid.y, grid.measured["train_loss"], norm)
+def _draw(axes: Axes, grid: Grid, norm: LogNorm, levels: Sequence[float]) -> None:
+    levelled(axes, grid, grid.measured["train_loss"], norm, levels)
+    _draw_path(axes, grid)
+    names = [
+        f"{name} ({percent(float(share))})"
+        for name, share in zip(AXES[grid.slice["axes"]], grid.explained, strict=True)
+    ]
+    axes.set_xlabel(names[0])
+    axes.set_ylabel(names[1])
+    place = _closer(grid)
+    if place is not None:
+        corner, x, y = place
+        inset = axes.inset_axes((0.58 * corner[0] + 0.02, 0.6 * corner[1] + 0.02, 0.38, 0.36))
+        _draw_path(inset, grid)
+        inset.set_xlim(*x)
+        inset.set_ylim(*y)
+        inset.set_xticks([])
+        inset.set_yticks([])
+        axes.indicate_inset_zoom(inset, edgecolor=PATH, alpha=0.9, linewidth=0.6)
+
+
+def _closer(grid: Grid) -> tuple[tuple[int, int], tuple[float, float], tuple[float, float]] | None:
+    """Return where an inset goes and what it shows, if all after the first drop lies in a small part of the panel.
+
+    Returns:
+        The corner with the fewest epochs (0 left or below, 1 right or above) and both ranges; None without need.
+    """
+    path = grid.path.sort_values("epoch", kind="stable")
+    late = path[path["epoch"] >= min(grid.slice["drops"], default=np.inf)]
+    width, height = grid.x[-1] - grid.x[0], grid.y[-1] - grid.y[0]
+    if len(late) < 3 or max(np.ptp(late["x"]) / width, np.ptp(late["y"]) / height) > SMALL_PART:
+        return None
+    across = (path["x"].to_numpy() - grid.x[0]) / width
+    up = (path["y"].to_numpy() - grid.y[0]) / height
+    corners = [(i, j) for i in (0, 1) for j in (0, 1)]
+    taken = [int(((np.abs(across - i) < 0.45) & (np.abs(up - j) < 0.45)).sum()) for i, j in corners]
+    half = max(0.6 * np.ptp(late["x"]), 0.6 * np.ptp(late["y"]) * width / height, 0.02 * width)
+    middle = [(late[name].max() + late[name].min()) / 2 for name in ("x", "y")]
+    tall = half * height / width
+    x, y = (middle[0] - half, middle[0] + half), (middle[1] - tall, middle[1] + tall)
+    return corners[int(np.argmin(taken))], x, y
+
+
+def _draw_path(axes: Axes, grid: Grid) -> None:
     path = grid.path.sort_values("epoch", kind="stable")
     x, y = path["x"].to_numpy(), path["y"].to_numpy()
     axes.plot(x, y, color="white", linewidth=1.6, zorder=2)
@@ -72,13 +120,7 @@ def _draw(axes: Axes, grid: Grid, norm: LogNorm) -> None:
         x[drops], y[drops], linestyle="none", marker="D", color=DROP, markeredgecolor="white", markersize=5, zorder=4
     )
     axes.plot(x[0], y[0], marker="s", color="white", markeredgecolor=PATH, markersize=4.5, zorder=5)
-    axes.plot(x[-1], y[-1], marker="*", color="white", markeredgecolor=PATH, markersize=8, zorder=5)
-    names = [
-        f"{name} ({percent(float(share))})"
-        for name, share in zip(AXES[grid.slice["axes"]], grid.explained, strict=True)
-    ]
-    axes.set_xlabel(names[0])
-    axes.set_ylabel(names[1])
+    axes.plot(x[-1], y[-1], marker="*", color="white", markeredgecolor=PATH, markersize=8, zorder=3.5)
 
 
 def percent(share: float) -> str:
@@ -100,9 +142,10 @@ def tabulate(spec: VarianceTable, inputs: Inputs) -> pd.DataFrame:
     """Return how much of a path's variation planes hold.
 
     Returns:
-        Columns row, points, dimension, pc1, pc2, two_pcs, three_pcs (shares of the variance), and for each other plane
-        ``<its axes>_plane`` (both its directions) and expected_random (2 / D, a random plane's share on average for a
-        path without a preferred direction).
+        Columns row, points, dimension, pc1, pc2, two_pcs, three_pcs (shares of the variance), walk (what two axes hold
+        of a random walk with the path's own step lengths), and for each other plane ``<its axes>_plane`` (both its
+        directions) and expected_random (2 / D, a random plane's share on average for a path without a preferred
+        direction).
     """
     rows = []
     for entry in spec.rows:
@@ -116,6 +159,7 @@ def tabulate(spec: VarianceTable, inputs: Inputs) -> pd.DataFrame:
             "dimension": gram.dimension,
         }
         row |= {"pc1": shares[0], "pc2": shares[1], "two_pcs": shares[:2].sum(), "three_pcs": shares.sum()}
+        row["walk"] = walk_share(step_lengths(gram))
         for name in entry.planes:
             grid: Grid = inputs.one("grid", name)
             row[f"{grid.slice['axes']}_plane"] = float(grid.explained.sum())

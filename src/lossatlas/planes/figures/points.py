@@ -1,13 +1,13 @@
-"""Table kinds ``hessian_table``, curvature at ends of runs, and ``barrier_table``, the hump between two of them."""
+"""Table kinds ``hessian_table`` (curvature at ends), ``barrier_table`` (the hump between two) and ``trust_table``."""
 
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lossatlas.planes.files import Grid
+from lossatlas.planes.files import Grid, Trust
 from lossatlas.planes.numbers import barrier
-from lossatlas.planes.spec import BarrierTable, HessianTable
+from lossatlas.planes.spec import BarrierTable, HessianTable, TrustTable
 from lossatlas.specs.registry import Inputs
 
 MEASURED = ("lambda_min", "lambda_max", "trace", "trace_error", "residual_min", "residual_max", "products", "converged")
@@ -34,6 +34,21 @@ def tabulate_hessians(spec: HessianTable, inputs: Inputs) -> pd.DataFrame:
             row["min_over_max"] = row["lambda_min"] / row["lambda_max"]
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def tabulate_trust(spec: TrustTable, inputs: Inputs) -> pd.DataFrame:
+    """Return one row a question put to a slice, and a first one for each with the verdict of all.
+
+    Returns:
+        Columns row, question, outcome, number, criterion, sentence.
+    """
+    parts = []
+    for entry in spec.rows:
+        found: Trust = inputs.one("trust", entry.trust)
+        whole = {"name": "all", "outcome": found.outcome, "number": np.nan, "criterion": "", "sentence": found.words()}
+        parts.append(pd.concat([pd.DataFrame([whole]), found.checks], ignore_index=True).assign(row=entry.title))
+    table = pd.concat(parts, ignore_index=True).rename(columns={"name": "question"})
+    return table[["row", "question", "outcome", "number", "criterion", "sentence"]]
 
 
 def tabulate_barriers(spec: BarrierTable, inputs: Inputs) -> pd.DataFrame:

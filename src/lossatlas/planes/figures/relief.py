@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LightSource, LogNorm
 
 from lossatlas.arrays import Array
 from lossatlas.draw import style
@@ -20,13 +20,16 @@ from lossatlas.draw.plane import MAP, PAGE, SCENE, scale
 from lossatlas.draw.style import Drawn
 from lossatlas.draw.ticks import log_labels, log_ticks
 from lossatlas.draw.vtk import quads, write_polydata
-from lossatlas.planes.figures.contours import error, heading, lost_notes, numbers
+from lossatlas.planes.figures.contours import error, errors, heading, lost_notes, numbers
 from lossatlas.planes.files import Grid
 from lossatlas.planes.spec import Relief
 from lossatlas.specs.registry import Inputs
 
 SPACING = 1.25
 """Distance between neighbouring surfaces of a VTK file, in widths of a surface."""
+
+LIGHT = LightSource(azdeg=300, altdeg=50)
+"""Soft light from the left: it shapes a surface without making its colours, which are losses, into others."""
 
 SPACE = (0.15, 0.05, 0.08)
 """Room left of, below and above a box, inches: its numbers are inside its place."""
@@ -50,7 +53,8 @@ def compose(spec: Relief, inputs: Inputs) -> Drawn:
         "html": lambda path: write_page(path, titles, grids, heights),
         "vtp": lambda path: write_vtp(path, titles, grids, heights),
     }
-    figure = _picture(spec.columns, titles, grids, heights, norm, notes)
+    heads = [heading(panel.title, errors(panel, grid)) for panel, grid in zip(spec.panels, grids, strict=True)]
+    figure = _picture(spec.columns, heads, grids, heights, norm, notes)
     return Drawn(figure, numbers(titles, grids, "train"), notes, writers=writers)
 
 
@@ -62,7 +66,7 @@ def _height(grid: Grid, norm: LogNorm) -> Array:
 
 def _picture(
     columns: int | None,
-    titles: Sequence[str],
+    heads: Sequence[str],
     grids: Sequence[Grid],
     heights: Sequence[Array],
     norm: LogNorm,
@@ -70,7 +74,6 @@ def _picture(
 ) -> Any:
     sidebar = Sidebar()
     sidebar.colorbar(norm, MAP, "training loss")
-    heads = [heading(title, f"test error {error(grid):.1f}%") for title, grid in zip(titles, grids, strict=True)]
     page = layout_of(len(grids), columns, 2.6, lambda width: 0.94 * width, sidebar, notes, titles=heads, gap=SPACE)
     low, high = np.log10([norm.vmin or 1.0, norm.vmax or 1.0])
     ticks = log_ticks(float(norm.vmin or 1.0), float(norm.vmax or 1.0), 5)
@@ -78,7 +81,10 @@ def _picture(
         axes: Any = page.axes(i, projection="3d")
         x, y = np.meshgrid(grid.x, grid.y)
         colors = MAP((np.nan_to_num(z, nan=low) - low) / (high - low))
-        axes.plot_surface(x, y, z, facecolors=colors, rstride=1, cstride=1, linewidth=0, antialiased=False, shade=True)
+        lit = LIGHT.shade_rgb(colors[..., :3], np.nan_to_num(z, nan=low), vert_exag=0.3, blend_mode="soft")
+        axes.plot_surface(x, y, z, facecolors=lit, rstride=1, cstride=1, linewidth=0, antialiased=False, shade=False)
+        axes.set_xlabel("first direction", labelpad=-6)
+        axes.set_ylabel("second direction", labelpad=-6)
         axes.set_zlim(low, high)
         axes.set_zticks(np.log10(ticks), log_labels(ticks))
         axes.view_init(30, -60)

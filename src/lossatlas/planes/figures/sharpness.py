@@ -148,14 +148,14 @@ def tabulate(spec: SharpnessTable, inputs: Inputs) -> pd.DataFrame:
     """Return one row a network (test error, sharpness), and the rank correlations below them.
 
     Returns:
-        Columns row, replica, test_error, train_loss; ``<normalisation>_<measure>``, the median over directions of
-        every measure of :mod:`lossatlas.planes.numbers`; lambda_max and trace where measured. The last row holds
-        Spearman's rank correlation of each column with the test error.
+        Columns row, replica, test_error, paper_test_error, train_loss; ``<normalisation>_<measure>``, the median over
+        directions of every measure of :mod:`lossatlas.planes.numbers`; lambda_max and trace where measured. The last
+        row holds Spearman's rank correlation of each column with the test error.
     """
     table = pd.DataFrame(networks(spec, inputs))
     ranked: dict[str, Any] = {"row": f"Spearman's rank correlation with test_error, {len(table)} networks"}
     for name in table.columns:
-        if name not in ("row", "replica", "test_error") and table[name].notna().all():
+        if name not in ("row", "replica", "test_error", "paper_test_error") and table[name].notna().all():
             ranked[name] = spearman(table[name].to_numpy(float), table["test_error"].to_numpy(float))
     return pd.concat([table, pd.DataFrame([ranked])], ignore_index=True)
 
@@ -168,7 +168,8 @@ def networks(spec: SharpnessTable, inputs: Inputs) -> list[dict[str, Any]]:
         maps: list[Grid] = [] if entry.curvature is None else inputs.all("grids", entry.curvature)
         for replica, grid in enumerate(grids):
             row: dict[str, Any] = {"row": entry.title, "replica": replica}
-            row |= {"test_error": error(grid), "train_loss": float(grid.minimum["train_loss"])}
+            row |= {"test_error": error(grid), "paper_test_error": np.nan if entry.paper is None else entry.paper}
+            row["train_loss"] = float(grid.minimum["train_loss"])
             for how in NORMALISATIONS:
                 for measure in MEASURES:
                     values = sharpness(grid, how, measure, spec.reach)

@@ -13,7 +13,7 @@ def assemble(job: Job) -> None:
     sources = job.files("tiles")
     grids = [Grid.load(path) for path in sources]
     with open_hdf5(sources[0], "grid") as first, create(job.output, "grid", job.provenance) as file:
-        for name in ("slice", "directions_norm", "explained"):
+        for name in ("slice", "directions_norm", "explained", "moved"):
             if name in first.attrs:
                 file.attrs[name] = first.attrs[name]
         for name in ("minimum", "histogram", "path"):

@@ -16,7 +16,7 @@ landscape of thousands: for that there is no check.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -27,13 +27,10 @@ from torch import Tensor
 from lossatlas.arrays import Array
 from lossatlas.landscape.directions import gaussian, normalise
 from lossatlas.landscape.landscape import Landscape, NetworkLandscape
-from lossatlas.own.large import along, vector_type
-from lossatlas.own.measured import losses
-from lossatlas.own.point import Placed, has_statistics, recomputed
+from lossatlas.landscape.large import along, vector_type
+from lossatlas.landscape.placed import Placed, has_statistics, recomputed
+from lossatlas.planes.curves import SAME, difference
 from lossatlas.seeds import derive
-
-SAME = 0.5
-"""Largest difference of two curves that count as one, in units of the rise that the picture shows."""
 
 DIRECTIONS = 5
 """Other random directions that a picture is compared with. Were more than half of all directions unlike it, five alike
@@ -103,16 +100,19 @@ def compared(name: str, number: float, sentence: str) -> Check:
     return Check(name, outcome, number, f"difference of curves at most {SAME} of the rise shown", sentence)
 
 
-def difference(a: Array, b: Array, rise: float) -> float:
-    """Return max |a - b| / rise over the steps where one is finite; inf where only one of them is, NaN without any."""
-    if not rise > 0 or not np.isfinite(rise):
-        return float("nan")
-    either = np.isfinite(a) | np.isfinite(b)
-    if not either.any():
-        return float("nan")
-    with np.errstate(invalid="ignore"):
-        gap = np.abs(a - b)[either]
-    return float("inf") if not np.isfinite(gap).all() else float(gap.max() / rise)
+def one_by_one(landscape: Landscape, points: Iterable[Tensor], total: int) -> Array:
+    """Return the losses (total,), float64, of points (D,) that come one after the other."""
+    return np.array([float(landscape.loss(point)) for point in points])
+
+
+def common(curves: Array) -> float:
+    """Return the share of the variance of curves (k, steps) that their mean curve explains; NaN where they are flat.
+
+    What is left is what they differ by from one direction to another.
+    """
+    curves = curves[:, np.isfinite(curves).all(axis=0)]
+    total = float(((curves - curves.mean()) ** 2).sum()) if curves.size else 0.0
+    return 1 - float(((curves - curves.mean(axis=0)) ** 2).sum()) / total if total > 0 else float("nan")
 
 
 @dataclass
@@ -127,7 +127,8 @@ class SliceTrust:
         seed: of other directions and of halves of the examples.
         evaluations: evaluations of the loss on all examples of the picture.
         step: distance of its grid's points.
-        progress: see :func:`lossatlas.own.bars.ticking`.
+        evaluate: landscape, points and their number -> losses; for progress, and for points that do not fit.
+        scale: factor of the picture's random directions beside their normalisation.
         between: whether the slice leads to another network: stored statistics are then those of one end alone.
     """
 
@@ -138,8 +139,9 @@ class SliceTrust:
     seed: int
     evaluations: int
     step: float
-    progress: bool | None = None
+    evaluate: Callable[[Landscape, Iterable[Tensor], int], Array] = one_by_one
     between: bool = False
+    scale: float = 1.0
 
     def verdict(self, explained: float | None = None, others: int = DIRECTIONS) -> Verdict:
         """Return the verdict.
@@ -169,7 +171,7 @@ class SliceTrust:
     ) -> Array:
         """Return the loss along a direction less that at the point (or another number), at the steps."""
         chosen = self.steps if steps is None else steps
-        found, _ = losses(landscape, along(self.theta, direction, chosen), len(chosen), "is it right?", self.progress)
+        found = self.evaluate(landscape, along(self.theta, direction, chosen), len(chosen))
         count = len(landscape.y) if isinstance(landscape, NetworkLandscape) else 1
         whole = self.network.landscape
         self.taken += len(chosen) * count / (len(whole.y) if isinstance(whole, NetworkLandscape) else 1)
@@ -180,18 +182,20 @@ class SliceTrust:
             sentence = "the directions were chosen: no others are meant"
             return Check("directions", "stated", float("nan"), "none", sentence)
         reference = np.mean(self.curves, axis=0)
-        gaps = []
+        gaps, curves = [], [*self.curves]
         for i in range(count):
             drawn = gaussian(self.network.layout, derive(self.seed, "trust", "direction", i))
-            other = normalise(drawn, self.network.theta, self.network.layout, self.how)
-            gaps.append(difference(self._excess(self.network.landscape, other), reference, self.rise))
+            other = self.scale * normalise(drawn, self.network.theta, self.network.layout, self.how)
+            curves.append(self._excess(self.network.landscape, other))
+            gaps.append(difference(curves[-1], reference, self.rise))
         alike = sum(gap <= SAME for gap in gaps)
         worst = float(np.max(gaps)) if gaps else float("nan")
         criterion = f"every other direction within {SAME} of the rise: yes; most of them not: no"
         if np.isnan(worst):
             return Check("directions", "undecided", worst, criterion, "the picture is flat or has no finite loss")
         outcome: Outcome = "yes" if alike == count else "no" if alike < count / 2 else "undecided"
-        sentence = f"the shape survives {alike} of {count} other directions (worst: {worst:.2g} of the rise)"
+        sentence = f"the shape survives {alike} of {count} other directions (worst: {worst:.2g} of the rise"
+        sentence += f"; distance alone explains {common(np.array(curves)):.0%} of their variance)"
         return Check("directions", outcome, worst, criterion, sentence)
 
     def _share(self, explained: float | None) -> Check:
