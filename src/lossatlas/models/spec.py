@@ -249,7 +249,9 @@ class Lstm(BuiltIn):
     def layers(self, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
         """Yield its layers."""
         inputs, hidden = prod(shape) // self.steps, self.hidden
-        yield Layer(4 * hidden * (inputs + hidden + 2), self.steps * 4 * hidden * (inputs + hidden))
+        yield Layer(
+            4 * hidden * (inputs + hidden + 2), self.steps * 4 * hidden * (inputs + hidden), self.steps * 5 * hidden
+        )
         yield from linear([hidden, outputs], bias=False)
 
 
@@ -287,7 +289,7 @@ class Quadratic(BuiltIn):
         """Yield the pixels' layer and that of all products of the pixels of the half-size image."""
         yield from linear([prod(shape), outputs], bias=True)
         half = shape[0] * (shape[1] // 2) * (shape[2] // 2)
-        yield Layer(outputs * half * (half + 1) // 2, outputs * half * (half + 1))
+        yield Layer(outputs * half * (half + 1) // 2, outputs * half * (half + 1), outputs * half)
 
 
 class Cnn(BuiltIn):
