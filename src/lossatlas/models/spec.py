@@ -3,7 +3,9 @@
 A model for everyone is one class here and one builder of its name in :mod:`lossatlas.models.builders`.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from math import inf, prod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias, Union, get_args
 
@@ -357,7 +359,14 @@ def network(model: Mapping[str, Any], shape: Sequence[int], outputs: int) -> Net
     """Return the size of a resolved model for inputs of ``shape`` (C, H, W) or (d,)."""
     if "builder" in model:
         model = UNKNOWN if len(shape) == 3 else UNKNOWN_FLAT
-    return total(MODELS[model["name"]].model_validate(model).layers(tuple(shape), outputs))
+    return _network(json.dumps(model, sort_keys=True), tuple(shape), outputs)
+
+
+@cache
+def _network(model: str, shape: tuple[int, ...], outputs: int) -> Network:
+    """Return the size of a model given as JSON: a study has hundreds of jobs on a few networks."""
+    read = json.loads(model)
+    return total(MODELS[read["name"]].model_validate(read).layers(shape, outputs))
 
 
 def _known(raw: Any) -> Any:

@@ -87,9 +87,21 @@ class Wiring:
                 return []
             if role == "sources":
                 return self._tracked_files(made)
-            return [path for source in made.inputs.get(role, ()) for path in source.files()]
+            return [path for source in made.inputs.get(role, ()) for path in self._needed(source)]
 
         return files
+
+    @staticmethod
+    def _needed(source: Artefact) -> list[str]:
+        """Return the files of an input that have to be in the graph.
+
+        What it refers to is made before it, and so needs no mention while it is to be made itself, or lies there: a
+        cloud of a hundred files that a thousand jobs read would be a hundred thousand edges. A referred file that has
+        gone from under a finished input is made again.
+        """
+        if not source.linked or not Path(source.path).exists():
+            return [source.path]
+        return [source.path, *(path for path in source.files()[1:] if not Path(path).exists())]
 
     def _tracked_files(self, made: Artefact) -> list[str]:
         """Return the bundled files that prepared data is made from, where DVC can fetch them.
