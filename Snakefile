@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from lossatlas.workflow.slurm import keep_jobs_in_sight
+from lossatlas.workflow.slurm import mend
 from lossatlas.workflow.watch import begin
 from lossatlas.workflow.wiring import load_plan
 
@@ -16,7 +16,7 @@ configfile: str(ROOT / "config" / "config.yaml")
 PLAN = load_plan(config, ROOT)
 
 
-keep_jobs_in_sight()
+mend()
 
 # A SIGTERM reaches the script and this shell around it: the shell waits for what the script does about it.
 shell.prefix("trap : TERM; ")
@@ -36,6 +36,8 @@ rule all:
 
 
 onstart:
+    if not workflow.local_exec:
+        PLAN.allow_restarts(workflow.rules)
     begin(workflow, PLAN)
 
 

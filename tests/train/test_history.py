@@ -17,7 +17,7 @@ from lossatlas.study.plan import Plan
 from lossatlas.train.jobs.history import history
 from lossatlas.train.numbers import last_epoch
 from lossatlas.train.spec import RUNS
-from lossatlas.workflow import resources
+from lossatlas.workflow import cost
 from lossatlas.workflow.dvc_stages import SMALL, stages
 
 
@@ -58,7 +58,7 @@ def test_the_store_keeps_weights_of_small_networks_only():
     written = stages(plan, {"generalization": "generalization"})["stages"].values()
     paths = [Path(path) for stage in written for out in stage.get("outs", ()) for path in out]
     kept = {path.name for path in paths if path.parts[1] == RUNS.kind}
-    sizes = {Path(made.path).parent.name: resources.work(made) for made in plan.of_kind(RUNS.kind)}
+    sizes = {Path(made.path).parent.name: cost.work(made) for made in plan.of_kind(RUNS.kind)}
     small = {name for name, work in sizes.items() if 4 * work.parameters * work.rows <= SMALL}
     assert kept == small
     assert set(sizes) - small, "some network of the study is large"

@@ -20,13 +20,13 @@ def training(**recipe):
 
 def test_more_epochs_take_longer_in_proportion(rng):
     few, many = int(rng.integers(10, 5000)), int(rng.integers(5000, 10_000))
-    least = cost.START_SECONDS + cost.NETWORK_SECONDS
+    least = cost.START_SECONDS + cost.NETWORK_SECONDS[cost.CPU]
     first, second = (cost.seconds("train", training(epochs=n), False) - least for n in (few, many))
     assert second / first == pytest.approx(many / few, rel=0.1)
 
 
 def test_a_start_is_counted_for_every_job():
-    assert cost.seconds("train", training(epochs=1), False) > cost.START_SECONDS + cost.NETWORK_SECONDS
+    assert cost.seconds("train", training(epochs=1), False) > cost.START_SECONDS + cost.NETWORK_SECONDS[cost.CPU]
     assert cost.seconds("figure", None, False) > cost.START_SECONDS
     assert cost.seconds("a rule of one's own", None, False) > cost.START_SECONDS
 

@@ -1,8 +1,10 @@
 """What jobs ask a cluster for: counted work against torch's own counts, and how requests follow from it."""
 
 import json
+import math
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,13 +16,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from lossatlas import models
 from lossatlas.clouds import spec as clouds
 from lossatlas.errors import LossatlasError
-from lossatlas.files.record import read_provenance
 from lossatlas.landscape.landscape import NetworkLandscape
 from lossatlas.models import spec as catalogue
 from lossatlas.models.spec import network
 from lossatlas.study import subjects
+from lossatlas.study.config import Cluster
+from lossatlas.study.plan import Plan
 from lossatlas.train.spec import sized
-from lossatlas.workflow import gpu_hours, resources
+from lossatlas.workflow import cost, gpu_hours, resources, timeouts
+from lossatlas.workflow.fit import fit
 from lossatlas.workflow.wiring import Wiring
 
 
@@ -93,7 +97,7 @@ def plan():
 
 def test_work_of_a_run_is_epochs_times_examples(plan):
     for made in plan.of_kind("runs"):
-        work = resources.work(made)
+        work = cost.work(made)
         assert (work.train, work.test) == (50_000, 10_000)
         assert work.steps == 200 * np.ceil(50_000 / 128)
         # every optimiser's path: the initialisation, 8 points in each of 2 epochs, one in each of 198
@@ -123,13 +127,13 @@ def test_work_of_level_sets_and_sweeps_is_counted_in_gradients():
     walked = [made for made in plan.of_kind("levelsets") if made.inputs.get("data")]
     assert walked
     for made in walked:
-        work, members = resources.work(made), len(made.spec["members"])
+        work, members = cost.work(made), len(made.spec["members"])
         assert work.steps == 2 * made.spec["settings"]["steps"] * members
         assert work.rows == made.spec["points"] * members
         evaluated = work.rows * (work.train + work.test)
         assert work.flops == pytest.approx(sized(made)[0].flops * (3 * work.steps * work.train + evaluated), rel=1e-12)
     for made in plan.of_kind("sweeps"):
-        work = resources.work(made)
+        work = cost.work(made)
         at_once = len(made.spec["members"]) if made.spec.get("lockstep") else 1
         epochs = made.spec["recipe"]["epochs"] * len(made.spec["members"]) / at_once
         assert work.steps == epochs * np.ceil(work.train / made.spec["recipe"]["batch"])
@@ -140,7 +144,7 @@ def test_work_of_tiles_is_counted_in_points_and_products():
     plan = gpu_hours.make_plan("paper", ["surfaces"], ROOT)
     whole = {}
     for made in plan.of_kind("tiles"):
-        work, spec = resources.work(made), made.spec
+        work, spec = cost.work(made), made.spec
         points = (spec["rows"][1] - spec["rows"][0]) * spec["x"][2]
         assert work.rows == points
         seen = min(work.train, spec["examples"] or work.train)
@@ -154,7 +158,7 @@ def test_work_of_tiles_is_counted_in_points_and_products():
         whole[spec["label"]] = whole.get(spec["label"], 0) + points
     assert whole["resnet-110-1-noshort-cifar10"] == 51 * 51
     for made in plan.of_kind("descents"):
-        assert resources.work(made).steps == 5 * 301  # a gradient and four losses at each of 301 recorded points
+        assert cost.work(made).steps == 5 * 301  # a gradient and four losses at each of 301 recorded points
 
 
 def test_a_hessian_product_costs_what_is_counted():
@@ -169,21 +173,38 @@ def test_a_hessian_product_costs_what_is_counted():
     assert 8.5 * forward < counter.get_total_flops() <= 9 * forward
 
 
-def test_requests_grow_with_each_attempt_and_with_the_work(plan):
+def test_requests_follow_the_work_and_stay_below_the_limit(plan):
     (made, *_) = plan.of_kind("runs")
-    for name in ("mem_mb", "runtime"):
-        first = resources.size("runs", name, [made], 1)
-        assert [resources.size("runs", name, [made], attempt) for attempt in (2, 3)] == [2 * first, 3 * first]
-    asked = 60 * resources.size("runs", "runtime", [made], 1)
-    assert asked >= resources.SAFETY * resources.gpu_seconds(made) + 60 * resources.START_MINUTES
+    first = resources.request("runs", [made])
+    assert 60 * first["runtime"] >= resources.SAFETY * resources.seconds(made) + 60 * resources.START_MINUTES
+    again = resources.request("runs", [made], failures=2)
+    assert again == {**first, "mem_mb": 3 * first["mem_mb"]}
     retrained = plan.of_kind("retrains")[0]  # 50 epochs of the same network, against 200
-    assert 1 / 5 < resources.gpu_seconds(retrained) / resources.gpu_seconds(made) < 1 / 2
+    start = cost.START_SECONDS + cost.NETWORK_SECONDS[cost.GPU]
+    assert 1 / 5 < (resources.seconds(retrained) - start) / (resources.seconds(made) - start) < 1 / 2
+    short = Cluster(max_runtime=0.5)
+    assert resources.request("runs", [made], cluster=short)["runtime"] == 30 < first["runtime"]
+    needed = math.ceil(resources.SAFETY * resources.seconds(made) / 1800)
+    assert resources.restarts([made], short) == needed - 1
+    assert resources.restarts([made], Cluster(max_runtime=1000)) == 0
+
+
+def test_a_job_goes_where_it_costs_less(plan):
+    made, worth = plan.of_kind("runs")[0], 16.0
+    for every in (made, *gpu_hours.make_plan("quick", ["levelsets"], ROOT).of_kind("levelsets")):
+        core, gpu = (cost.network_seconds(every, device) for device in (cost.CPU, cost.GPU))
+        cheaper = core < worth * gpu and core <= resources.LONGEST_ON_CPU
+        assert resources.device(every, Cluster(gpu_worth=worth)) == (cost.CPU if cheaper else cost.GPU)
+        assert resources.device(every, Cluster(gpu_worth=0)) == cost.GPU
+        assert resources.request(every.kind, [every])["gpu"] == (not cheaper)
+    assert resources.device(made) == cost.GPU  # a wide network on 50,000 images
 
 
 def test_a_request_is_worked_out_once(plan, monkeypatch):
     """Snakemake asks for the resources of every ready job whenever it schedules one."""
     asked = []
-    monkeypatch.setattr(resources, "size", lambda *given: asked.append(given) or len(asked))
+    answer = {"mem_mb": 1, "gpu": 1}
+    monkeypatch.setattr(resources, "request", lambda *given: asked.append(given) or {**answer, "runtime": len(asked)})
     wiring = Wiring(plan, ROOT)
     jobs = [SimpleNamespace(id=made.id) for made in plan.of_kind("runs")]
     runtime = wiring.resources("runs")["runtime"]
@@ -194,24 +215,81 @@ def test_a_request_is_worked_out_once(plan, monkeypatch):
     assert len({array(SimpleNamespace(id=made.id)) for made in plan.of_kind("retrains")}) == 1
 
 
+def test_a_timeout_asks_for_the_same_again_and_another_failure_for_more_memory(plan):
+    job, other = (SimpleNamespace(id=made.id) for made in plan.of_kind("runs")[:2])
+    asked = Wiring(plan, ROOT).resources("runs")
+
+    def request(attempt):
+        return [asked[name](job, attempt=attempt) for name in resources.NAMES]
+
+    first = request(1)
+    timeouts.note(
+        [f"results/runs/{job.id}/points.h5"], "SLURM-job '7' failed, SLURM status is: 'TIMEOUT'. Reason: None."
+    )
+    assert request(2) == first
+    timeouts.note([f"results/runs/{job.id}/points.h5"], "SLURM-job '8' failed, SLURM status is: 'OUT_OF_MEMORY'.")
+    assert request(3) == [2 * first[0], *first[1:]]
+    assert asked["mem_mb"](other, attempt=2) == 2 * asked["mem_mb"](other)
+
+
+def test_partitions_and_the_kind_of_gpu_follow_the_device(plan):
+    made = SimpleNamespace(id=plan.of_kind("runs")[0].id)
+    assert set(Wiring(plan, ROOT).resources("runs")) == set(resources.NAMES)
+    cluster = Cluster(cpu_partition="cores", gpu_partition="cards", gpu_model="a100")
+    wiring = Wiring(Plan(replace(plan.config, cluster=cluster)), ROOT)
+
+    def asked(kind):
+        found = wiring.resources(kind)
+        return [found[name](made if kind == "runs" else SimpleNamespace()) for name in ("slurm_partition", "gpu_model")]
+
+    assert asked("runs") == ["cards", "a100"]
+    assert asked("figures") == ["cores", ""]
+
+
+def test_only_rules_with_jobs_beyond_the_limit_are_sent_again_more_often(plan):
+    limited = replace(plan.config, cluster=Cluster(max_runtime=0.25))
+    rules = [SimpleNamespace(name=name, restart_times=None) for name in ("train", "embed", "figure")]
+    Wiring(Plan(limited), ROOT).allow_restarts(rules)
+    assert rules[0].restart_times > resources.RETRIES
+    assert [rule.restart_times for rule in rules[1:]] == [None, None]
+
+
 @pytest.mark.parametrize("study", ["trajectories", "levelsets", "optimizers", "generalization", "surfaces"])
 def test_every_artefact_has_a_request(study):
     plan = gpu_hours.make_plan("paper", [study], ROOT)
     for made in plan.artefacts.values():
-        assert resources.size(made.kind, "gpu", [made], 1) == subjects.steps()[made.kind].gpu
-        assert resources.size(made.kind, "mem_mb", [made], 1) >= resources.BASE_MB
-        assert resources.size(made.kind, "runtime", [made], 1) >= 10
-    assert resources.size("figures", "runtime", [], 2) == 2 * resources.size("figures", "runtime", [], 1)
+        asked = resources.request(made.kind, [made], cluster=Cluster(gpu_worth=0))
+        assert asked["gpu"] == subjects.steps()[made.kind].gpu
+        assert asked["mem_mb"] >= resources.BASE_MB
+        assert 10 <= asked["runtime"] <= 24 * 60
+    assert resources.request("figures", [], 1)["mem_mb"] == 2 * resources.request("figures", [])["mem_mb"]
 
 
-def test_measured_speed_replaces_the_assumption(plan, monkeypatch):
+def test_a_file_of_speeds_replaces_ours(plan, monkeypatch, tmp_path):
     (made, *_) = plan.of_kind("runs")
-    monkeypatch.setenv("LOSSATLAS_GPU_TFLOPS", "20")
-    assert resources.gpu_seconds(made) == pytest.approx(resources.work(made).flops / 20e12)
-    for wrong in ("fast", "0", "-1", "nan", "inf"):
-        monkeypatch.setenv("LOSSATLAS_GPU_TFLOPS", wrong)
-        with pytest.raises(LossatlasError, match=r"LOSSATLAS_GPU_TFLOPS: got .* expected a number above 0"):
-            resources.gpu_seconds(made)
+    file = tmp_path / "speeds.json"
+    monkeypatch.setenv("LOSSATLAS_SPEEDS", str(file))
+    one = {"flops": 1e9, "bytes": 1e20, "call": 1e-12}
+    file.write_text(json.dumps({"cpu": {"": one}, "gpu": {"": one, "runs": {**one, "flops": 2e9}}}))
+    start = cost.START_SECONDS + cost.NETWORK_SECONDS[cost.CPU]
+    assert cost.network_seconds(made, "cpu") - start == pytest.approx(cost.work(made).flops / 1e9)
+    factor = cost.PRECISION.get(cost.precision(made.spec), 1.0)
+    start = cost.START_SECONDS + cost.NETWORK_SECONDS[cost.GPU]
+    assert cost.network_seconds(made, "gpu") - start == pytest.approx(cost.work(made).flops / 2e9 / factor)
+    wrong = {
+        "fast": "expected speeds as",
+        json.dumps({"cpu": {"": one}}): "expected speeds as",
+        json.dumps(
+            {"cpu": {"": one}, "gpu": {"": {**one, "call": 0}}}
+        ): r"gpu\.\.call: got 0, expected a number above 0",
+        json.dumps({"cpu": {"runs": one}, "gpu": {"": one}}): 'cpu: got no entry ""',
+    }
+    for i, (text, message) in enumerate(wrong.items()):
+        bad = tmp_path / f"{i}.json"
+        bad.write_text(text)
+        monkeypatch.setenv("LOSSATLAS_SPEEDS", str(bad))
+        with pytest.raises(LossatlasError, match=message):
+            cost.network_seconds(made, "cpu")
 
 
 def command(*arguments, folder=ROOT):
@@ -220,21 +298,62 @@ def command(*arguments, folder=ROOT):
     return subprocess.run(given, cwd=folder, env=environment(), capture_output=True, text=True)
 
 
-def test_gpu_hours_are_the_sum_over_the_plan(plan):
+def test_hours_are_sums_over_the_plan(plan):
     done = command("--json", "trajectories")
     assert done.returncode == 0, done.stderr
     (line, total) = json.loads(done.stdout)
-    jobs = [made for kind, step in subjects.steps().items() if step.gpu for made in plan.of_kind(kind)]
-    assert (int(line["runs"]), int(line["retrains"])) == (len(plan.of_kind("runs")), len(plan.of_kind("retrains")))
-    assert float(line["GPU hours"]) == pytest.approx(sum(map(resources.gpu_seconds, jobs)) / 3600, abs=0.051)
+    jobs = [made for made in plan.artefacts.values() if subjects.steps()[made.kind].gpu]
+    on_gpu = [made for made in jobs if resources.device(made) == cost.GPU]
+    assert int(line["jobs"]) == len(plan.artefacts)
+    assert (int(line["on a GPU"]), int(line["on a core"])) == (len(on_gpu), len(jobs) - len(on_gpu))
+    assert float(line["GPU hours"]) == pytest.approx(sum(map(resources.seconds, on_gpu)) / 3600, abs=0.051)
     assert {**total, "study": ""} == {**line, "study": ""}
 
 
-def test_measured_speed_is_work_over_the_seconds_of_finished_runs(built):
+def test_the_critical_path_is_the_longest_chain(plan):
+    """Over random parts of the plan: against a search through all chains that end in a job."""
+    cluster = Cluster()
+    every = gpu_hours.jobs_of(plan, "trajectories")
+
+    def longest(made):
+        below = [source for parts in made.inputs.values() for source in parts]
+        return resources.seconds(made, cluster) + max(map(longest, below), default=0.0)
+
+    embedded = next(made for made in every if made.kind == "embeddings")
+    chain = list(embedded.ancestry())
+    assert gpu_hours.critical_path(chain, cluster) == pytest.approx(longest(embedded))
+    assert gpu_hours.critical_path(every, cluster) >= gpu_hours.critical_path(chain, cluster)
+
+
+def test_speeds_are_fitted_to_the_seconds_of_finished_jobs(built):
     tiny = str(ROOT / "tests/studies/tiny.yaml")
     plan = gpu_hours.make_plan("quick", [tiny], ROOT)
-    found = gpu_hours.measured(built / "results", plan)
-    assert len(found) == len(plan.of_kind("runs")) + len(plan.of_kind("retrains"))
-    for made, (speed, _) in zip([*plan.of_kind("runs"), *plan.of_kind("retrains")], found, strict=True):
-        seconds = read_provenance(built / made.path)["seconds"]
-        assert speed * 1e12 * seconds == pytest.approx(resources.work(made).flops)
+    before = gpu_hours.LEAST
+    gpu_hours.LEAST = 0.0
+    try:
+        content = gpu_hours.measured([plan], [built / "results"])
+    finally:
+        gpu_hours.LEAST = before
+    assert set(content["cpu"]) >= {"", "runs", "retrains"}
+    assert content["gpu"] == {kind: asdict(speed) for kind, speed in cost.speeds(cost.SPEEDS)["gpu"].items()}
+    assert "fitted to" in content["about"]["cpu"]
+    with pytest.raises(LossatlasError, match="no finished job"):
+        gpu_hours.measured([plan], [built / "nowhere"])
+
+
+def test_a_fit_finds_the_speeds_that_times_were_made_with(rng):
+    """Jobs bound by each of the three parts, their times 20 % around the model; the prior is wrong by factors of two."""
+    true = cost.Speed(3e10, 4e9, 5e-5)
+    jobs = []
+    for which in range(3):
+        for _ in range(40):
+            seconds = float(rng.uniform(10, 500))
+            share = np.where(np.arange(3) == which, 1.0, rng.uniform(0.05, 0.6, 3)) * seconds
+            demand = cost.Demand(share[0] * true.flops, share[1] * true.bytes, share[2] / true.call)
+            assert true.seconds(demand) == pytest.approx(seconds)
+            jobs.append((demand, seconds * float(np.exp(rng.normal(0, 0.2)))))
+    found = fit(jobs, cost.Speed(1.5e10, 8e9, 1e-4))
+    print(found)
+    for name, value in asdict(true).items():
+        assert getattr(found, name) == pytest.approx(value, rel=0.2)  # 0.2 / sqrt(40) = 3 %, and the prior's pull
+    assert fit([], true) == true

@@ -11,10 +11,12 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from harness import ALL, ROOT, planned
+from snakemake.resources import Resources
 from snakemake_executor_plugin_slurm import Executor, ExecutorSettings
 
 from lossatlas.study import subjects
-from lossatlas.workflow.slurm import keep_jobs_in_sight
+from lossatlas.workflow import resources
+from lossatlas.workflow.slurm import mend
 
 PROFILE = yaml.safe_load((ROOT / "slurm/config.yaml").read_text())
 
@@ -37,7 +39,7 @@ def executor():
         requeue=PROFILE["slurm-requeue"],
         keep_successful_logs=True,
     )
-    keep_jobs_in_sight()
+    mend()
     made = object.__new__(Executor)
     made.workflow = SimpleNamespace(
         executor_settings=settings, remote_execution_settings=SimpleNamespace(seconds_between_status_checks=1)
@@ -114,20 +116,41 @@ def test_a_controller_that_does_not_answer_is_asked_again(tools):
     assert asking.succeeded == asking.failed == []
 
 
-def test_nothing_holds_a_fan_out_back(tmp_path):
-    """The plugin drops a batch that is smaller than what stays ready, and gives all of an array what its first asks for."""
+def test_a_batch_smaller_than_what_is_ready_is_submitted():
+    """The plugin alone drops it for ever, so that `jobs` could not be less than a fan-out."""
+    handed = []
+    made = executor()
+    made.array_jobs, made.max_array_size, made._main_event_loop = {"retrain"}, 25, None
+    made._submit_array_jobs = lambda jobs: handed.append(len(jobs))
+    made._submit_job = lambda job: handed.append(1)
+    rule = SimpleNamespace(name="retrain")
+    ready = [SimpleNamespace(rule=rule, is_group=lambda: False) for _ in range(100)]
+    made.workflow.dag = SimpleNamespace(ready_jobs=lambda: ready, needrun_jobs=lambda: ready)
+    for count in (1, 3, 60):
+        made.run_jobs(ready[:count])
+    assert handed == [1, 3, 60]
+
+
+def test_all_tasks_of_an_array_ask_for_the_same(tmp_path):
+    """The plugin gives all of an array what its first asks for."""
     jobs = planned(ROOT, ["--profile", "slurm", ALL, "--directory", str(tmp_path)])
     fan_out = [job for job in jobs if job.rule == PROFILE["slurm-array-jobs"]]
     assert fan_out
-    assert len(fan_out) < PROFILE["jobs"]
-    assert len(fan_out) < int(PROFILE["max-jobs-per-timespan"].split("/")[0])
     assert [kind for kind, step in subjects.steps().items() if step.array] == ["retrains"]
-    for name in ("mem_mb", "runtime", "gpu"):
+    for name in resources.NAMES:
         assert len({job.resources[name] for job in fan_out}) == 1
+    assert PROFILE["jobs"] < len(jobs)
 
 
-def test_every_rule_that_asks_for_a_gpu_is_in_the_profile():
-    """A rule that is missing there asks for a GPU without its partition and model."""
-    wanted = {step.rule for step in subjects.steps().values() if step.gpu}
-    given = {rule for rule, asked in PROFILE["set-resources"].items() if asked.get("gpu")}
-    assert given == wanted, f"slurm/config.yaml lacks {sorted(wanted - given)}, has too many: {sorted(given - wanted)}"
+def test_the_profile_says_nothing_that_the_plan_decides():
+    """What stood there would replace it, for jobs that are cheaper on a core as well; retries are counted on."""
+    assert not set(PROFILE.get("set-resources") or {})
+    assert not set(PROFILE["default-resources"]) & {"gpu", "slurm_partition", "gpu_model"}
+    assert PROFILE["retries"] == resources.RETRIES
+
+
+def test_no_input_is_measured_while_planning():
+    """Snakemake's own default of disk_mb asks for the size of every input of every job, each time it schedules."""
+    sized = {f"{name}_mb" for name, value in Resources.DEFAULTS["full"].items() if "input.size" in value}
+    assert sized
+    assert sized <= set(PROFILE["default-resources"])

@@ -24,7 +24,7 @@ from lossatlas.specs.yaml import read_yaml
 from lossatlas.study import subjects
 from lossatlas.study.config import load
 from lossatlas.study.plan import Plan
-from lossatlas.workflow.resources import gpu_seconds
+from lossatlas.workflow.resources import seconds
 
 FIGURES = ("fig1", "fig2", "norms")
 MEMORIZATION = {"figure": 1, "index": 1, "gallery": 1, "retrain": 1, "gather": 1, "gram": 1, "embed": 1}
@@ -320,7 +320,7 @@ def test_cluster_profile_plans_the_paper_preset(tmp_path):
         for job in chosen:
             assert job.resources["gpu"] == 1
             assert job.resources["mem_mb"] >= 4000
-            assert job.resources["runtime"] * 60 > 600 + gpu_seconds(artefacts[kind, job.id])
+            assert job.resources["runtime"] * 60 > 600 + seconds(artefacts[kind, job.id])
     wide = [a for (kind, _), a in artefacts.items() if kind == "runs" and a.spec["model"]["name"] == "wrn"]
     assert {a.spec["recipe"]["epochs"] for a in wide} == {200}
     for job in jobs:

@@ -16,10 +16,12 @@ class Layer:
     Attributes:
         weights: its number of weights, biases included.
         multiplications: for one example; 0 for a batch norm, whose arithmetic is left out.
+        outputs: numbers it hands on for one example; 0 for a batch norm, which changes those of the layer before.
     """
 
     weights: int
     multiplications: int
+    outputs: int = 0
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,13 @@ class Network:
         layers: convolutions and linear layers.
         parameters: D, batch norm's included.
         flops: floating-point operations of one example's forward pass.
+        outputs: numbers that its layers hand on in it.
     """
 
     layers: int
     parameters: int
     flops: float
+    outputs: int = 0
 
 
 def total(layers: Iterable[Layer]) -> Network:
@@ -44,13 +48,14 @@ def total(layers: Iterable[Layer]) -> Network:
         sum(layer.multiplications > 0 for layer in every),
         sum(layer.weights for layer in every),
         2.0 * sum(layer.multiplications for layer in every),
+        sum(layer.outputs for layer in every),
     )
 
 
 def conv(inputs: int, outputs: int, kernel: int, positions: int, bias: bool) -> Layer:
     """Return a convolution with square filters, evaluated at so many positions."""
     weights = inputs * outputs * kernel**2
-    return Layer(weights + outputs * bias, weights * positions)
+    return Layer(weights + outputs * bias, weights * positions, outputs * positions)
 
 
 def norm(channels: int) -> Layer:
@@ -61,4 +66,4 @@ def norm(channels: int) -> Layer:
 def linear(sizes: Sequence[int], bias: bool) -> Iterator[Layer]:
     """Yield fully connected layers between each two sizes."""
     for fan_in, fan_out in pairwise(sizes):
-        yield Layer((fan_in + bias) * fan_out, fan_in * fan_out)
+        yield Layer((fan_in + bias) * fan_out, fan_in * fan_out, fan_out)

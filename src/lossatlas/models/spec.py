@@ -3,7 +3,9 @@
 A model for everyone is one class here and one builder of its name in :mod:`lossatlas.models.builders`.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from math import inf, prod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias, Union, get_args
 
@@ -272,7 +274,9 @@ class Lstm(BuiltIn):
     def layers(self, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
         """Yield its layers."""
         inputs, hidden = prod(shape) // self.steps, self.hidden
-        yield Layer(4 * hidden * (inputs + hidden + 2), self.steps * 4 * hidden * (inputs + hidden))
+        yield Layer(
+            4 * hidden * (inputs + hidden + 2), self.steps * 4 * hidden * (inputs + hidden), self.steps * 5 * hidden
+        )
         yield from linear([hidden, outputs], bias=False)
 
 
@@ -310,7 +314,7 @@ class Quadratic(BuiltIn):
         """Yield the pixels' layer and that of all products of the pixels of the half-size image."""
         yield from linear([prod(shape), outputs], bias=True)
         half = shape[0] * (shape[1] // 2) * (shape[2] // 2)
-        yield Layer(outputs * half * (half + 1) // 2, outputs * half * (half + 1))
+        yield Layer(outputs * half * (half + 1) // 2, outputs * half * (half + 1), outputs * half)
 
 
 class Cnn(BuiltIn):
@@ -378,7 +382,14 @@ def network(model: Mapping[str, Any], shape: Sequence[int], outputs: int) -> Net
     """Return the size of a resolved model for inputs of ``shape`` (C, H, W) or (d,)."""
     if "builder" in model:
         model = UNKNOWN if len(shape) == 3 else UNKNOWN_FLAT
-    return total(MODELS[model["name"]].model_validate(model).layers(tuple(shape), outputs))
+    return _network(json.dumps(model, sort_keys=True), tuple(shape), outputs)
+
+
+@cache
+def _network(model: str, shape: tuple[int, ...], outputs: int) -> Network:
+    """Return the size of a model given as JSON: a study has hundreds of jobs on a few networks."""
+    read = json.loads(model)
+    return total(MODELS[read["name"]].model_validate(read).layers(shape, outputs))
 
 
 def _known(raw: Any) -> Any:

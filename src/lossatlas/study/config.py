@@ -17,6 +17,25 @@ from lossatlas.study.read import StudyFile, read_study
 Names = Annotated[list[str], AfterValidator(unique("name each once"))]
 
 
+class Cluster(Spec):
+    """What jobs may ask a cluster for. Names no artefact; runs on one machine ignore it."""
+
+    max_runtime: float = key(
+        "Longest time that a job asks for, hours: no longer than the partitions allow. A job that takes longer is sent "
+        "again after its TIMEOUT and resumes.",
+        24.0,
+        gt=0,
+    )
+    gpu_worth: float = key(
+        "Core-hours that a GPU-hour is worth: a job on networks goes where it costs less. 0 = every one to a GPU.",
+        16.0,
+        ge=0,
+    )
+    cpu_partition: str | None = key("Partition of jobs without a GPU; null = SLURM's default one.", None)
+    gpu_partition: str | None = key("Partition of jobs with a GPU; null = SLURM's default one.", None)
+    gpu_model: str | None = key("Kind of GPU, for `--gpus=a100:1` instead of `--gpus=1`.", None)
+
+
 class ConfigFile(Spec):
     """``config/config.yaml``, with what ``--config`` adds to it."""
 
@@ -41,6 +60,7 @@ class ConfigFile(Spec):
         {},
     )
     data_path: list[str] | None = key("Folders searched for data sets before LOSSATLAS_DATA.", [])
+    cluster: Cluster = key("What jobs may ask a cluster for.", Cluster())
 
 
 class Preset(Spec):
@@ -73,6 +93,7 @@ class Config:
         judges: whether the preset is large enough for verdicts.
         own: studies that lie outside ``config/studies``, each of which has a gallery of its own.
         asked: study -> what Snakemake's ``--config`` says to have it alone, with preset and numerics.
+        cluster: what jobs may ask a cluster for.
     """
 
     preset: str
@@ -86,6 +107,7 @@ class Config:
     judges: bool = True
     own: tuple[str, ...] = ()
     asked: dict[str, str] = field(default_factory=dict)
+    cluster: Cluster = field(default_factory=Cluster)
 
 
 def _file(entry: str, what: str, root: Path) -> Path:
@@ -147,7 +169,8 @@ def _check_name(path: Path, files: Mapping[str, Path], root: Path) -> None:
 
 def _read(raw: Mapping, root: Path) -> tuple[ConfigFile, Preset, str]:
     """Return the configuration, its preset and that one's name."""
-    config = _checked(ConfigFile, dict(raw), "config/config.yaml or --config")
+    given = {**raw, "cluster": _typed(raw.get("cluster") or {})}
+    config = _checked(ConfigFile, given, "config/config.yaml or --config")
     file = _file(config.preset, "preset", root)
     return config, _checked(Preset, read_yaml(file) or {}, str(file)), file.stem
 
@@ -193,4 +216,5 @@ def load(raw: Mapping, root: Path) -> Config:
         judges=preset.judges,
         own=tuple(name for name, path in files.items() if not _is_ours(path, root)),
         asked=asked,
+        cluster=config.cluster,
     )

@@ -23,7 +23,7 @@ from lossatlas.specs.yaml import nearest, read_yaml
 from lossatlas.study import subjects
 from lossatlas.study.config import load
 from lossatlas.study.plan import Plan, StudyPlan
-from lossatlas.workflow import resources
+from lossatlas.workflow import cost
 
 STORE = Path("config/store.yaml")
 SMALL = 300_000
@@ -67,7 +67,7 @@ def _is_part(made: Artefact) -> bool:
     """
     if made.kind != "runs":
         return made.kind in ("tiles", "grams")
-    work = resources.work(made)
+    work = cost.work(made)
     return work.parameters * work.rows * FLOAT_BYTES > SMALL
 
 

@@ -1,7 +1,7 @@
 """Files that follow from others: JSON Schemas, docs/reference.md, docs/atlas.md, and numbers in the documentation.
 
 The first follow from the declarations; the pages of docs/results, and what markers put into README.md and the pages of
-docs/ (lossatlas.gallery.pages), from the published results.
+docs/ (lossatlas.gallery.pages), from the published results; the hours in docs/cluster.md from the plan of preset paper.
 
 python -m lossatlas.workflow.generated            write them
 python -m lossatlas.workflow.generated --check    exit 1 when one is not what the code says
@@ -9,6 +9,7 @@ python -m lossatlas.workflow.generated --check    exit 1 when one is not what th
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from lossatlas.gallery import pages, published
 from lossatlas.study.atlas import atlas
 from lossatlas.study.reference import reference
 from lossatlas.study.schema import schemas
+from lossatlas.workflow import gpu_hours
+
+CLUSTER = "docs/cluster.md"
+HOURS = re.compile(r"(?<=<!-- hours -->\n).*?(?=<!-- /hours -->)", re.DOTALL)
 
 
 def files(root: Path) -> dict[str, str]:
@@ -38,7 +43,20 @@ def files(root: Path) -> dict[str, str]:
         "docs/atlas.md": atlas(root),
         **published.pages(root),
         **filled.texts,
+        CLUSTER: hours(root, filled.texts.get(CLUSTER) or (root / CLUSTER).read_text(encoding="utf-8")),
     }
+
+
+def hours(root: Path, page: str) -> str:
+    """Return a page with the hours of preset paper between its two comments.
+
+    Raises:
+        LossatlasError: the page lacks them.
+    """
+    if not HOURS.search(page):
+        raise LossatlasError(f"{CLUSTER}: got no <!-- hours --> and <!-- /hours -->, expected the table's place")
+    table = gpu_hours.markdown(gpu_hours.table(gpu_hours.make_plan("paper", [], root)))
+    return HOURS.sub(lambda _: f"\n{table}\n", page)
 
 
 def main() -> int:

@@ -1,28 +1,20 @@
 """Memory, run time and GPUs a job asks a cluster for, from its spec. Local runs ignore all but memory.
 
-Run times are estimates of what each step counts as its work over a stated speed, asked for twice over; a second
-attempt asks for twice that. Nothing is lost by a job that runs into its limit: it resumes from its last whole epoch.
+Run times are those of the one cost model (:mod:`lossatlas.workflow.cost`), asked for twice over and never above
+``cluster.max_runtime``. Nothing is lost by a job that runs into its limit: it resumes from its last whole epoch, and
+asks for the same again; only one that failed otherwise asks for more memory.
 """
 
 import math
-import os
 from collections.abc import Iterable
+from functools import cache
 
-from lossatlas.errors import LossatlasError
 from lossatlas.specs.artefact import Artefact
-from lossatlas.specs.registry import Work
 from lossatlas.study import subjects
+from lossatlas.study.config import Cluster
+from lossatlas.workflow import cost
 
 NAMES = ("mem_mb", "runtime", "gpu")
-
-GPU_TFLOPS = 5.0
-"""Sustained speed assumed of one GPU in training, TFLOP/s: an assumption, not a measurement. It is a tenth or less of
-what data sheets promise of data-centre GPUs, since batches of 128 small images do not fill them. The environment
-variable ``LOSSATLAS_GPU_TFLOPS`` replaces it; ``python -m lossatlas.workflow.gpu_hours --measured`` prints yours."""
-
-LAYER_SECONDS = 150e-6
-"""Time a step takes for each layer however small it is, s: an assumption. Some 15 kernel launches (forward, backward,
-optimiser) of 5-10 us each."""
 
 START_MINUTES = 10
 """Python, torch and CUDA on a cold shared file system, and loading the data."""
@@ -30,91 +22,95 @@ START_MINUTES = 10
 SAFETY = 2.0
 """Asked-for over estimated time."""
 
+RETRIES = 2
+"""Times that the profile sends a failed job again (``retries`` of slurm/config.yaml; a test compares)."""
+
 BASE_MB = 3000
 """Python, h5py, pandas, scikit-learn and matplotlib, with room."""
 
 TORCH_MB = 6000
 """Python and torch with CUDA: libraries and context take some 4 GB of host memory."""
 
+LONGEST_ON_CPU = 2 * 3600.0
+"""Seconds that a job may take on a core that would be cheaper there: others wait for it."""
 
-def measured_tflops() -> float | None:
-    """Return the user's own figure for the speed of one GPU in training, launches included, TFLOP/s."""
-    given = os.environ.get("LOSSATLAS_GPU_TFLOPS")
-    if not given:
-        return None
-    try:
-        speed = float(given)
-    except ValueError:
-        speed = math.nan
-    if not 0 < speed < math.inf:
-        raise LossatlasError(f"LOSSATLAS_GPU_TFLOPS: got {given!r}, expected a number above 0 (TFLOP/s)")
-    return speed
+EVERYWHERE = Cluster()
+"""A cluster of which nothing is said."""
 
 
-def speed_in_words() -> str:
-    """Return the sentence that says which speed an estimate stands on."""
-    speed = measured_tflops()
-    if speed is not None:
-        return f"at {speed:g} TFLOP/s (LOSSATLAS_GPU_TFLOPS)"
-    return (
-        f"assuming, not measured: {GPU_TFLOPS:g} TFLOP/s sustained and {LAYER_SECONDS * 1e6:g} us a layer and step;\n"
-        "after some runs on your GPU, `python -m lossatlas.workflow.gpu_hours --measured` prints what to replace it by"
-    )
+@cache
+def device(made: Artefact, cluster: Cluster = EVERYWHERE) -> str:
+    """Return where a job on networks costs less: ``cpu`` (one core) or ``gpu``."""
+    gpu, cpu = (cost.network_seconds(made, one) for one in (cost.GPU, cost.CPU))
+    return cost.CPU if cpu <= min(cluster.gpu_worth * gpu, LONGEST_ON_CPU) else cost.GPU
 
 
-def work(made: Artefact) -> Work:
-    """Return what making an artefact computes."""
-    return subjects.steps()[made.kind].work(made)
+def on_network(kind: str) -> bool:
+    """Tell whether a kind of artefact or product is computed on networks."""
+    step = subjects.steps().get(kind)
+    return step is not None and step.gpu
 
 
-def gpu_seconds(made: Artefact) -> float:
-    """Return the expected seconds on a GPU of a job on networks: arithmetic over speed, plus launches."""
-    counted = work(made)
-    speed = measured_tflops()
-    if speed is not None:
-        return counted.flops / (speed * 1e12)
-    return counted.flops / (GPU_TFLOPS * 1e12) + counted.steps * counted.layers * LAYER_SECONDS
+@cache
+def seconds(made: Artefact, cluster: Cluster = EVERYWHERE) -> float:
+    """Return the seconds a job is expected to take on the device it goes to."""
+    gpu = on_network(made.kind) and device(made, cluster) == cost.GPU
+    return cost.seconds(subjects.steps()[made.kind].rule, made, gpu)
 
 
-def size(kind: str, name: str, jobs: Iterable[Artefact], attempt: int) -> int:
-    """Return one resource of a job.
+def request(kind: str, jobs: Iterable[Artefact], failures: int = 0, cluster: Cluster = EVERYWHERE) -> dict[str, int]:
+    """Return what a job asks for.
 
     Args:
         kind: of artefact or product.
-        name: ``mem_mb``, ``runtime`` (minutes) or ``gpu``.
         jobs: the artefact to make, or all that share one request; none for products.
-        attempt: counted from 1; memory and time grow with it.
+        failures: of the job so far that more memory may mend.
+        cluster: what it may ask for.
 
     Returns:
-        The amount to ask for.
+        ``mem_mb``; ``runtime``, minutes; ``gpu``, how many.
     """
-    step = subjects.steps().get(kind)
-    on_network = step is not None and step.gpu
-    if name == "gpu":
-        return int(on_network)
-    if name == "mem_mb":
-        return attempt * max((_mem_mb(made, on_network) for made in jobs), default=BASE_MB)
-    return attempt * max((_minutes(made, on_network) for made in jobs), default=30)
+    every = list(jobs)
+    gpu = on_network(kind) and any(device(made, cluster) == cost.GPU for made in every)
+    minutes = max((_minutes(made, cluster) for made in every), default=30)
+    return {
+        "mem_mb": (1 + failures) * max((_mem_mb(made, gpu) for made in every), default=BASE_MB),
+        "runtime": min(minutes, max(math.floor(60 * cluster.max_runtime), 1)),
+        "gpu": int(gpu),
+    }
 
 
-def _mem_mb(made: Artefact, on_network: bool) -> int:
+def restarts(jobs: Iterable[Artefact], cluster: Cluster) -> int:
+    """Return how often one of the jobs may have to resume because no request is above ``max_runtime``."""
+    longest = max((seconds(made, cluster) for made in jobs), default=0.0)
+    return max(math.ceil(SAFETY * longest / (3600 * cluster.max_runtime)) - 1, 0)
+
+
+def _mem_mb(made: Artefact, gpu: bool) -> int:
     """Return the memory of a job, MB.
 
     On networks: four copies of the prepared data (read, converted, on their way to the GPU), eight of the weights in
     float32 (gradients, optimiser, state dicts, journal row), and what its work says beside them.
     """
-    counted = work(made)
-    if not on_network:
+    counted = cost.work(made)
+    if not on_network(made.kind):
         return BASE_MB + math.ceil(counted.memory / 1e6)
     data = 4 * (counted.train + counted.test) * counted.bytes
-    return TORCH_MB + math.ceil((data + 4 * (8 + counted.vectors) * counted.parameters) / 1e6)
+    base = TORCH_MB if gpu else BASE_MB
+    return base + math.ceil((data + 4 * (8 + counted.vectors) * counted.parameters) / 1e6)
 
 
-def _minutes(made: Artefact, on_network: bool) -> int:
+def _minutes(made: Artefact, cluster: Cluster) -> int:
     """Return the time of a job, minutes."""
-    if on_network:
-        return START_MINUTES + math.ceil(SAFETY * gpu_seconds(made) / 60)
-    counted = work(made)
-    if counted.seconds:
-        return START_MINUTES + math.ceil(SAFETY * counted.seconds / 60)
+    counted = cost.work(made)
+    if on_network(made.kind) or counted.seconds:
+        return START_MINUTES + math.ceil(SAFETY * seconds(made, cluster) / 60)
     return counted.minutes
+
+
+def speeds_in_words() -> str:
+    """Return the lines that say which speeds an estimate stands on."""
+    file = cost.speeds_file()
+    about = cost.about(file)
+    place = "LOSSATLAS_SPEEDS" if file != cost.SPEEDS else "src/lossatlas/workflow/speeds.json"
+    return "\n".join(f"{device}: {about[device]} ({place})" for device in (cost.CPU, cost.GPU))

@@ -18,7 +18,7 @@ from lossatlas.specs.artefact import Artefact, Described
 from lossatlas.study import subjects
 from lossatlas.study.config import load
 from lossatlas.study.plan import Plan, Product
-from lossatlas.workflow import closure, resources
+from lossatlas.workflow import closure, resources, timeouts
 from lossatlas.workflow.collector import paused
 
 GALLERY = ("lossatlas.gallery.build",)
@@ -87,9 +87,21 @@ class Wiring:
                 return []
             if role == "sources":
                 return self._tracked_files(made)
-            return [path for source in made.inputs.get(role, ()) for path in source.files()]
+            return [path for source in made.inputs.get(role, ()) for path in self._needed(source)]
 
         return files
+
+    @staticmethod
+    def _needed(source: Artefact) -> list[str]:
+        """Return the files of an input that have to be in the graph.
+
+        What it refers to is made before it, and so needs no mention while it is to be made itself, or lies there: a
+        cloud of a hundred files that a thousand jobs read would be a hundred thousand edges. A referred file that has
+        gone from under a finished input is made again.
+        """
+        if not source.linked or not Path(source.path).exists():
+            return [source.path]
+        return [source.path, *(path for path in source.files()[1:] if not Path(path).exists())]
 
     def _tracked_files(self, made: Artefact) -> list[str]:
         """Return the bundled files that prepared data is made from, where DVC can fetch them.
@@ -137,25 +149,40 @@ class Wiring:
     def resources(self, kind: str) -> dict[str, Callable[..., Any]]:
         """Return a rule's resource functions, sized from the spec of the job at hand, or of all of an array's jobs.
 
-        Snakemake asks again for every job whenever it schedules one: each answer is worked out once.
+        Snakemake asks again for every job whenever it schedules one: each answer is worked out once. A job that ran
+        into its time limit asks for the same again; one that failed otherwise for more memory.
         """
-        array = self._array(kind)
+        array, cluster = self._array(kind), self.config.cluster
+
+        @cache
+        def answer(id: str, failures: int) -> dict[str, Any]:
+            jobs = self.plan.of_kind(kind) if array else [self.artefact(kind, id)] if id else []
+            try:
+                asked = resources.request(kind, jobs, failures, cluster)
+            except LossatlasError as error:
+                raise WorkflowError(str(error)) from None
+            partition = cluster.gpu_partition if asked["gpu"] else cluster.cpu_partition
+            model = cluster.gpu_model if asked["gpu"] else None
+            return {**asked, "slurm_partition": partition or "", "gpu_model": model or ""}
 
         def sized(name: str) -> Callable[..., Any]:
-            @cache
-            def answer(id: str, attempt: int) -> Any:
-                jobs = self.plan.of_kind(kind) if array else [self.artefact(kind, id)] if id else []
-                try:
-                    return resources.size(kind, name, jobs, attempt)
-                except LossatlasError as error:
-                    raise WorkflowError(str(error)) from None
-
             def value(wildcards: Any, attempt: int = 1) -> Any:
-                return answer("" if array else getattr(wildcards, "id", ""), attempt)
+                id = getattr(wildcards, "id", "")
+                failures = max(attempt - 1 - timeouts.count(kind, id), 0)
+                return answer("" if array else id, failures)[name]
 
             return value
 
-        return {name: sized(name) for name in resources.NAMES}
+        named = {"slurm_partition": cluster.cpu_partition or cluster.gpu_partition, "gpu_model": cluster.gpu_model}
+        return {name: sized(name) for name in (*resources.NAMES, *(name for name, given in named.items() if given))}
+
+    def allow_restarts(self, rules: Iterable[Any]) -> None:
+        """Let the rules whose jobs are longer than any request is allowed to be resume as often as that takes."""
+        kinds = {step.rule: kind for kind, step in subjects.steps().items()}
+        for rule in rules:
+            more = resources.restarts(self.plan.of_kind(kinds.get(rule.name, "")), self.config.cluster)
+            if more:
+                rule.restart_times = resources.RETRIES + more
 
     @staticmethod
     def _array(kind: str) -> bool:
