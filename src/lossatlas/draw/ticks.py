@@ -58,7 +58,8 @@ def round_numbers(axis: Axis, low: float, high: float, most: int = 6) -> None:
 def mend(figure: Figure) -> None:
     """Give logarithmic axes round numbers, and linear ones along the bottom no more than there is room for.
 
-    Ticks that were set one by one stay. Axes in three dimensions are left alone.
+    A power that all numbers of an axis share stands in its name, not at a corner where titles are. Ticks that were set
+    one by one stay. Axes in three dimensions are left alone.
     """
     for axes in figure.axes:
         if axes.name == "3d" or not axes.axison:
@@ -71,6 +72,17 @@ def mend(figure: Figure) -> None:
             if not (isinstance(axes.xaxis.get_major_locator(), MaxNLocator) and _crowded(axes.xaxis)):
                 break
             axes.xaxis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
+        for axis in (axes.xaxis, axes.yaxis):
+            _name_power(axis)
+
+
+def _name_power(axis: Axis) -> None:
+    """Put what all numbers of an axis share into its name."""
+    axis.get_majorticklabels()  # makes the formatter see the ticks
+    shared = axis.get_major_formatter().get_offset()
+    if shared:
+        axis.set_label_text(f"{axis.get_label_text()} ({shared})".strip())
+        axis.get_offset_text().set_visible(False)
 
 
 def _crowded(axis: Axis) -> bool:

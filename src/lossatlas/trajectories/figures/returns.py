@@ -159,7 +159,7 @@ def _layout(
 def _limits(numbers: pd.DataFrame) -> tuple[float, float]:
     """Return limits of an axis that all panels share: everything drawn, and 1."""
     low, high = min(float(numbers["low"].min()), 1.0), max(float(numbers["high"].max()), 1.0)
-    margin = 0.06 * max(high - low, 0.02)
+    margin = 0.06 * max(high - low, 0.5)
     return low - margin, high + margin
 
 
