@@ -471,22 +471,19 @@ def path_kink(spec: PathKink, inputs: Inputs) -> Measurement:
 
 
 def gradient_noise(spec: GradientNoise, inputs: Inputs) -> Measurement:
-    """Log10 of the noise of a minibatch's gradient over the squared gradient: median late less early, mean over paths.
+    """Log10 of the noise of a minibatch's gradient over the squared gradient: late less early, mean over paths.
 
-    Where noise hides the gradient so far that the squared gradient without it is estimated below zero, the ratio
-    counts as infinite, and the median stands for the window.
+    Both are means over the steps of a window: of a single step the squared gradient without what noise adds to it may
+    be estimated below zero. Where that of a whole window is, noise hides the gradient and there is no number.
     """
     found, details = [], []
     for table in inputs.given(spec.descents):
-        medians = []
-        for when in ("early", "late"):
-            steps = _windows(spec, table)[when]
-            noise, signal = steps["noise"].to_numpy(float), steps["signal"].to_numpy(float)
-            ratio = np.where(signal > 0, noise / np.where(signal > 0, signal, 1.0), np.inf)
-            medians.append(float(np.log10(np.median(ratio))) if np.isfinite(noise).all() else np.nan)
-        details.append(f"{medians[0]:.2f} to {medians[1]:.2f}")
-        found.append(medians[1] - medians[0])
+        windows = _windows(spec, table)
+        noise, signal = ([float(windows[w][name].mean()) for w in ("early", "late")] for name in ("noise", "signal"))
+        if not np.isfinite(noise).all() or min(noise) <= 0 or not min(signal) > 0:
+            return nothing(f"noise is not known, or hides the gradient: noise {noise}, squared gradient {signal}")
+        ratios = [float(np.log10(n / g)) for n, g in zip(noise, signal, strict=True)]
+        details.append(f"{ratios[0]:.2f} to {ratios[1]:.2f}")
+        found.append(ratios[1] - ratios[0])
     detail = "log10 of noise over gradient: " + "; ".join(details)
-    if not np.isfinite(found).all():
-        return nothing(f"noise is not known, or hides the gradient, on some of the paths; {detail}")
     return Measurement(float(np.mean(found)), of_mean(found), len(found), detail, "paths", found)
