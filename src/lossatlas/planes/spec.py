@@ -323,14 +323,21 @@ def tile_work(made: Artefact) -> Work:
 
 
 def descent_work(made: Artefact) -> Work:
-    """Return the work of a descent: a gradient at each recorded point, four losses around its projection."""
+    """Return the work of a descent: a gradient at each recorded point, four losses around its projection.
+
+    And a gradient for each minibatch, where what is descended is looked at.
+    """
     net, train, test, size = sized(made)
     spec, (path,) = made.spec, made.inputs["run"]
     rows, seen = run_work(path).rows, min(train, spec["examples"] or train)
     flops = net.flops * (3.0 + 4 * _passes(spec)) * rows * seen
+    each = 5
     if about := spec.get("gradient"):
-        flops += net.flops * 3.0 * rows * min(train, about["examples"] or train)
-    return Work(net.parameters, rows, net.layers, 5 * rows, flops, train, test, size)
+        batch, passed = min(about["batch"] or train, train), min(train, about["examples"] or train)
+        minibatches = max(1, passed // batch)
+        each += minibatches
+        flops += net.flops * 3.0 * rows * minibatches * batch
+    return Work(net.parameters, rows, net.layers, each * rows, flops, train, test, size)
 
 
 def trust_work(made: Artefact) -> Work:
