@@ -358,9 +358,9 @@ def path_share(spec: PathShare, inputs: Inputs) -> Measurement:
         f"{g.table['run'].iloc[0]} {v:.3f} (walk {w:.3f})" for g, v, w in zip(paths, shares, walks, strict=True)
     )
     each = shares if spec.less is None else [share - walk for share, walk in zip(shares, walks, strict=True)]
-    pick = {"min": min, "max": max, "mean": np.mean}[spec.statistic]
+    value = {"min": np.min, "max": np.max, "mean": np.mean}[spec.statistic](each)
     interval = of_mean(each) if spec.statistic == "mean" else None
-    return Measurement(float(pick(each)), interval, len(each), detail, "paths", each)
+    return Measurement(float(value), interval, len(each), detail, "paths", each)
 
 
 def plane_share(spec: PlaneShare, inputs: Inputs) -> Measurement:

@@ -44,7 +44,7 @@ def compose(spec: PathPlanes, inputs: Inputs) -> Drawn:
     """
     grids: list[Grid] = [inputs.one("grid", panel.plane) for panel in spec.panels]
     titles = [panel.title for panel in spec.panels]
-    norm = LogNorm(*spec.shown)
+    norm = LogNorm(spec.shown[0], spec.shown[1])
     sidebar = Sidebar()
     sidebar.heading("Path")
     sidebar.marker("epoch", marker="o", color=PATH, markersize=2.8)
