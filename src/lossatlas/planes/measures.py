@@ -15,7 +15,18 @@ from lossatlas.claims.measurement import Measurement, nothing
 from lossatlas.clouds.files import Gram
 from lossatlas.clouds.principal import principal_axes
 from lossatlas.planes.files import Grid
-from lossatlas.planes.numbers import apart, bends, on_plane, ratio, region, sharpness, step_lengths, towards, walk_share
+from lossatlas.planes.numbers import (
+    apart,
+    bends,
+    contrast,
+    on_plane,
+    ratio,
+    region,
+    sharpness,
+    step_lengths,
+    towards,
+    walk_share,
+)
 from lossatlas.planes.spec import (
     Bent,
     ConvexRatio,
@@ -28,6 +39,7 @@ from lossatlas.planes.spec import (
     NormGrowth,
     OfSharpness,
     OfSteps,
+    Partition,
     PathKink,
     PathShare,
     PlaneShare,
@@ -137,6 +149,14 @@ def towards_centre(spec: TowardsCentre, inputs: Inputs) -> Measurement:
 def region_size(spec: RegionSize, inputs: Inputs) -> Measurement:
     """Share of a plane that is joined to its centre below a loss: ``first``, or less ``second``."""
     return _of_networks(spec.first, spec.second, inputs, lambda grid: region(grid, spec.level))
+
+
+def partition(spec: Partition, inputs: Inputs) -> Measurement:
+    """How much more of the low region around the centre leads to it than of the rest of the plane."""
+    found = _of_networks(spec.first, (), inputs, lambda grid: contrast(grid, spec.level))
+    if found.value is None or not np.isfinite(found.value):
+        return nothing(f"a plane lies wholly inside or outside of the region; {found.detail}")
+    return found
 
 
 def bent(spec: Bent, inputs: Inputs) -> Measurement:

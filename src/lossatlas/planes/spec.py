@@ -912,6 +912,15 @@ class RegionSize(Measure):
     level: float = key("The loss that bounds the region, the same for all networks.", gt=0)
 
 
+class Partition(Measure):
+    """How much more of the low region around the centre leads to it than of the rest of a plane, in shares of points."""
+
+    measure: ClassVar[str] = "partition"
+    run: ClassVar[str] = "lossatlas.planes.measures:partition"
+    first: Grids = key("Planes of some networks; entries as of `towards_centre`.")
+    level: float = key("The loss that bounds the region.", gt=0)
+
+
 class LossSpread(Measure):
     """Largest over smallest training loss of the networks behind lines, planes or maps."""
 
