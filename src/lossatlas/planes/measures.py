@@ -54,6 +54,7 @@ from lossatlas.planes.spec import (
 from lossatlas.specs.base import Reference
 from lossatlas.specs.registry import Inputs
 from lossatlas.statistics import (
+    STATISTICS,
     Interval,
     of_clusters,
     of_difference,
@@ -378,7 +379,7 @@ def path_share(spec: PathShare, inputs: Inputs) -> Measurement:
         f"{g.table['run'].iloc[0]} {v:.3f} (walk {w:.3f})" for g, v, w in zip(paths, shares, walks, strict=True)
     )
     each = shares if spec.less is None else [share - walk for share, walk in zip(shares, walks, strict=True)]
-    value = {"min": np.min, "max": np.max, "mean": np.mean}[spec.statistic](each)
+    value = STATISTICS[spec.statistic](each)
     interval = of_mean(each) if spec.statistic == "mean" else None
     return Measurement(float(value), interval, len(each), detail, "paths", each)
 

@@ -913,7 +913,7 @@ class RegionSize(Measure):
 
 
 class Partition(Measure):
-    """How much more of the low region around the centre leads to it than of the rest of a plane, in shares of points."""
+    """How much more of the low region around the centre leads to it than of the rest of a plane, in shares."""
 
     measure: ClassVar[str] = "partition"
     run: ClassVar[str] = "lossatlas.planes.measures:partition"
