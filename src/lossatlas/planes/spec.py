@@ -645,6 +645,8 @@ Levels = Annotated[list[Positive], key("Losses of the labelled lines, the same i
 Shown = Annotated[list[Positive], key("Losses of both ends of the colours.", min_length=2, max_length=2)]
 LEVELS = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]
 """Losses of lines: the authors' own are 0.1 to 10 in steps of 0.5 (plot_2D.py), dense above and bare below."""
+FINE = [0.1, 0.14, 0.2, 0.28, 0.4, 0.56, 0.8, 1.1, 1.6, 2.2, 3.2, 4.5, 6.4, 9.0]
+"""The same for paths, whose angle with the lines is what is looked at: steps of the root of two."""
 SHOWN = [0.1, 20.0]
 
 
@@ -692,7 +694,7 @@ class PathPlanes(Figure):
     kind: Literal["pathplanes"] = "pathplanes"
     draw: ClassVar[str] = "lossatlas.planes.figures.pathplanes:compose"
     panels: list[PlanePanel] = key("One plane of a path each.", min_length=1)
-    levels: Levels = LEVELS
+    levels: Levels = FINE
     shown: Shown = SHOWN
     columns: Columns
 
