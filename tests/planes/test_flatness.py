@@ -118,6 +118,11 @@ def test_regions_are_those_joined_to_the_centre():
     apart = np.where(radius > 0.8, 0.0, radius**2)  # as low again, behind a wall
     assert flatness.region(grid_of(apart, x, x), 0.25) == pytest.approx(np.pi * 0.25 / 4, rel=0.02)
     assert flatness.region(grid_of(radius + 1, x, x), 1.0) == 0
+    island = grid_of(np.where(radius < 0.5, radius, 10.5 - radius), x, x)  # leads to the centre inside, away outside
+    assert flatness.contrast(island, 1.0) == pytest.approx(1.0, abs=0.02)
+    found = measure("partition", {"first": [island] * 3}, level=1.0)
+    assert (found.n, found.value) == (3, pytest.approx(1.0, abs=0.02))
+    assert measure("partition", {"first": grid_of(radius, x, x)}, level=5.0).value is None
     assert flatness.region(grid_of(np.where(radius < 0.5, 0.0, np.nan), x, x), 1.0) == pytest.approx(0.196, rel=0.03)
 
 

@@ -153,12 +153,15 @@ def test_work_of_tiles_is_counted_in_points_and_products():
             seen += work.test if "test" in spec["parts"] else 0
             assert work.flops == pytest.approx(sized(made)[0].flops * points * seen, rel=1e-12)
         else:
-            products = spec["measure"]["products"] + spec["measure"]["trace"]
+            products = spec["measure"]["products"] * spec["measure"].get("starts", 1) + spec["measure"]["trace"]
             assert work.flops == pytest.approx(sized(made)[0].flops * 9 * points * products * seen, rel=1e-12)
-        whole[spec["label"]] = whole.get(spec["label"], 0) + points
-    assert whole["resnet-110-1-noshort-cifar10"] == 51 * 51
+        kind = (spec["label"], spec["measure"]["kind"])
+        whole[kind] = whole.get(kind, 0) + points
+    assert {whole["resnet-110-1-noshort-cifar10", kind] for kind in ("losses", "curvature")} == {51 * 51}
     for made in plan.of_kind("descents"):
-        assert cost.work(made).steps == 5 * 301  # a gradient and four losses at each of 301 recorded points
+        # a gradient and four losses at each of 301 recorded points, and a gradient a minibatch: 390 of 128, 6 of 8,192
+        batch = made.spec["gradient"]["batch"]
+        assert cost.work(made).steps == (5 + {128: 390, 8192: 6}[batch]) * 301
 
 
 def test_a_hessian_product_costs_what_is_counted():

@@ -1,6 +1,7 @@
 """Builders by name, and what they share: a check of the input and the initialisation of convolutions."""
 
 from collections.abc import Callable
+from typing import Literal
 
 from torch import nn
 
@@ -38,7 +39,7 @@ def he_initialise(model: nn.Module, init: str = "he") -> None:
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
-            mode = "fan_out" if init == "he" else "fan_in"
+            mode: Literal["fan_in", "fan_out"] = "fan_out" if init == "he" else "fan_in"
             nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
         elif isinstance(module, nn.Linear):
             if init == "fan_in":

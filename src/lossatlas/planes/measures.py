@@ -15,7 +15,18 @@ from lossatlas.claims.measurement import Measurement, nothing
 from lossatlas.clouds.files import Gram
 from lossatlas.clouds.principal import principal_axes
 from lossatlas.planes.files import Grid
-from lossatlas.planes.numbers import apart, bends, on_plane, ratio, region, sharpness, step_lengths, towards, walk_share
+from lossatlas.planes.numbers import (
+    apart,
+    bends,
+    contrast,
+    on_plane,
+    ratio,
+    region,
+    sharpness,
+    step_lengths,
+    towards,
+    walk_share,
+)
 from lossatlas.planes.spec import (
     Bent,
     ConvexRatio,
@@ -28,6 +39,7 @@ from lossatlas.planes.spec import (
     NormGrowth,
     OfSharpness,
     OfSteps,
+    Partition,
     PathKink,
     PathShare,
     PlaneShare,
@@ -42,6 +54,7 @@ from lossatlas.planes.spec import (
 from lossatlas.specs.base import Reference
 from lossatlas.specs.registry import Inputs
 from lossatlas.statistics import (
+    STATISTICS,
     Interval,
     of_clusters,
     of_difference,
@@ -137,6 +150,14 @@ def towards_centre(spec: TowardsCentre, inputs: Inputs) -> Measurement:
 def region_size(spec: RegionSize, inputs: Inputs) -> Measurement:
     """Share of a plane that is joined to its centre below a loss: ``first``, or less ``second``."""
     return _of_networks(spec.first, spec.second, inputs, lambda grid: region(grid, spec.level))
+
+
+def partition(spec: Partition, inputs: Inputs) -> Measurement:
+    """How much more of the low region around the centre leads to it than of the rest of the plane."""
+    found = _of_networks(spec.first, (), inputs, lambda grid: contrast(grid, spec.level))
+    if found.value is None or not np.isfinite(found.value):
+        return nothing(f"a plane lies wholly inside or outside of the region; {found.detail}")
+    return found
 
 
 def bent(spec: Bent, inputs: Inputs) -> Measurement:
@@ -358,9 +379,9 @@ def path_share(spec: PathShare, inputs: Inputs) -> Measurement:
         f"{g.table['run'].iloc[0]} {v:.3f} (walk {w:.3f})" for g, v, w in zip(paths, shares, walks, strict=True)
     )
     each = shares if spec.less is None else [share - walk for share, walk in zip(shares, walks, strict=True)]
-    pick = {"min": min, "max": max, "mean": np.mean}[spec.statistic]
+    value = STATISTICS[spec.statistic](each)
     interval = of_mean(each) if spec.statistic == "mean" else None
-    return Measurement(float(pick(each)), interval, len(each), detail, "paths", each)
+    return Measurement(float(value), interval, len(each), detail, "paths", each)
 
 
 def plane_share(spec: PlaneShare, inputs: Inputs) -> Measurement:
@@ -471,22 +492,19 @@ def path_kink(spec: PathKink, inputs: Inputs) -> Measurement:
 
 
 def gradient_noise(spec: GradientNoise, inputs: Inputs) -> Measurement:
-    """Log10 of the noise of a minibatch's gradient over the squared gradient: median late less early, mean over paths.
+    """Log10 of the noise of a minibatch's gradient over the squared gradient: late less early, mean over paths.
 
-    Where noise hides the gradient so far that the squared gradient without it is estimated below zero, the ratio
-    counts as infinite, and the median stands for the window.
+    Both are means over the steps of a window: of a single step the squared gradient without what noise adds to it may
+    be estimated below zero. Where that of a whole window is, noise hides the gradient and there is no number.
     """
     found, details = [], []
     for table in inputs.given(spec.descents):
-        medians = []
-        for when in ("early", "late"):
-            steps = _windows(spec, table)[when]
-            noise, signal = steps["noise"].to_numpy(float), steps["signal"].to_numpy(float)
-            ratio = np.where(signal > 0, noise / np.where(signal > 0, signal, 1.0), np.inf)
-            medians.append(float(np.log10(np.median(ratio))) if np.isfinite(noise).all() else np.nan)
-        details.append(f"{medians[0]:.2f} to {medians[1]:.2f}")
-        found.append(medians[1] - medians[0])
+        windows = _windows(spec, table)
+        noise, signal = ([float(windows[w][name].mean()) for w in ("early", "late")] for name in ("noise", "signal"))
+        if not np.isfinite(noise).all() or min(noise) <= 0 or not min(signal) > 0:
+            return nothing(f"noise is not known, or hides the gradient: noise {noise}, squared gradient {signal}")
+        ratios = [float(np.log10(n / g)) for n, g in zip(noise, signal, strict=True)]
+        details.append(f"{ratios[0]:.2f} to {ratios[1]:.2f}")
+        found.append(ratios[1] - ratios[0])
     detail = "log10 of noise over gradient: " + "; ".join(details)
-    if not np.isfinite(found).all():
-        return nothing(f"noise is not known, or hides the gradient, on some of the paths; {detail}")
     return Measurement(float(np.mean(found)), of_mean(found), len(found), detail, "paths", found)

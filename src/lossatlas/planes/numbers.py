@@ -110,10 +110,22 @@ def region(grid: Grid, level: float, quantity: str = "train_loss") -> float:
 
     Points are joined by sides. 0 where the centre itself is not below it.
     """
+    return float(inside(grid, level, quantity).mean())
+
+
+def inside(grid: Grid, level: float, quantity: str = "train_loss") -> NDArray[np.bool_]:
+    """Return which points (ny, nx) are joined to the centre by points with a loss below a level."""
     loss = grid.measured[quantity]
     labels, _ = ndimage.label(np.isfinite(loss) & (loss < level))
     own = labels[int(np.abs(grid.y).argmin()), int(np.abs(grid.x).argmin())]
-    return float((labels == own).mean()) if own else 0.0
+    return (labels == own) & (own > 0)
+
+
+def contrast(grid: Grid, level: float) -> float:
+    """Return the share of :func:`towards` inside of a low region less that outside; NaN where one has no points."""
+    leads, low = towards(grid), inside(grid, level)[1:-1, 1:-1]
+    shares = [leads[side & np.isfinite(leads)] for side in (low, ~low)]
+    return float(shares[0].mean() - shares[1].mean()) if all(len(side) for side in shares) else float("nan")
 
 
 def ratio(grid: Grid) -> Array:

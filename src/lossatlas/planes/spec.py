@@ -323,14 +323,21 @@ def tile_work(made: Artefact) -> Work:
 
 
 def descent_work(made: Artefact) -> Work:
-    """Return the work of a descent: a gradient at each recorded point, four losses around its projection."""
+    """Return the work of a descent: a gradient at each recorded point, four losses around its projection.
+
+    And a gradient for each minibatch, where what is descended is looked at.
+    """
     net, train, test, size = sized(made)
     spec, (path,) = made.spec, made.inputs["run"]
     rows, seen = run_work(path).rows, min(train, spec["examples"] or train)
     flops = net.flops * (3.0 + 4 * _passes(spec)) * rows * seen
+    each = 5
     if about := spec.get("gradient"):
-        flops += net.flops * 3.0 * rows * min(train, about["examples"] or train)
-    return Work(net.parameters, rows, net.layers, 5 * rows, flops, train, test, size)
+        batch, passed = min(about["batch"] or train, train), min(train, about["examples"] or train)
+        minibatches = max(1, passed // batch)
+        each += minibatches
+        flops += net.flops * 3.0 * rows * minibatches * batch
+    return Work(net.parameters, rows, net.layers, each * rows, flops, train, test, size)
 
 
 def trust_work(made: Artefact) -> Work:
@@ -638,6 +645,8 @@ Levels = Annotated[list[Positive], key("Losses of the labelled lines, the same i
 Shown = Annotated[list[Positive], key("Losses of both ends of the colours.", min_length=2, max_length=2)]
 LEVELS = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]
 """Losses of lines: the authors' own are 0.1 to 10 in steps of 0.5 (plot_2D.py), dense above and bare below."""
+FINE = [0.1, 0.14, 0.2, 0.28, 0.4, 0.56, 0.8, 1.1, 1.6, 2.2, 3.2, 4.5, 6.4, 9.0]
+"""The same for paths, whose angle with the lines is what is looked at: steps of the root of two."""
 SHOWN = [0.1, 20.0]
 
 
@@ -687,7 +696,7 @@ class PathPlanes(Figure):
     kind: Literal["pathplanes"] = "pathplanes"
     draw: ClassVar[str] = "lossatlas.planes.figures.pathplanes:compose"
     panels: list[PlanePanel] = key("One plane of a path each.", min_length=1)
-    levels: Levels = LEVELS
+    levels: Levels = FINE
     shown: Shown = SHOWN
     columns: Columns
 
@@ -905,6 +914,15 @@ class RegionSize(Measure):
     first: Grids = key("Planes of some networks.")
     second: Grids = key("Planes of those they are compared with; none = the first alone.", ())
     level: float = key("The loss that bounds the region, the same for all networks.", gt=0)
+
+
+class Partition(Measure):
+    """How much more of the low region around the centre leads to it than of the rest of a plane, in shares."""
+
+    measure: ClassVar[str] = "partition"
+    run: ClassVar[str] = "lossatlas.planes.measures:partition"
+    first: Grids = key("Planes of some networks; entries as of `towards_centre`.")
+    level: float = key("The loss that bounds the region.", gt=0)
 
 
 class LossSpread(Measure):

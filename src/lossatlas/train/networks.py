@@ -157,8 +157,8 @@ def trained(spec: Mapping, data_file: Path, run_file: Path) -> Trained:
 
 def row_at(losses: Array, at_loss: float | None) -> int:
     """Return the number of the first recorded epoch whose training loss is at most a number, or of the last one."""
-    below = np.flatnonzero(losses <= at_loss) if at_loss is not None else []
-    return int(below[0]) if len(below) else len(losses) - 1
+    below = np.zeros(len(losses), bool) if at_loss is None else losses <= at_loss
+    return int(below.argmax()) if below.any() else len(losses) - 1
 
 
 def descended(spec: Mapping, data_file: Path, recipe: Mapping) -> Descended:

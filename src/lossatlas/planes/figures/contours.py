@@ -32,7 +32,7 @@ def compose(spec: Contours, inputs: Inputs) -> Drawn:
     titles = [panel.title for panel in spec.panels]
     words = verdicts(spec.panels, inputs)
     quantity = f"{spec.part}_loss"
-    norm = LogNorm(*spec.shown)
+    norm = LogNorm(spec.shown[0], spec.shown[1])
     sidebar = Sidebar()
     sidebar.colorbar(norm, MAP, "training loss" if spec.part == "train" else "test loss")
     sidebar.marker("the minimum", marker="o", color="white", markeredgecolor=style.INK, markersize=4.5)

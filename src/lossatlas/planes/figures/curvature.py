@@ -36,7 +36,7 @@ def compose(spec: CurvatureMaps, inputs: Inputs) -> Drawn:
     planes: list[Grid] = [inputs.one("grid", panel.plane) for panel in spec.panels]
     maps: list[Grid] = [inputs.one("grid", panel.map) for panel in spec.panels]
     count, titles = len(planes), [panel.title for panel in spec.panels]
-    norm = LogNorm(*spec.shown)
+    norm = LogNorm(spec.shown[0], spec.shown[1])
     share = Normalize(0.0, MOST)
     sidebar = Sidebar()
     sidebar.colorbar(norm, MAP, "training loss")

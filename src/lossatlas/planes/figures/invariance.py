@@ -42,7 +42,7 @@ def compose(spec: Invariance, inputs: Inputs) -> Drawn:
         sidebar.line(f"rescaled copy {i + 1}", color=color, linewidth=1.2, linestyle=style.DASHES[1 + i % 4])
     lost = sum(grid.lost("train_loss") for _, first, copies in rows for grid in (first, *copies))
     notes = (f"{lost} points without a finite loss (inf or NaN) are gaps.",) if lost else ()
-    heads = [f"{title}: {TITLES[how]}" for title, _, _ in rows for how in NORMALISATIONS]
+    heads = [f"{title},\n{TITLES[how]}" for title, _, _ in rows for how in NORMALISATIONS]
     figure, panels = layout(len(heads), 3, (2.15, 1.7), sidebar, notes, titles=heads)
     parts = []
     for i, (title, original, copies) in enumerate(rows):
@@ -59,7 +59,11 @@ def _said(gap: float) -> str:
     """Return the largest difference of curves in words."""
     if gap < 1e-3:
         return f"one curve (to {gap:.0e} of its rise)"
-    return f"apart by {gap:.2g} of the rise" if np.isfinite(gap) else "apart: some overflow"
+    if not np.isfinite(gap):
+        return "apart: some overflow"
+    if gap >= 1e5:
+        return f"apart by {gap / 1e6:.1f} million times the rise"
+    return f"apart by {gap:,.0f} times the rise" if gap >= 10 else f"apart by {gap:.2g} of the rise"
 
 
 def _draw(axes: Axes, original: Grid, copies: list[Grid], how: str, colors: Any) -> pd.DataFrame:

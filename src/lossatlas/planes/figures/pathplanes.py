@@ -14,7 +14,7 @@ from matplotlib.colors import LogNorm
 from lossatlas.clouds.files import Gram
 from lossatlas.clouds.principal import principal_axes
 from lossatlas.draw.legend import Sidebar
-from lossatlas.draw.panels import layout
+from lossatlas.draw.panels import GAP, layout
 from lossatlas.draw.plane import MAP
 from lossatlas.draw.style import Drawn
 from lossatlas.planes.figures.contours import heading, levelled, lost_notes, verdicts
@@ -44,7 +44,7 @@ def compose(spec: PathPlanes, inputs: Inputs) -> Drawn:
     """
     grids: list[Grid] = [inputs.one("grid", panel.plane) for panel in spec.panels]
     titles = [panel.title for panel in spec.panels]
-    norm = LogNorm(*spec.shown)
+    norm = LogNorm(spec.shown[0], spec.shown[1])
     sidebar = Sidebar()
     sidebar.heading("Path")
     sidebar.marker("epoch", marker="o", color=PATH, markersize=2.8)
@@ -61,7 +61,7 @@ def compose(spec: PathPlanes, inputs: Inputs) -> Drawn:
         heading(title, f"{percent(float(grid.explained.sum()))} of the variance", word)
         for title, grid, word in zip(titles, grids, words, strict=True)
     ]
-    figure, panels = layout(len(grids), spec.columns, (2.3, 2.3), sidebar, notes, titles=heads)
+    figure, panels = layout(len(grids), spec.columns, (2.3, 2.3), sidebar, notes, (0.7, *GAP[1:]), titles=heads)
     for axes, grid in zip(panels, grids, strict=True):
         _draw(axes, grid, norm, spec.levels)
     return Drawn(figure, _numbers(titles, grids), notes)
@@ -92,17 +92,18 @@ def _closer(grid: Grid) -> tuple[tuple[int, int], tuple[float, float], tuple[flo
     """Return where an inset goes and what it shows, if all after the first drop lies in a small part of the panel.
 
     Returns:
-        The corner with the fewest epochs (0 left or below, 1 right or above) and both ranges; None without need.
+        The corner with the least of the path (0 left or below, 1 right or above) and both ranges; None without need.
     """
     path = grid.path.sort_values("epoch", kind="stable")
     late = path[path["epoch"] >= min(grid.slice["drops"], default=np.inf)]
     width, height = grid.x[-1] - grid.x[0], grid.y[-1] - grid.y[0]
     if len(late) < 3 or max(np.ptp(late["x"]) / width, np.ptp(late["y"]) / height) > SMALL_PART:
         return None
-    across = (path["x"].to_numpy() - grid.x[0]) / width
-    up = (path["y"].to_numpy() - grid.y[0]) / height
+    along = np.linspace(0, len(path) - 1, 20 * len(path))  # the lines between epochs, too
+    across = (np.interp(along, np.arange(len(path)), path["x"]) - grid.x[0]) / width
+    up = (np.interp(along, np.arange(len(path)), path["y"]) - grid.y[0]) / height
     corners = [(i, j) for i in (0, 1) for j in (0, 1)]
-    taken = [int(((np.abs(across - i) < 0.45) & (np.abs(up - j) < 0.45)).sum()) for i, j in corners]
+    taken = [int(((np.abs(across - i) < 0.43) & (np.abs(up - j) < 0.41)).sum()) for i, j in corners]
     half = max(0.6 * np.ptp(late["x"]), 0.6 * np.ptp(late["y"]) * width / height, 0.02 * width)
     middle = [(late[name].max() + late[name].min()) / 2 for name in ("x", "y")]
     tall = half * height / width

@@ -108,7 +108,7 @@ def _steps(job: Job, network: Trained, cut: Slice, file: h5py.File, state: State
         gradient = own.grad(theta(i)).double()
         on_plane = _slope(lambda at: float(landscape.loss(network.theta + at @ axes)), projected[i], reach)
         found = [*_angle(step, -gradient), *_angle(projected[i + 1] - projected[i], -on_plane)]
-        if descends is not None:
+        if descends is not None and about is not None:
             before = None if i == 0 else theta(i) - theta(i - 1)
             found += _descended(descends, about, theta(i), step, before, theta(len(points) - 1) - theta(i), i)
         return {"steps": np.array(found)}
