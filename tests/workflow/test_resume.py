@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from harness import job, make, products, study
 
+from lossatlas.clouds.jobs import gram
 from lossatlas.files import checksum, clock, state
 from lossatlas.files.state import RESUME, State
 from lossatlas.specs.registry import resolve
@@ -33,6 +34,8 @@ KINDS = (
     "triangles",
     "boundaries",
     "imports",
+    "grams",
+    "scores",
 )
 WHOLE = ("runs", "paths", "tiles", "volumes")
 """One kind for each way of keeping state; the others, which share these, meet two of the harms, drawn at random."""
@@ -100,11 +103,14 @@ def interrupted(monkeypatch):
     monkeypatch.setattr(State, "write", write)
     monkeypatch.setattr(loop.Recorder, "due", due)
     monkeypatch.setattr(clock, "COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(gram, "_MAX_COLUMNS", 64)
     return run
 
 
 def content(file):
-    """Return the digest of what a file holds."""
+    """Return the digest of what a file holds, the bytes of one that is no HDF5."""
+    if not h5py.is_hdf5(file):
+        return file.read_bytes()
     with h5py.File(file) as opened:
         return opened.attrs[checksum.CONTENT]
 
