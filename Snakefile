@@ -1,8 +1,10 @@
 """lossatlas: a study is data (config/studies/*.yaml); about a dozen generic rules turn it into figures."""
 
+import os
 import sys
 from pathlib import Path
 
+from lossatlas.workflow.requeue import SUBMITTED
 from lossatlas.workflow.slurm import mend
 from lossatlas.workflow.watch import begin
 from lossatlas.workflow.wiring import load_plan
@@ -17,6 +19,9 @@ PLAN = load_plan(config, ROOT)
 
 
 mend()
+
+if workflow.remote_exec:  # on a node, in a job that Snakemake has submitted, which may be queued again
+    os.environ[SUBMITTED] = "1"
 
 # A SIGTERM reaches the script and this shell around it: the shell waits for what the script does about it.
 shell.prefix("trap : TERM; ")

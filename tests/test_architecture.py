@@ -13,7 +13,7 @@ from lossatlas.specs.registry import resolve
 from lossatlas.study import subjects
 
 SOURCE = ROOT / "src" / "lossatlas"
-GROUND = ("errors", "numerics", "arrays", "seeds", "progress", "statistics", "places", "_torchvision")
+GROUND = ("errors", "numerics", "arrays", "seeds", "progress", "preemption", "statistics", "places", "_torchvision")
 FLOORS = (
     GROUND,
     ("specs",),

@@ -41,8 +41,12 @@ SEVERAL_COMMITS = (
     "surfaces/mlp-iris",
     "descents/resnet-8-0.125-digits",
     "paths/mlp-iris",
+    "averages/mlp-iris",
+    "triangles/mlp-iris",
+    "imports/mlp-iris",
     "volumes/binary_mlp-swissroll",
     "slices/binary_mlp-swissroll",
+    "boundaries/binary_mlp-swissroll",
 )
 """Jobs with state."""
 

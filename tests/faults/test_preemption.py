@@ -36,7 +36,10 @@ KEEPING = (
     "slices/binary_mlp-swissroll",
     "boundaries/binary_mlp-swissroll",
 )
-"""Jobs that keep state: all that a GPU is asked for, one by one and in lockstep, with batch norm and without."""
+"""Jobs on networks, all that a GPU is asked for: one by one and in lockstep, with batch norm and without."""
+
+LONG = ("scores/tree-3x6",)
+"""Others that keep state; a Gram matrix of so few columns is one unit."""
 
 OTHERS = (
     "data/iris-package",
@@ -45,7 +48,7 @@ OTHERS = (
     "figures/losses",
     "claims",
 )
-"""Some that keep none: they take seconds, and begin anew."""
+"""Some that keep none, or have one unit of work: they take seconds, and begin anew."""
 
 EVERY = bool(os.environ.get("LOSSATLAS_EXHAUSTIVE"))
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
@@ -56,7 +59,7 @@ def bench(tmp_path_factory):
     """Return what makes a bench for a job, in a folder with all that the jobs under test read."""
     place = memory() or tmp_path_factory.getbasetemp()
     with tempfile.TemporaryDirectory(dir=place) as scratch, Server(compile_shim(scratch)) as server:
-        folder = build(server, Path(scratch) / "study", JOBS if EVERY else (*KEEPING, *OTHERS))
+        folder = build(server, Path(scratch) / "study", JOBS if EVERY else (*KEEPING, *LONG, *OTHERS))
         yield lambda job: Bench(server, job, folder)
 
 
@@ -64,7 +67,7 @@ def test_every_kind_that_asks_for_a_gpu_is_here():
     assert {job.partition("/")[0] for job in KEEPING} == {kind for kind, step in subjects.steps().items() if step.gpu}
 
 
-@pytest.mark.parametrize("job", KEEPING)
+@pytest.mark.parametrize("job", [*KEEPING, *LONG])
 def test_it_commits_at_once_and_loses_nothing(bench, rng, job):
     """Asked to end between two units of work, whichever: what was computed before is not computed again."""
     made = bench(job)

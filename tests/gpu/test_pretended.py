@@ -17,6 +17,7 @@ import torch
 from harness import job
 from pretended import CPU, GPU, MixedError
 
+import lossatlas as la
 from lossatlas.data.augment import Augment
 from lossatlas.files import machine
 from lossatlas.files.clock import Clock
@@ -231,6 +232,26 @@ def test_a_recurrent_landscape_is_differentiated_without_cudnn():
         with torch.no_grad():
             net(torch.randn(5, 6, 4, device=GPU))
         net.train()(torch.randn(5, 6, 4, device=GPU)).sum().backward()
+
+
+def test_ones_own_network_is_computed_on_it_in_ieee_arithmetic():
+    """Torch lets cuDNN round the factors of float32 products to TF32 unless it is told otherwise."""
+    layers = [
+        torch.nn.Flatten(),
+        torch.nn.Linear(12, 6),
+        torch.nn.BatchNorm1d(6),
+        torch.nn.Tanh(),
+        torch.nn.Linear(6, 3),
+    ]
+    with pretended.device():
+        torch.backends.cudnn.conv.fp32_precision = "tf32"
+        data = torch.randn(40, 3, 2, 2), torch.randint(3, (40,))
+        net = la.load(torch.nn.Sequential(*layers), data=data, device="cuda")
+        assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+        assert not torch.backends.cudnn.allow_tf32
+        net.line(grid=3, check=False)
+        net.surface(grid=3, check=False)
+        net.hessian(trace=2, density=(1, 3), check=False)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def slurm(tmp_path, monkeypatch):
 
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "1234")
+    monkeypatch.setenv(requeue.SUBMITTED, "1")
     return say
 
 
@@ -89,8 +90,30 @@ def test_how_early(slurm, monkeypatch):
     assert requeue.early() == pytest.approx(86400 - requeue.EARLY, abs=60)
     slurm(int(time.time()) + 400)
     assert requeue.early() == pytest.approx(300, abs=60)
-    monkeypatch.delenv("SLURM_JOB_ID")
+
+
+@pytest.mark.parametrize("lacking", ["SLURM_JOB_ID", requeue.SUBMITTED])
+def test_a_job_that_snakemake_has_not_submitted_is_left_alone(slurm, monkeypatch, lacking):
+    slurm(int(time.time()) + 400)
+    monkeypatch.delenv(lacking)
     assert requeue.early() is None
+    requeue.again()
+
+
+def test_the_snakefile_marks_the_jobs_that_it_submits(tmp_path):
+    """A job's own Snakemake runs in mode remote; one on a user's machine, or inside a user's own SLURM job, does not."""
+    rule = "rule all:\n    output: 'said'\n    shell: 'echo $LOSSATLAS_SUBMITTED > said; trap'\n"
+    text = (ROOT / "Snakefile").read_text()
+    begin, end = text.index("if workflow.remote_exec"), text.index("wildcard_constraints")
+    head = "import os\nfrom lossatlas.workflow.requeue import SUBMITTED\n\n\n"
+    (tmp_path / "Snakefile").write_text(head + text[begin:end] + rule)
+    for mode, said in (("remote", "1\n"), ("default", "\n")):
+        (tmp_path / "said").unlink(missing_ok=True)
+        command = [sys.executable, "-m", "snakemake", "--cores", "1", "--mode", mode]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "said").read_text() == said
+        assert "trap -- ':' SIGTERM" in done.stdout + done.stderr
 
 
 def test_a_signal_is_no_reason_to_be_queued_again(tmp_path, slurm):

@@ -32,6 +32,7 @@ from lossatlas.own.model import (
     settled,
 )
 from lossatlas.own.network import Network, Source, check_weights, checked, placed, state_of
+from lossatlas.train.precision import round_factors
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,8 @@ def load(
         precision: ``float32``, ``float64``, ``bfloat16`` or ``float16``; by default the model's, and float32 for half
             precision.
         batch_norm: ``stored``, ``recompute`` or ``batch`` (:meth:`Network.with_statistics`).
-        device: where to compute; the model's by default.
+        device: where to compute; the model's by default. On a CUDA device float32 is then IEEE's in this process, also
+            in cuDNN, which torch lets round factors to TF32 otherwise.
 
     Raises:
         LossatlasError: one line that says what does not fit, and what to do.
@@ -94,6 +96,8 @@ def load(
     dtype, note = _dtype(module, precision)
     notes += [note] if note else []
     where = next(module.parameters()).device if device is None else torch.device(device)
+    if where.type == "cuda":
+        round_factors(False)
     shapes = shapes_only(module, where, dtype)  # in eval mode; the caller's module is not touched
     layout = Layout.of(module)
     files = tuple(checkpoints(checkpoint)) if isinstance(checkpoint, str | Path) else ()

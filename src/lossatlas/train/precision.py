@@ -59,7 +59,16 @@ def put_in_force(precision: str, device: torch.device) -> None:
             f"recipe.precision: tf32 is arithmetic of NVIDIA GPUs since Ampere, and this job runs on {device.type} "
             "without it; write float32, or run it where there is such a GPU"
         )
-    loose, backends = precision == "tf32", _BACKENDS
+    round_factors(precision == "tf32")
+    backends = _BACKENDS
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        backends.cudnn.deterministic, backends.cudnn.benchmark = True, False
+
+
+def round_factors(loose: bool) -> None:
+    """Let GPUs round the factors of float32 products to TF32, or not; CPUs never. It holds for the process."""
+    backends = _BACKENDS
     # Both of torch's interfaces, and the general setting below the newer: where they disagree, torch's own context
     # managers raise.
     backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = loose
@@ -67,9 +76,6 @@ def put_in_force(precision: str, device: torch.device) -> None:
         place.fp32_precision = "tf32" if loose else "ieee"
     for place in (backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn):
         place.fp32_precision = "ieee"
-    if device.type == "cuda":
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        backends.cudnn.deterministic, backends.cudnn.benchmark = True, False
 
 
 def autocast_type(precision: str) -> torch.dtype | None:

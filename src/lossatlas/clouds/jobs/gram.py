@@ -18,6 +18,7 @@ most clouds have none) are therefore measured again relative to one of themselve
 beside the Gram matrix (``near_pairs`` (m, 2), ``near_distances2`` (m,)).
 """
 
+import io
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +33,9 @@ from scipy.linalg import blas
 from lossatlas.arrays import Array
 from lossatlas.clouds.files import copy_table, distances2_of, first_line, unreadable
 from lossatlas.errors import LossatlasError
+from lossatlas.files.clock import Clock
 from lossatlas.files.hdf5 import create, table_in
+from lossatlas.files.state import State
 from lossatlas.specs.registry import Job
 
 logger = logging.getLogger(__name__)
@@ -45,13 +48,18 @@ NEAR = 1e-8
 """A pair is near when |x_i - x_j|^2 <= NEAR (|x_i|^2 + |x_j|^2). The Gram matrix is good to some 1e-15 of its scale, so
 distances of pairs that are not near are good to about 1e-7 relative, usually far better."""
 
+SUMS = "sums.npz"
+"""Name of the sums over the columns so far in a job's state."""
+
 _MAX_COLUMNS = 32768
 _ROWS_AT_ONCE = 64
 
 
 def gram(job: Job) -> None:
-    """Reduce the points of ``cloud`` to their Gram matrix."""
-    compute(job.file("cloud"), job.output, job.provenance)
+    """Reduce the points of ``cloud`` to their Gram matrix; resumes by blocks of columns."""
+    state = State(job.state, job.provenance)
+    compute(job.file("cloud"), job.output, job.provenance, state=state)
+    state.remove()
 
 
 def compute(
@@ -60,6 +68,7 @@ def compute(
     provenance: Mapping[str, Any],
     memory_bytes: int = DEFAULT_MEMORY_BYTES,
     progress: Callable[[float], None] | None = None,
+    state: State | None = None,
 ) -> None:
     """Reduce a points file to its Gram file in one pass over ``/theta``.
 
@@ -74,6 +83,7 @@ def compute(
         provenance: JSON-serialisable description of what makes this file, stored as attribute ``provenance``.
         memory_bytes: upper limit of the buffers of the pass.
         progress: called with the fraction done, after each block.
+        state: of the unfinished job, where the sums so far are kept from time to time; None = nowhere.
 
     Raises:
         LossatlasError: the file is missing, truncated, has no usable ``/theta``, has fewer than two rows or holds a
@@ -83,7 +93,7 @@ def compute(
     with _open_points(points) as file:
         theta = _theta(file, points)
         try:
-            gram, cross, norm2 = _stream(theta, file, points, memory_bytes, progress)
+            gram, cross, norm2 = _stream(theta, file, points, memory_bytes, progress, state)
             pairs, distances2 = _near_pairs(theta, gram, memory_bytes)
         except OSError as error:
             raise LossatlasError(unreadable(points, error)) from error
@@ -188,7 +198,9 @@ def _runs(rows: NDArray[np.intp], longest: int) -> Iterator[tuple[int, int, int]
         offset = stop
 
 
-def _blocks(theta: h5py.Dataset, rows: NDArray[np.intp], columns: int) -> Iterator[tuple[int, Array, Array]]:
+def _blocks(
+    theta: h5py.Dataset, rows: NDArray[np.intp], columns: int, begin: int = 0
+) -> Iterator[tuple[int, Array, Array]]:
     """Yield (end column, block, first row) with block (len(rows), width) float64 = those rows minus the first of them.
 
     The arrays are reused from block to block.
@@ -196,7 +208,7 @@ def _blocks(theta: h5py.Dataset, rows: NDArray[np.intp], columns: int) -> Iterat
     n, dimension = len(rows), theta.shape[1]
     buffer = np.empty((min(n, _ROWS_AT_ONCE), columns), dtype=theta.dtype)
     space, first = _aligned(1, n * columns)[0], _aligned(1, columns)[0]
-    for start in range(0, dimension, columns):
+    for start in range(begin, dimension, columns):
         stop = min(start + columns, dimension)
         width = stop - start
         block = space[: n * width].reshape(n, width)
@@ -227,13 +239,16 @@ def _stream(
     path: Path,
     memory_bytes: int,
     progress: Callable[[float], None] | None,
+    state: State | None,
 ) -> tuple[Array, Array, float]:
     n, dimension = theta.shape
-    columns = _block_columns(n, dimension, memory_bytes)
-    upper = np.zeros((n, n), order="F")
-    cross, norm2 = np.zeros(n), 0.0
+    columns, clock = _block_columns(n, dimension, memory_bytes), Clock()
+    kept = None if state is None else state.load(SUMS, _unpacked)
+    if kept is None or int(kept["columns"]) != columns:
+        kept = {"upper": np.zeros((n, n)), "cross": np.zeros(n), "norm2": np.zeros(()), "stop": np.zeros((), np.int64)}
+    upper, cross, norm2 = np.asfortranarray(kept["upper"]), kept["cross"], float(kept["norm2"])
     with np.errstate(invalid="ignore", over="ignore"):
-        for stop, block, reference in _blocks(theta, np.arange(n), columns):
+        for stop, block, reference in _blocks(theta, np.arange(n), columns, int(kept["stop"])):
             upper = _accumulate(upper, block)
             cross += block @ reference
             norm2 += float(reference @ reference)
@@ -243,7 +258,22 @@ def _stream(
                 raise LossatlasError(_not_finite(file, path, row))
             if progress is not None:
                 progress(stop / dimension)
+            if state is not None and stop < dimension and clock.due():
+                with clock.committing():
+                    sums = {"upper": upper, "cross": cross, "norm2": np.array(norm2)}
+                    state.write(SUMS, _packed({**sums, "stop": np.array(stop), "columns": np.array(columns)}))
     return _mirrored(upper), cross, norm2
+
+
+def _packed(arrays: Mapping[str, NDArray[Any]]) -> memoryview:
+    sink = io.BytesIO()
+    np.savez(sink, allow_pickle=False, **arrays)
+    return sink.getbuffer()
+
+
+def _unpacked(data: bytes) -> dict[str, NDArray[Any]]:
+    with np.load(io.BytesIO(data)) as saved:
+        return {name: saved[name] for name in saved.files}
 
 
 def _not_finite(file: h5py.File, path: Path, row: int) -> str:
