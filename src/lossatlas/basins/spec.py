@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, model_validator
 
-from lossatlas.basins.defaults import BLOCK
+from lossatlas.basins.defaults import BLOCK, LLC_FACTORS
 from lossatlas.claims.spec import Measure
 from lossatlas.data.spec import prepared
 from lossatlas.draw.spec import Columns, Figure
@@ -31,6 +31,7 @@ CUTOFF = 0.1
 """Training loss that bounds a basin (Huang et al. 2020, section 5)."""
 
 Cutoff = Annotated[float, key("A training loss.", gt=0)]
+Width = Annotated[float, key("A standard deviation.", gt=0)]
 
 # ---------------------------------------------------------------------------------------------------------------------
 # minima
@@ -235,6 +236,75 @@ def _volume(study: Study, name: str, probe: VolumeProbe) -> list[Artefact]:
 
 VOLUME_PROBE = Entry("probes", "volume", VolumeProbe, _volume)
 VOLUME_VIEW = View("volume", of("probes", VolumeProbe), "lossatlas.basins.files:Volumes.load")
+
+# ---------------------------------------------------------------------------------------------------------------------
+# mass
+
+
+class GaussianMass(Spec):
+    """How the Gaussian mass of the basin around a minimum is measured."""
+
+    cutoff: float = key("Training loss that bounds the basin.", CUTOFF, gt=0)
+    widths: Annotated[list[Width], AfterValidator(unique("give each width once"))] = key(
+        "Standard deviations of the Gaussian, in steps.", [0.05, 0.1], min_length=1
+    )
+    absolute: float | None = key(
+        "Length of a step in every weight; null = the root mean square weight of its filter.", None, gt=0
+    )
+    chains: int = key("Hamiltonian chains.", 32, ge=4)
+    burn: int = key("Moves a rung before it is measured.", 15, ge=1)
+    moves: int = key("Moves a rung that are measured.", 30, ge=8)
+    rays: int = key("Rays of the lower bound.", 200, ge=1)
+    reverse: bool = key("Walk the ladder back, too, which shows chains that are not in equilibrium.", True)
+
+
+class MassProbe(Minima, GaussianMass):
+    """Gaussian mass of basins: an estimate by a ladder of tethers between bounds (lossatlas.basins.ladder)."""
+
+
+class MassJob(OnMinima, GaussianMass):
+    """What names Gaussian masses of minima."""
+
+    master: int = key("Master seed of the study, from which everything random is drawn.")
+
+
+MASS_RUNGS = 16
+"""Rungs of a ladder to a width of 0.1 of a swiss-roll minimum (12 to 28 at 0.05 to 0.2)."""
+
+MASS_STEPS = 7
+"""Gradients of a Hamiltonian move (4 to 12)."""
+
+
+def _mass_work(made: Artefact) -> Work:
+    """Return the work of masses: gradients of every chain on every rung, losses at the neighbours' widths, rays."""
+    net, train, test, size = sized(made)
+    spec, members = made.spec, len(made.spec["members"])
+    ladders = 2 if spec["reverse"] else 1
+    moves = MASS_RUNGS * (spec["burn"] + spec["moves"]) * ladders + len(LLC_FACTORS) * (2 * spec["burn"] + spec["moves"])
+    gradients = moves * MASS_STEPS * spec["chains"]
+    losses = MASS_RUNGS * ladders * 2 * spec["moves"] * spec["chains"] + 2 * spec["rays"] * 22
+    rows = members * (3 * gradients + losses)
+    return Work(net.parameters, rows, net.layers, 0, net.flops * rows * train, train, test, size)
+
+
+MASSES = Step(
+    "masses",
+    "mass",
+    "mass.h5",
+    "lossatlas.basins.jobs.mass:mass",
+    MassJob,
+    ("data", "points"),
+    gpu=True,
+    work=_mass_work,
+)
+
+
+def _mass(study: Study, name: str, probe: MassProbe) -> list[Artefact]:
+    return _jobs(study, MASSES, probe, {**_own(GaussianMass, probe), "master": study.seed}, f"probes.{name}.mass")
+
+
+MASS_PROBE = Entry("probes", "mass", MassProbe, _mass)
+MASS_VIEW = View("mass", of("probes", MassProbe), "lossatlas.basins.files:Masses.load")
 
 # ---------------------------------------------------------------------------------------------------------------------
 # slices
