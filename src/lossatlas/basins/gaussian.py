@@ -171,7 +171,7 @@ def visible(
     for width in widths:
         with np.errstate(divide="ignore"):
             shares = log_det - n * np.log(length) + log_lower_gamma(n / 2, (radii * length / width) ** 2 / 2)
-        masses.append(_log_mean(shares))
+        masses.append(min(0.0, _log_mean(shares)))
         weights = np.exp(shares - shares.max()) if np.isfinite(shares.max()) else np.zeros(rays)
         effective.append(weights.sum() ** 2 / np.square(weights).sum() if weights.any() else 0.0)
     unbounded = float(np.isinf(radii).mean())

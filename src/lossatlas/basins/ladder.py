@@ -179,9 +179,7 @@ def descend(
             energy, chains, rung.width, rung.beta, rung.step, rung.frequency, settings.burn, generator, None
         )
         neighbours = (rungs[k - 1].width, rung.width, wider)
-        measured, _ = _measure(
-            energy, chains, neighbours, rung.beta, step, rung.frequency, settings.moves, generator
-        )
+        measured, _ = _measure(energy, chains, neighbours, rung.beta, step, rung.frequency, settings.moves, generator)
         found.append(measured)
         x = chains.x
     following = rungs[1].width if len(rungs) > 1 else None
@@ -252,7 +250,13 @@ def _tune(
 
 
 def _move(
-    energy: Energy, chains: Chains, width: float, beta: float, step: float, frequency: Tensor, generator: torch.Generator
+    energy: Energy,
+    chains: Chains,
+    width: float,
+    beta: float,
+    step: float,
+    frequency: Tensor,
+    generator: torch.Generator,
 ) -> float:
     """Move once, with a random angle and a step that varies by a tenth, so that no orbit closes."""
     drawn = torch.rand(2, generator=generator, dtype=torch.float64).tolist()

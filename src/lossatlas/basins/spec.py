@@ -114,7 +114,7 @@ def _of_sweep(study: Study, probe: Minima, where: str) -> Sources:
             "run": probe.sweep,
             "value": member["value"],
             "replica": member["replica"],
-            "parameter": part.spec["parameter"] or "none",
+            "parameter": part.spec["parameter"] or part.spec.get("origin") or "none",
             "seeds": member["seeds"],
         }
         for i, part in enumerate(made)
@@ -280,7 +280,9 @@ def _mass_work(made: Artefact) -> Work:
     net, train, test, size = sized(made)
     spec, members = made.spec, len(made.spec["members"])
     ladders = 2 if spec["reverse"] else 1
-    moves = MASS_RUNGS * (spec["burn"] + spec["moves"]) * ladders + len(LLC_FACTORS) * (2 * spec["burn"] + spec["moves"])
+    moves = MASS_RUNGS * (spec["burn"] + spec["moves"]) * ladders + len(LLC_FACTORS) * (
+        2 * spec["burn"] + spec["moves"]
+    )
     gradients = moves * MASS_STEPS * spec["chains"]
     losses = MASS_RUNGS * ladders * 2 * spec["moves"] * spec["chains"] + 2 * spec["rays"] * 22
     rows = members * (3 * gradients + losses)
@@ -519,12 +521,54 @@ class Minefield(Figure):
         yield Reference("embedding", (self.cloud, self.embedding), "embedding")
 
 
+MassName = Annotated[str, Refers("mass")]
+
+
+class MassGroup(Spec):
+    """Minima whose Gaussian masses are drawn in one colour."""
+
+    mass: MassName = key("Name of a mass probe of the study.")
+    value: float | None = key("Swept value of its minima; null = all.", None)
+    title: str = key("Name in the legend.")
+
+
+class MassFigure(Figure):
+    """Gaussian mass of basins against the width of the Gaussian, its bracket, what samples do, and the open cone."""
+
+    kind: Literal["masses"] = "masses"
+    draw: ClassVar[str] = "lossatlas.basins.figures.masses:compose"
+    groups: list[MassGroup] = key("One colour each.", min_length=1, max_length=6)
+    width: float = key("Width at which the bracket is drawn.", 0.1, gt=0)
+
+
+class NearestFigure(Figure):
+    """Paths of a training, the nearest bad minima found from them and clean trainings, with their true distances."""
+
+    kind: Literal["nearest"] = "nearest"
+    draw: ClassVar[str] = "lossatlas.basins.figures.nearest:compose"
+    cloud: Annotated[str, Refers("gram")] = key(
+        "Name of a cloud of kind ends: paths, searches, controls, settled ends."
+    )
+
+
+class MarginFigure(Figure):
+    """Margins, islands and stability of labels of classifiers in the plane against a swept value."""
+
+    kind: Literal["margins"] = "margins"
+    draw: ClassVar[str] = "lossatlas.basins.figures.margins:compose"
+    boundaries: Annotated[str, Refers("boundaries")] = key("Name of a boundaries probe of the study.")
+    mass: Annotated[str | None, Refers("mass")] = key(
+        "Name of a mass probe, for labels under perturbed weights; null = none.", None
+    )
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # measures
 
 Input = tuple[Reference, ...]
 VolumeInput = Annotated[Input, Accepts("volume")]
 Column = Literal["log10_volume", "log10_volume_distance", "radius_median", "radius_largest"]
+MassInput = Annotated[Input, Accepts("mass")]
 
 
 class BasinRank(Measure):
@@ -598,6 +642,93 @@ class CircleFound(Measure):
     boundaries: Annotated[Input, Accepts("boundaries")] = key("Decisions of networks trained on rings.")
     quantity: Literal["separation", "train_accuracy"] = key("What is measured.", "separation")
     statistic: Literal["mean", "min", "max"] = key("Over replicas.", "mean")
+
+
+class MinimaGap(Measure):
+    """A column of the minima `first` (of one swept value) less that of `second`, mean over replicas, paired."""
+
+    measure: ClassVar[str] = "minima_gap"
+    run: ClassVar[str] = "lossatlas.basins.measures:minima_gap"
+    first: VolumeInput = key("Minima.")
+    second: VolumeInput = key("Minima that they are compared with.")
+    first_value: float | None = key("Swept value of the minima `first`; null = all.", None)
+    second_value: float | None = key("Swept value of the minima `second`; null = all.", None)
+    column: Literal["test_accuracy", "train_accuracy", "train_loss"] = key("What is compared.", "test_accuracy")
+
+
+class RadiusSpread(AtCutoff, Measure):
+    """Largest over median radius of minima of one swept value, median over replicas."""
+
+    measure: ClassVar[str] = "radius_spread"
+    run: ClassVar[str] = "lossatlas.basins.measures:radius_spread"
+    volume: VolumeInput = key("Basins.")
+    value: float | None = key("Swept value of the minima; null = all.", None)
+
+
+class OfMass(Measure):
+    """A measure on Gaussian masses at one width."""
+
+    width: float = key("Width of the Gaussian.", 0.1, gt=0)
+
+
+class MassGap(OfMass):
+    """Log10 Gaussian mass of the minima `first` less that of `second`, mean over replicas, paired."""
+
+    measure: ClassVar[str] = "mass_gap"
+    run: ClassVar[str] = "lossatlas.basins.measures:mass_gap"
+    first: MassInput = key("Basins.")
+    second: MassInput = key("Basins that they are compared with.")
+    first_value: float | None = key("Swept value of the minima `first`; null = all.", None)
+    second_value: float | None = key("Swept value of the minima `second`; null = all.", None)
+
+
+class MassAgreement(OfMass):
+    """Largest difference of the ladders out and back, in natural logarithms, of each initialisation."""
+
+    measure: ClassVar[str] = "mass_agreement"
+    run: ClassVar[str] = "lossatlas.basins.measures:mass_agreement"
+    mass: MassInput = key("Basins.")
+
+
+class MassRank(OfMass):
+    """Spearman's rank correlation of test accuracy and log mass over minima."""
+
+    measure: ClassVar[str] = "mass_rank"
+    run: ClassVar[str] = "lossatlas.basins.measures:mass_rank"
+    mass: MassInput = key("Basins.")
+
+
+class OpenCones(Measure):
+    """Share of minima from which the last layer can grow a thousandfold below the cutoff, draws about it included."""
+
+    measure: ClassVar[str] = "open_cones"
+    run: ClassVar[str] = "lossatlas.basins.measures:open_cones"
+    mass: MassInput = key("Basins.")
+    value: float | None = key("Swept value of the minima; null = all.", None)
+
+
+class Nearest(Measure):
+    """Of searches for a bad minimum from the iterates of several paths: one number a path."""
+
+    measure: ClassVar[str] = "nearest"
+    run: ClassVar[str] = "lossatlas.basins.measures:nearest"
+    cloud: Annotated[Input, Accepts("gram")] = key("A cloud of kind ends: paths, searches, controls, settled ends.")
+    quantity: Literal["distance", "found", "clean", "settled_accuracy", "sgd_test_accuracy"] = key(
+        "distance: from a start to the nearest bad minimum found, over what SGD covers (median over starts). found: share "
+        "of starts with one. clean: distance of a clean training of equal length, over the same. settled_accuracy: test "
+        "accuracy of bad minima after training without poison (median). sgd_test_accuracy: where SGD ends.",
+        "distance",
+    )
+
+
+class MarginRank(Measure):
+    """Spearman's rank correlation of the generalization gap and a number of decision boundaries, over minima."""
+
+    measure: ClassVar[str] = "margin_rank"
+    run: ClassVar[str] = "lossatlas.basins.measures:margin_rank"
+    boundaries: Annotated[Input, Accepts("boundaries")] = key("Decisions in the plane.")
+    quantity: Literal["margin", "islands", "stability"] = key("See lossatlas.basins.margins.", "margin")
+    sign: Literal[1, -1] = key("By which the correlation is multiplied.", 1)
 
 
 class LeastGap(Measure):
