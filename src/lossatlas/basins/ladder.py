@@ -10,13 +10,14 @@ tuned until <L> is the cutoff c; Hamiltonian chains go on from rung to rung. The
     F >= -sum <u_(k+1) - u_k>_k              (Gibbs and Bogoliubov)
 
 Neighbours differ in L alone, so rungs go as the root of 2 beta <L>, the number of directions that L limits, and not of
-the number of weights. Sources: tethers from the inside out and their diagnostics from Casiulis and Martiniani (Papers in
-Physics 15, 150001), free energies from Bennett (1976); beta <L> from Lau et al. (arXiv 2308.12108).
+the number of weights. Sources: tethers from the inside out and their diagnostics from Casiulis and Martiniani (Papers
+in Physics 15, 150001), free energies from Bennett (1976); beta <L> from Lau et al. (arXiv 2308.12108).
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -356,7 +357,7 @@ class Mass:
 
 def masses(rungs: Sequence[Rung], cutoff: float) -> list[Mass]:
     """Return the mass at every rung but the first."""
-    steps = [_step(first, second) for first, second in zip(rungs, rungs[1:], strict=False)]
+    steps = [_step(first, second) for first, second in pairwise(rungs)]
     mixed = [mixing(rung.losses) for rung in rungs[1:]]
     return [_mass(rungs[: k + 1], steps[:k], mixed[:k], cutoff) for k in range(1, len(rungs))]
 

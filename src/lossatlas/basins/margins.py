@@ -43,7 +43,8 @@ def margins(
     """Return what a grid says.
 
     Args:
-        x, y: (k,) coordinates of columns and rows, evenly spaced.
+        x: (k,) coordinates of columns, evenly spaced.
+        y: (k,) of rows, likewise.
         label: (k, k) the class decided at (y_i, x_j).
         points: (n, 2) training points, in the square.
         classes: (n,) their classes.

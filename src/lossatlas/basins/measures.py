@@ -216,8 +216,8 @@ def mass_gap(spec: MassGap, inputs: Inputs) -> Measurement:
         return nothing("no pair of replicas has a mass on both sides")
     width = 1 / np.log(10)
     detail = (
-        f"log10 M {first['log10_mass'].mean():.3g} and {second['log10_mass'].mean():.3g} at width {spec.width:g}; bounds "
-        f"[{first['log_low'].mean() * width:.3g}, {first['log_high'].mean() * width:.3g}] and "
+        f"log10 M {first['log10_mass'].mean():.3g} and {second['log10_mass'].mean():.3g} at width {spec.width:g}; "
+        f"bounds [{first['log_low'].mean() * width:.3g}, {first['log_high'].mean() * width:.3g}] and "
         f"[{second['log_low'].mean() * width:.3g}, {second['log_high'].mean() * width:.3g}]; training loss "
         f"{first['train_loss'].mean():.2g} and {second['train_loss'].mean():.2g}; test accuracy "
         f"{first['test_accuracy'].mean():.3f} and {second['test_accuracy'].mean():.3f}; ladders out and back at most "
@@ -244,9 +244,9 @@ def mass_agreement(spec: MassAgreement, inputs: Inputs) -> Measurement:
 
 
 def mass_rank(spec: MassRank, inputs: Inputs) -> Measurement:
-    """Spearman's rank correlation of test accuracy and log mass over minima, intervals over initialisations."""
+    """Spearman's rank correlation of test accuracy and log mass, or kept labels, intervals over initialisations."""
     rows = masses_at(inputs.given(spec.mass), spec.width)
-    rank = rank_correlation(rows, "test_accuracy", "log10_mass")
+    rank = rank_correlation(rows, "test_accuracy", spec.quantity)
     if not np.isfinite(rank.value):
         return nothing(f"{rank.rows} minima: too few, or all alike")
     detail = f"{rank}; training loss {rows['train_loss'].min():.2g} to {rows['train_loss'].max():.2g}"

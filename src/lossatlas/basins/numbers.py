@@ -172,7 +172,7 @@ def masses_at(files: Sequence[Masses], width: float) -> pd.DataFrame:
 
 
 def in_cone(file: Masses) -> NDArray[np.bool_]:
-    """Return which minima (m,) can let their last layer grow a thousandfold and stay below the cutoff, draws included."""
+    """Return which minima (m,) stay below the cutoff while their last layer grows a thousandfold, draws included."""
     below = file.head.max(axis=1) <= file.minima["cutoff"].to_numpy()[:, None]
     return below.all(axis=1) & (file.head[:, 1, -1] < file.head[:, 1, 0])
 
@@ -187,10 +187,11 @@ class Search:
 
     Attributes:
         path: rows of its iterates in the cloud, in epoch order.
-        nearest: a row for each start: ``start`` (epoch), ``distance`` to the nearest bad minimum found over all strengths
-            of the tether (NaN where none was), ``tether``, ``row`` in the cloud (-1), its ``train_accuracy``,
-            ``test_accuracy``, ``train_loss``, and ``settled_accuracy``, ``settled_moved`` after training without poison.
-        clean: a row for each start: ``start``, ``distance`` that a clean training of the same length covers, accuracies.
+        nearest: a row for each start: ``start`` (epoch), ``distance`` to the nearest bad minimum found over all
+            strengths of the tether (NaN where none was), ``tether``, ``row`` in the cloud (-1), its
+            ``train_accuracy``, ``test_accuracy``, ``train_loss``, and ``settled_accuracy``, ``settled_moved`` after
+            training without poison.
+        clean: a row for each start: ``start``, ``distance`` that a clean training as long covers, accuracies.
         displacement: distance between the first and the last iterate.
         test_accuracy: where the path ends.
     """
@@ -205,7 +206,7 @@ class Search:
 def searches(gram: Gram) -> list[Search]:
     """Return the searches of each path of a cloud: paths, searches from their iterates, controls, settled ends.
 
-    Rows of sweeps have a ``start``; of these, searches vary the tether, controls nothing, and settled ends are continued.
+    Rows of sweeps have a ``start``; searches vary the tether, controls nothing, and settled ends are continued.
 
     Raises:
         LossatlasError: the cloud holds something else.

@@ -255,6 +255,7 @@ class GaussianMass(Spec):
     burn: int = key("Moves a rung before it is measured.", 15, ge=1)
     moves: int = key("Moves a rung that are measured.", 30, ge=8)
     rays: int = key("Rays of the lower bound.", 200, ge=1)
+    ladder: bool = key("Walk the ladder; without it there are rays, labels under the Gaussian and the cone alone.", True)
     reverse: bool = key("Walk the ladder back, too, which shows chains that are not in equilibrium.", True)
 
 
@@ -279,7 +280,7 @@ def _mass_work(made: Artefact) -> Work:
     """Return the work of masses: gradients of every chain on every rung, losses at the neighbours' widths, rays."""
     net, train, test, size = sized(made)
     spec, members = made.spec, len(made.spec["members"])
-    ladders = 2 if spec["reverse"] else 1
+    ladders = 0 if not spec["ladder"] else 2 if spec["reverse"] else 1
     moves = MASS_RUNGS * (spec["burn"] + spec["moves"]) * ladders + len(LLC_FACTORS) * (
         2 * spec["burn"] + spec["moves"]
     )
@@ -691,11 +692,12 @@ class MassAgreement(OfMass):
 
 
 class MassRank(OfMass):
-    """Spearman's rank correlation of test accuracy and log mass over minima."""
+    """Spearman's rank correlation of test accuracy and log mass, or labels kept under the Gaussian, over minima."""
 
     measure: ClassVar[str] = "mass_rank"
     run: ClassVar[str] = "lossatlas.basins.measures:mass_rank"
     mass: MassInput = key("Basins.")
+    quantity: Literal["log10_mass", "label_stability"] = key("What is compared with test accuracy.", "log10_mass")
 
 
 class OpenCones(Measure):
@@ -714,9 +716,10 @@ class Nearest(Measure):
     run: ClassVar[str] = "lossatlas.basins.measures:nearest"
     cloud: Annotated[Input, Accepts("gram")] = key("A cloud of kind ends: paths, searches, controls, settled ends.")
     quantity: Literal["distance", "found", "clean", "settled_accuracy", "sgd_test_accuracy"] = key(
-        "distance: from a start to the nearest bad minimum found, over what SGD covers (median over starts). found: share "
-        "of starts with one. clean: distance of a clean training of equal length, over the same. settled_accuracy: test "
-        "accuracy of bad minima after training without poison (median). sgd_test_accuracy: where SGD ends.",
+        "distance: from a start to the nearest bad minimum found, over what SGD covers (median over starts). found: "
+        "share of starts with one. clean: distance of a clean training of equal length, over the same. "
+        "settled_accuracy: test accuracy of bad minima after training without poison (median). sgd_test_accuracy: "
+        "where SGD ends.",
         "distance",
     )
 

@@ -114,9 +114,9 @@ def _bracket(axes: Axes, found: Sequence[tuple[str, list[Minimum]]], width: floa
             line -= 1
     axes.set_xscale("symlog", linthresh=10)
     axes.set_xlim(right=4)
-    axes.set_xticks([-1000, -100, -10, -5, 0], ["−1,000", "−100", "−10", "−5", "0"])
+    axes.set_xticks([-1000, -100, -10, -5, 0], ["-1,000", "-100", "-10", "-5", "0"])
     axes.set_yticks([])
-    axes.set_xlabel("log10 M (linear above −10)")
+    axes.set_xlabel("log10 M (linear above -10)")
     axes.set_title(f"Bracket at width {width:g}, one line a minimum")
 
 

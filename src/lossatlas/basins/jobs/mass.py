@@ -116,8 +116,19 @@ class _Basin:
         """Return the generator of a role, the same for every minimum: draws are shared where basins are compared."""
         return torch.Generator().manual_seed(derive(self.spec["master"], "mass", role))
 
+    def looked(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Return the rows of both tables without a ladder."""
+        plain = self.rays(None)["log_low_rays"]
+        common = {"log_volume_rays": plain.log_volume, "unbounded": plain.unbounded}
+        return [
+            {"width": width, "log_low_rays": float(plain.log_mass[k]), **self.prior(width), **common}
+            for k, width in enumerate(self.widths)
+        ], []
+
     def measured(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Return the rows of both tables."""
+        if not self.spec["ladder"]:
+            return self.looked()
         samples: list[dict[str, Any]] = []
 
         def look(x: Tensor, width: float, beta: float) -> None:
@@ -156,9 +167,9 @@ class _Basin:
         common = {"log_volume_rays": plain.log_volume, "unbounded": plain.unbounded, **self.coefficients(up[-1], x)}
         return [row | common for row in table], rungs
 
-    def rays(self, rung: Rung) -> dict[str, Visible]:
+    def rays(self, rung: Rung | None) -> dict[str, Visible]:
         """Return lower bounds by rays: of the preconditioner alone, and shaped by what the widest rung saw."""
-        shapes = {"log_low_rays": None, "log_low_shaped": rung.frequency}
+        shapes = {"log_low_rays": None} | ({} if rung is None else {"log_low_shaped": rung.frequency})
         return {
             name: visible(
                 self.around,
