@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, model_validator
 
-from lossatlas.basins.defaults import BLOCK, LLC_FACTORS
+from lossatlas.basins.defaults import BLOCK, LLC_FACTORS, MARKER
 from lossatlas.claims.spec import Measure
 from lossatlas.data.spec import prepared
 from lossatlas.draw.spec import Columns, Figure
@@ -255,7 +255,9 @@ class GaussianMass(Spec):
     burn: int = key("Moves a rung before it is measured.", 15, ge=1)
     moves: int = key("Moves a rung that are measured.", 30, ge=8)
     rays: int = key("Rays of the lower bound.", 200, ge=1)
-    ladder: bool = key("Walk the ladder; without it there are rays, labels under the Gaussian and the cone alone.", True)
+    ladder: bool = key(
+        "Walk the ladder; without it there are rays, labels under the Gaussian and the cone alone.", True
+    )
     reverse: bool = key("Walk the ladder back, too, which shows chains that are not in equilibrium.", True)
 
 
@@ -485,6 +487,7 @@ class BoundaryFigure(Contoured, Figure):
         "[[x low, high], [y low, high]] shown; null = the grid.", None, min_length=2, max_length=2
     )
     columns: Columns
+    marker: float = key("Size of the training points; small ones leave a near boundary in sight.", MARKER, gt=0)
 
     @model_validator(mode="after")
     def _all_or_none(self) -> "BoundaryFigure":

@@ -151,40 +151,58 @@ def groups(spec: Groups, inputs: Inputs) -> Drawn:
             raise LossatlasError(f"groups: {group.volume!r} has no minimum of value {group.value}")
         parts.append(rows.assign(group=group.title, section=group.section))
     table = pd.concat(parts, ignore_index=True)
-    titles = [group.title for group in spec.groups]
-    panels = (
-        ("log10_volume", "log10 volume"),
-        ("radius_median", "median radius (steps)"),
-        ("test_accuracy", "test accuracy"),
-        ("train_loss", "training loss"),
+    sections = list(dict.fromkeys(group.section for group in spec.groups))
+    wide, width, left, line, above, below = 1.75, 1.95, 0.2, 0.24, 0.36, 0.34
+    heights = [line * sum(group.section == section for group in spec.groups) for section in sections]
+    figure = style.new_figure(
+        wide + len(GROUP_PANELS) * (width + left) + 0.2, sum(heights) + len(sections) * (above + below) + 0.25
     )
-    wide, width, left, line = 1.75, 1.95, 0.2, 0.24
-    height = line * len(titles)
-    figure = style.new_figure(wide + len(panels) * (width + left) + 0.2, height + 0.95)
-    place = np.arange(len(titles))[::-1]
-    for k, (column, label) in enumerate(panels):
-        axes = style.axes_at(figure, wide + k * (width + left), 0.3, width, height)
-        for y, title in zip(place, titles, strict=True):
-            found = table.loc[table["group"] == title, column].to_numpy(float)
-            axes.plot(found, np.full(len(found), y), "o", color=TEST, markersize=3.2, alpha=0.7, zorder=3)
-            if np.isfinite(found).any():
-                axes.plot([np.nanmean(found)] * 2, [y - 0.32, y + 0.32], color=style.INK, linewidth=1.2, zorder=4)
-        axes.set_ylim(-0.6, len(titles) - 0.4)
-        axes.set_yticks(place, titles if k == 0 else [])
-        axes.set_xlabel(label)
-        if column == "train_loss":
-            axes.set_xscale("log")
-            style.plain_log(axes.xaxis, *axes.get_xlim())
-        else:
-            axes.locator_params(axis="x", nbins=3)
-            axes.ticklabel_format(axis="x", useOffset=False)
-        axes.grid(True, axis="x", color="#e4e4e4", linewidth=0.5)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.text(0.0, 1.04, ascii_lowercase[k], transform=axes.transAxes, fontweight="bold", fontsize=9.5)
+    top = above
+    for number, (section, height) in enumerate(zip(sections, heights, strict=True)):
+        titles = [group.title for group in spec.groups if group.section == section]
+        for k, (column, label) in enumerate(GROUP_PANELS):
+            axes = style.axes_at(figure, wide + k * (width + left), top, width, height)
+            _dots(axes, table[table["section"] == section], titles, column, k == 0)
+            axes.set_xlabel(label if number == len(sections) - 1 else "")
+            if number == 0:
+                axes.text(0.0, 1.04, ascii_lowercase[k], transform=axes.transAxes, fontweight="bold", fontsize=9.5)
+        if section:
+            where = 1 - (top - 0.1) / float(figure.get_size_inches()[1])
+            figure.text(0.01, where, section, fontweight="bold", fontsize=7.5, va="center")
+        top += height + above + below
     figure.text(
         0.01, 0.02, f"Basin below loss {spec.cutoff:g}. Dots: minima; bars: means.", fontsize=6.5, color=style.FAINT
     )
     return Drawn(figure, table)
+
+
+GROUP_PANELS = (
+    ("log10_volume", "log10 volume"),
+    ("radius_median", "median radius"),
+    ("test_accuracy", "test accuracy"),
+    ("train_loss", "training loss"),
+)
+"""Columns of a figure of groups. Each section has scales of its own: steps and distances are no common one."""
+
+
+def _dots(axes: Axes, table: pd.DataFrame, titles: Sequence[str], column: str, named: bool) -> None:
+    """Draw a column of the groups of one section, one row a group."""
+    place = np.arange(len(titles))[::-1]
+    for y, title in zip(place, titles, strict=True):
+        found = table.loc[table["group"] == title, column].to_numpy(float)
+        axes.plot(found, np.full(len(found), y), "o", color=TEST, markersize=3.2, alpha=0.7, zorder=3)
+        if np.isfinite(found).any():
+            axes.plot([np.nanmean(found)] * 2, [y - 0.32, y + 0.32], color=style.INK, linewidth=1.2, zorder=4)
+    axes.set_ylim(-0.6, len(titles) - 0.4)
+    axes.set_yticks(place, titles if named else [])
+    if column == "train_loss":
+        axes.set_xscale("log")
+        style.plain_log(axes.xaxis, *axes.get_xlim())
+    else:
+        axes.locator_params(axis="x", nbins=3)
+        axes.ticklabel_format(axis="x", useOffset=False)
+    axes.grid(True, axis="x", color="#e4e4e4", linewidth=0.5)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -214,7 +232,10 @@ def profiles(spec: Profiles, inputs: Inputs) -> Drawn:
         axes.axhline(spec.cutoff, color=LARGEST, linewidth=1.1, linestyle="--", zorder=4)
         axes.axvspan(0, float(np.median(radii)), color=LARGEST, alpha=0.12, linewidth=0)
         axes.set_yscale("log")
-        axes.set_xlabel("step along the direction (|direction| = |weights|)")
+        # A basin may end before the second step of the profile: the first step gets a decade's room.
+        axes.set_xscale("symlog", linthresh=float(steps[1]))
+        axes.set_xlim(0, float(steps[-1]))
+        axes.set_xlabel(f"step along the direction (linear up to {steps[1]:.2g})")
         axes.set_ylabel("training loss")
         axes.set_title(
             f"{panel.title}: test accuracy {100 * found.row['test_accuracy']:.1f}%\n"
