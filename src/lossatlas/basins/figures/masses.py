@@ -84,6 +84,10 @@ def _ladders(masses: Axes, samples: Axes, found: Sequence[tuple[str, list[Minimu
             )
             masses.plot(width, rungs["log_mass"] * ORDER, color=color, linewidth=1.1, zorder=3)
             masses.plot(width, rungs["log_mass_back"] * ORDER, ".", color=color, markersize=3.2, zorder=4)
+            exact = rows[rows["beta"] == 0]
+            masses.plot(
+                exact["width"], exact["log_mass"] * ORDER, "s", color=color, markersize=3.4, mfc="white", zorder=4
+            )
             samples.plot(width, 100 * rungs["sample_test_accuracy"], color=color, linewidth=1.1, zorder=3)
             samples.plot(width, 100 * rungs["straight"], color=color, linewidth=0.9, linestyle=":", zorder=3)
             numbers.append(rungs.assign(group=title, replica=rows["replica"].iloc[0], value=rows["value"].iloc[0]))
@@ -114,6 +118,7 @@ def _bracket(axes: Axes, found: Sequence[tuple[str, list[Minimum]]], width: floa
             line -= 1
     axes.set_xscale("symlog", linthresh=10)
     axes.set_xlim(right=4)
+    axes.set_ylim(line + 0.3, 0.7)
     axes.set_xticks([-1000, -100, -10, -5, 0], ["-1,000", "-100", "-10", "-5", "0"])
     axes.set_yticks([])
     axes.set_xlabel("log10 M (linear above -10)")
@@ -145,6 +150,7 @@ def _sidebar(titles: Sequence[str]) -> Sidebar:
     sidebar.heading("a: ladders")
     sidebar.line("outwards", **ink, linewidth=1.1)
     sidebar.marker("walked back", **ink, marker=".", markersize=4)
+    sidebar.marker("counted among exact draws", **ink, marker="s", markersize=3.4, markerfacecolor="white")
     sidebar.line("bounds", **ink, linewidth=6, alpha=0.2)
     sidebar.heading("b: bracket")
     for _, marker, name in BOUNDS:
@@ -152,7 +158,7 @@ def _sidebar(titles: Sequence[str]) -> Sidebar:
     sidebar.heading("c: samples")
     sidebar.line("their test accuracy", **ink, linewidth=1.1)
     sidebar.line("minimum in straight sight", **ink, linewidth=0.9, linestyle=":")
-    sidebar.heading("d: last layer alone, times")
+    sidebar.heading("d: last layer alone (floor 1e-12)")
     sidebar.line("the minimum", **ink, linewidth=1.0)
     sidebar.line("worst of 16 draws about it", **ink, linewidth=0.9, linestyle="--")
     sidebar.line("cutoff", color=style.INK, linewidth=0.9, linestyle=(0, (1, 1)))
