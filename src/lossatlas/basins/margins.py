@@ -77,7 +77,13 @@ def margins(
 
 
 def _stability(
-    x: Array, y: Array, label: NDArray[np.uint8], points: Array, cells: tuple[Array, Array], noise: float, seed: int
+    x: Array,
+    y: Array,
+    label: NDArray[np.uint8],
+    points: Array,
+    cells: tuple[NDArray[np.int64], NDArray[np.int64]],
+    noise: float,
+    seed: int,
 ) -> float:
     """Return the share of noisy copies of points that are decided as the point is; copies off the grid at its edge."""
     moved = points[None] + noise * np.random.default_rng(seed).standard_normal((SAMPLES, *points.shape))

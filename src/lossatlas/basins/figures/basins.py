@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
 from lossatlas.basins.numbers import at_cutoff, find, joined, of_value, radii_at
 from lossatlas.basins.spec import Basins, Groups, Profiles
@@ -235,6 +236,9 @@ def profiles(spec: Profiles, inputs: Inputs) -> Drawn:
         # A basin may end before the second step of the profile: the first step gets a decade's room.
         axes.set_xscale("symlog", linthresh=float(steps[1]))
         axes.set_xlim(0, float(steps[-1]))
+        ticks = [0.0, *(tick for tick in (0.01, 0.03, 0.1, 0.3, 1.0) if steps[1] < tick <= steps[-1])]
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel(f"step along the direction (linear up to {steps[1]:.2g})")
         axes.set_ylabel("training loss")
         axes.set_title(
