@@ -27,7 +27,7 @@ from lossatlas.seeds import derive
 from lossatlas.specs.study import only
 from lossatlas.specs.yaml import merge, read_yaml
 from lossatlas.train.spec import runs
-from lossatlas.workflow.resources import work
+from lossatlas.workflow.cost import work
 
 NAME = "tiny_generalization"
 torch.set_num_threads(1)

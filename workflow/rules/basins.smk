@@ -18,6 +18,26 @@ rule volume:
         "../scripts/step.py"
 
 
+rule mass:
+    """Measure Gaussian masses of basins by ladders of tethers; resumes minimum by minimum."""
+    input:
+        data=PLAN.inputs_of("masses", "data"),
+        points=PLAN.inputs_of("masses", "points"),
+    output:
+        mass="results/masses/{id}/mass.h5",
+    log:
+        "results/logs/mass/{id}.log",
+    threads: 1
+    resources:
+        **PLAN.resources("masses"),
+    params:
+        artefact=lambda w: PLAN.artefact("masses", w.id),
+    message:
+        "mass {wildcards.id}"
+    script:
+        "../scripts/step.py"
+
+
 rule slices:
     """Evaluate the loss on random planes through minima; resumes row by row."""
     input:

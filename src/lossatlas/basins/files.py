@@ -46,6 +46,34 @@ class Volumes:
 
 
 @dataclass(frozen=True)
+class Masses:
+    """The Gaussian masses of the basins of a mass file.
+
+    Attributes:
+        table: a row for each minimum and width asked for, those of a minimum one after the other. Logarithms natural.
+        rungs: a row for each minimum (its number in the file) and rung of its ladder.
+        factors: (s,) float64, of the last layer's weights.
+        head: (minima, 2, s) float64, the loss at these factors, and the largest of draws about that ray.
+    """
+
+    table: pd.DataFrame
+    rungs: pd.DataFrame
+    factors: Array
+    head: Array
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Masses":
+        """Read a mass file."""
+        with open_hdf5(Path(path), "mass") as file:
+            return cls(table_in(file), table_in(file, "rungs"), file["factors"][...], file["head"][...])
+
+    @property
+    def minima(self) -> pd.DataFrame:
+        """Return a table row for each minimum, that of the narrowest width."""
+        return self.table.iloc[:: self.table["width"].nunique()].reset_index(drop=True)
+
+
+@dataclass(frozen=True)
 class Slices:
     """The loss on random planes through the minima of a slice file.
 

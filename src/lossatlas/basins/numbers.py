@@ -1,4 +1,4 @@
-"""Numbers of basins, boundaries and minefields that figures and claims share."""
+"""Numbers of basins, boundaries, minefields and searches that figures and claims share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lossatlas.arrays import Array
-from lossatlas.basins.files import Boundaries, Volumes
+from lossatlas.basins.files import Boundaries, Masses, Volumes
+from lossatlas.basins.margins import margins
 from lossatlas.basins.spec import Shown
 from lossatlas.clouds.files import Gram
 from lossatlas.errors import LossatlasError
@@ -150,3 +151,131 @@ def field(gram: Gram) -> Field:
         float(distances[path[:-1], path[1:]].sum()),
         float(distances[path[0], path[-1]]),
     )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Gaussian masses
+
+
+def masses_at(files: Sequence[Masses], width: float) -> pd.DataFrame:
+    """Return a row for each minimum of mass files at one width, with ``log10_mass`` and how far the ladders agree.
+
+    Raises:
+        LossatlasError: no mass was measured at it.
+    """
+    table = pd.concat([one.table for one in files], ignore_index=True)
+    found = table[np.isclose(table["width"], width)].reset_index(drop=True)
+    if found.empty:
+        raise LossatlasError(f"width: {width:g} was not measured; valid: {sorted(set(table['width']))}")
+    apart = (found["log_mass"] - found["log_mass_back"]).abs()
+    return found.assign(log10_mass=found["log_mass"] / np.log(10), apart=apart)
+
+
+def in_cone(file: Masses) -> NDArray[np.bool_]:
+    """Return which minima (m,) stay below the cutoff while their last layer grows a thousandfold, draws included."""
+    below = file.head.max(axis=1) <= file.minima["cutoff"].to_numpy()[:, None]
+    return below.all(axis=1) & (file.head[:, 1, -1] < file.head[:, 1, 0])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# searches for the nearest bad minimum
+
+
+@dataclass(frozen=True)
+class Search:
+    """What was found from the iterates of one path of a training. Distances in R^D.
+
+    Attributes:
+        path: rows of its iterates in the cloud, in epoch order.
+        nearest: a row for each start: ``start`` (epoch), ``distance`` to the nearest bad minimum found over all
+            strengths of the tether (NaN where none was), ``tether``, ``row`` in the cloud (-1), its
+            ``train_accuracy``, ``test_accuracy``, ``train_loss``, and ``settled_accuracy``, ``settled_moved`` after
+            training without poison.
+        clean: a row for each start: ``start``, ``distance`` that a clean training as long covers, accuracies.
+        displacement: distance between the first and the last iterate.
+        test_accuracy: where the path ends.
+    """
+
+    path: NDArray[np.intp]
+    nearest: pd.DataFrame
+    clean: pd.DataFrame
+    displacement: float
+    test_accuracy: float
+
+
+def searches(gram: Gram) -> list[Search]:
+    """Return the searches of each path of a cloud: paths, searches from their iterates, controls, settled ends.
+
+    Rows of sweeps have a ``start``; searches vary the tether, controls nothing, and settled ends are continued.
+
+    Raises:
+        LossatlasError: the cloud holds something else.
+    """
+    table = gram.table.reset_index(drop=True)
+    if not {"start", "moved", "replica", "met"} <= set(table.columns):
+        raise LossatlasError("nearest: the cloud holds no searches that started from the points of runs")
+    swept = np.isfinite(table["start"].to_numpy(float))
+    iterates = np.flatnonzero(~swept)
+    begins = np.flatnonzero(table["epoch"].to_numpy()[iterates] == 0)
+    paths = np.split(iterates, begins[1:])
+    continued = table["continued"].to_numpy(float) == 1 if "continued" in table else np.zeros(len(table), bool)
+    tethered = (table["parameter"] == "tether").to_numpy()
+    replicas = sorted(set(table["replica"][swept]))
+    if len(replicas) != len(paths):
+        raise LossatlasError(
+            f"nearest: {len(paths)} paths and searches of {len(replicas)} replicas; one each is needed"
+        )
+    distances = np.sqrt(gram.squared_distances())
+    found = []
+    for replica, path in zip(replicas, paths, strict=True):
+        mine = swept & (table["replica"] == replica).to_numpy()
+        hits = table[mine & tethered & ~continued]
+        settled = table[mine & tethered & continued]
+        clean = table[mine & ~tethered & ~continued]
+        end = table.iloc[path[-1]]
+        found.append(
+            Search(
+                path,
+                pd.DataFrame([_nearest(start, rows, settled) for start, rows in hits.groupby("start")]),
+                clean.rename(columns={"moved": "distance"})[["start", "distance", "train_accuracy", "test_accuracy"]],
+                float(distances[path[0], path[-1]]),
+                float(end["test_accuracy"]),
+            )
+        )
+    return found
+
+
+def _nearest(start: float, rows: pd.DataFrame, settled: pd.DataFrame) -> dict[str, float]:
+    """Return the nearest of the bad minima found from one start, and where training without poison leads from it."""
+    met = rows[np.isfinite(rows["met"])]
+    names = ("train_accuracy", "test_accuracy", "train_loss")
+    if met.empty:
+        nothing = dict.fromkeys(("distance", "tether", *names, "settled_accuracy", "settled_moved"), np.nan)
+        return {"start": start, "row": -1, **nothing}
+    best = met.loc[met["moved"].idxmin()]
+    after = settled[(settled["start"] == start) & np.isclose(settled["value"], best["value"])]
+    after = after[np.isfinite(after["met"])]
+    return {
+        "start": start,
+        "row": int(met["moved"].idxmin()),
+        "distance": float(best["moved"]),
+        "tether": float(best["value"]),
+        **{name: float(best[name]) for name in names},
+        "settled_accuracy": float(after["test_accuracy"].iloc[0]) if len(after) else np.nan,
+        "settled_moved": float(after["moved"].iloc[0]) if len(after) else np.nan,
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# margins
+
+
+def margin_table(files: Sequence[Boundaries]) -> pd.DataFrame:
+    """Return a row for each minimum of boundary files: its own columns, margin, islands, largest, stability and gap."""
+    rows = []
+    for file in files:
+        for place in range(len(file.minima)):
+            seen = margins(file.x, file.y, file.label[place], file.train.x.astype(float), file.train.y)
+            rows.append({**file.minima.iloc[place], **vars(seen)})
+    table = pd.DataFrame(rows)
+    return table.assign(gap=table["train_accuracy"] - table["test_accuracy"])

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, model_validator
 
-from lossatlas.basins.defaults import BLOCK
+from lossatlas.basins.defaults import BLOCK, LLC_FACTORS, MARKER
 from lossatlas.claims.spec import Measure
 from lossatlas.data.spec import prepared
 from lossatlas.draw.spec import Columns, Figure
@@ -31,6 +31,7 @@ CUTOFF = 0.1
 """Training loss that bounds a basin (Huang et al. 2020, section 5)."""
 
 Cutoff = Annotated[float, key("A training loss.", gt=0)]
+Width = Annotated[float, key("A standard deviation.", gt=0)]
 
 # ---------------------------------------------------------------------------------------------------------------------
 # minima
@@ -113,7 +114,7 @@ def _of_sweep(study: Study, probe: Minima, where: str) -> Sources:
             "run": probe.sweep,
             "value": member["value"],
             "replica": member["replica"],
-            "parameter": part.spec["parameter"] or "none",
+            "parameter": part.spec["parameter"] or part.spec.get("origin") or "none",
             "seeds": member["seeds"],
         }
         for i, part in enumerate(made)
@@ -235,6 +236,80 @@ def _volume(study: Study, name: str, probe: VolumeProbe) -> list[Artefact]:
 
 VOLUME_PROBE = Entry("probes", "volume", VolumeProbe, _volume)
 VOLUME_VIEW = View("volume", of("probes", VolumeProbe), "lossatlas.basins.files:Volumes.load")
+
+# ---------------------------------------------------------------------------------------------------------------------
+# mass
+
+
+class GaussianMass(Spec):
+    """How the Gaussian mass of the basin around a minimum is measured."""
+
+    cutoff: float = key("Training loss that bounds the basin.", CUTOFF, gt=0)
+    widths: Annotated[list[Width], AfterValidator(unique("give each width once"))] = key(
+        "Standard deviations of the Gaussian, in steps.", [0.05, 0.1], min_length=1
+    )
+    absolute: float | None = key(
+        "Length of a step in every weight; null = the root mean square weight of its filter.", None, gt=0
+    )
+    chains: int = key("Hamiltonian chains.", 32, ge=4)
+    burn: int = key("Moves a rung before it is measured.", 15, ge=1)
+    moves: int = key("Moves a rung that are measured.", 30, ge=8)
+    rays: int = key("Rays of the lower bound.", 200, ge=1)
+    ladder: bool = key(
+        "Walk the ladder; without it there are rays, labels under the Gaussian and the cone alone.", True
+    )
+    reverse: bool = key("Walk the ladder back, too, which shows chains that are not in equilibrium.", True)
+
+
+class MassProbe(Minima, GaussianMass):
+    """Gaussian mass of basins: an estimate by a ladder of tethers between bounds (lossatlas.basins.ladder)."""
+
+
+class MassJob(OnMinima, GaussianMass):
+    """What names Gaussian masses of minima."""
+
+    master: int = key("Master seed of the study, from which everything random is drawn.")
+
+
+MASS_RUNGS = 16
+"""Rungs of a ladder to a width of 0.1 of a swiss-roll minimum (12 to 28 at 0.05 to 0.2)."""
+
+MASS_STEPS = 7
+"""Gradients of a Hamiltonian move (4 to 12)."""
+
+
+def _mass_work(made: Artefact) -> Work:
+    """Return the work of masses: gradients of every chain on every rung, losses at the neighbours' widths, rays."""
+    net, train, test, size = sized(made)
+    spec, members = made.spec, len(made.spec["members"])
+    ladders = 0 if not spec["ladder"] else 2 if spec["reverse"] else 1
+    moves = MASS_RUNGS * (spec["burn"] + spec["moves"]) * ladders + len(LLC_FACTORS) * (
+        2 * spec["burn"] + spec["moves"]
+    )
+    gradients = moves * MASS_STEPS * spec["chains"]
+    losses = MASS_RUNGS * ladders * 2 * spec["moves"] * spec["chains"] + 2 * spec["rays"] * 22
+    rows = members * (3 * gradients + losses)
+    return Work(net.parameters, rows, net.layers, 0, net.flops * rows * train, train, test, size)
+
+
+MASSES = Step(
+    "masses",
+    "mass",
+    "mass.h5",
+    "lossatlas.basins.jobs.mass:mass",
+    MassJob,
+    ("data", "points"),
+    gpu=True,
+    work=_mass_work,
+)
+
+
+def _mass(study: Study, name: str, probe: MassProbe) -> list[Artefact]:
+    return _jobs(study, MASSES, probe, {**_own(GaussianMass, probe), "master": study.seed}, f"probes.{name}.mass")
+
+
+MASS_PROBE = Entry("probes", "mass", MassProbe, _mass)
+MASS_VIEW = View("mass", of("probes", MassProbe), "lossatlas.basins.files:Masses.load")
 
 # ---------------------------------------------------------------------------------------------------------------------
 # slices
@@ -412,6 +487,7 @@ class BoundaryFigure(Contoured, Figure):
         "[[x low, high], [y low, high]] shown; null = the grid.", None, min_length=2, max_length=2
     )
     columns: Columns
+    marker: float = key("Size of the training points; small ones leave a near boundary in sight.", MARKER, gt=0)
 
     @model_validator(mode="after")
     def _all_or_none(self) -> "BoundaryFigure":
@@ -449,12 +525,54 @@ class Minefield(Figure):
         yield Reference("embedding", (self.cloud, self.embedding), "embedding")
 
 
+MassName = Annotated[str, Refers("mass")]
+
+
+class MassGroup(Spec):
+    """Minima whose Gaussian masses are drawn in one colour."""
+
+    mass: MassName = key("Name of a mass probe of the study.")
+    value: float | None = key("Swept value of its minima; null = all.", None)
+    title: str = key("Name in the legend.")
+
+
+class MassFigure(Figure):
+    """Gaussian mass of basins against the width of the Gaussian, its bracket, what samples do, and the open cone."""
+
+    kind: Literal["masses"] = "masses"
+    draw: ClassVar[str] = "lossatlas.basins.figures.masses:compose"
+    groups: list[MassGroup] = key("One colour each.", min_length=1, max_length=6)
+    width: float = key("Width at which the bracket is drawn.", 0.1, gt=0)
+
+
+class NearestFigure(Figure):
+    """Paths of a training, the nearest bad minima found from them and clean trainings, with their true distances."""
+
+    kind: Literal["nearest"] = "nearest"
+    draw: ClassVar[str] = "lossatlas.basins.figures.nearest:compose"
+    cloud: Annotated[str, Refers("gram")] = key(
+        "Name of a cloud of kind ends: paths, searches, controls, settled ends."
+    )
+
+
+class MarginFigure(Figure):
+    """Margins, islands and stability of labels of classifiers in the plane against a swept value."""
+
+    kind: Literal["margins"] = "margins"
+    draw: ClassVar[str] = "lossatlas.basins.figures.margins:compose"
+    boundaries: Annotated[str, Refers("boundaries")] = key("Name of a boundaries probe of the study.")
+    mass: Annotated[str | None, Refers("mass")] = key(
+        "Name of a mass probe, for labels under perturbed weights; null = none.", None
+    )
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # measures
 
 Input = tuple[Reference, ...]
 VolumeInput = Annotated[Input, Accepts("volume")]
 Column = Literal["log10_volume", "log10_volume_distance", "radius_median", "radius_largest"]
+MassInput = Annotated[Input, Accepts("mass")]
 
 
 class BasinRank(Measure):
@@ -528,6 +646,95 @@ class CircleFound(Measure):
     boundaries: Annotated[Input, Accepts("boundaries")] = key("Decisions of networks trained on rings.")
     quantity: Literal["separation", "train_accuracy"] = key("What is measured.", "separation")
     statistic: Literal["mean", "min", "max"] = key("Over replicas.", "mean")
+
+
+class MinimaGap(Measure):
+    """A column of the minima `first` (of one swept value) less that of `second`, mean over replicas, paired."""
+
+    measure: ClassVar[str] = "minima_gap"
+    run: ClassVar[str] = "lossatlas.basins.measures:minima_gap"
+    first: VolumeInput = key("Minima.")
+    second: VolumeInput = key("Minima that they are compared with.")
+    first_value: float | None = key("Swept value of the minima `first`; null = all.", None)
+    second_value: float | None = key("Swept value of the minima `second`; null = all.", None)
+    column: Literal["test_accuracy", "train_accuracy", "train_loss"] = key("What is compared.", "test_accuracy")
+
+
+class RadiusSpread(AtCutoff, Measure):
+    """Largest over median radius of minima of one swept value, median over replicas."""
+
+    measure: ClassVar[str] = "radius_spread"
+    run: ClassVar[str] = "lossatlas.basins.measures:radius_spread"
+    volume: VolumeInput = key("Basins.")
+    value: float | None = key("Swept value of the minima; null = all.", None)
+
+
+class OfMass(Measure):
+    """A measure on Gaussian masses at one width."""
+
+    width: float = key("Width of the Gaussian.", 0.1, gt=0)
+
+
+class MassGap(OfMass):
+    """Log10 Gaussian mass of the minima `first` less that of `second`, mean over replicas, paired."""
+
+    measure: ClassVar[str] = "mass_gap"
+    run: ClassVar[str] = "lossatlas.basins.measures:mass_gap"
+    first: MassInput = key("Basins.")
+    second: MassInput = key("Basins that they are compared with.")
+    first_value: float | None = key("Swept value of the minima `first`; null = all.", None)
+    second_value: float | None = key("Swept value of the minima `second`; null = all.", None)
+
+
+class MassAgreement(OfMass):
+    """Largest difference of the ladders out and back, in natural logarithms, of each initialisation."""
+
+    measure: ClassVar[str] = "mass_agreement"
+    run: ClassVar[str] = "lossatlas.basins.measures:mass_agreement"
+    mass: MassInput = key("Basins.")
+
+
+class MassRank(OfMass):
+    """Spearman's rank correlation of test accuracy and log mass, or labels kept under the Gaussian, over minima."""
+
+    measure: ClassVar[str] = "mass_rank"
+    run: ClassVar[str] = "lossatlas.basins.measures:mass_rank"
+    mass: MassInput = key("Basins.")
+    quantity: Literal["log10_mass", "label_stability"] = key("What is compared with test accuracy.", "log10_mass")
+
+
+class OpenCones(Measure):
+    """Share of minima from which the last layer can grow a thousandfold below the cutoff, draws about it included."""
+
+    measure: ClassVar[str] = "open_cones"
+    run: ClassVar[str] = "lossatlas.basins.measures:open_cones"
+    mass: MassInput = key("Basins.")
+    value: float | None = key("Swept value of the minima; null = all.", None)
+
+
+class Nearest(Measure):
+    """Of searches for a bad minimum from the iterates of several paths: one number a path."""
+
+    measure: ClassVar[str] = "nearest"
+    run: ClassVar[str] = "lossatlas.basins.measures:nearest"
+    cloud: Annotated[Input, Accepts("gram")] = key("A cloud of kind ends: paths, searches, controls, settled ends.")
+    quantity: Literal["distance", "found", "clean", "settled_accuracy", "sgd_test_accuracy"] = key(
+        "distance: from a start to the nearest bad minimum found, over what SGD covers (median over starts). found: "
+        "share of starts with one. clean: distance of a clean training of equal length, over the same. "
+        "settled_accuracy: test accuracy of bad minima after training without poison (median). sgd_test_accuracy: "
+        "where SGD ends.",
+        "distance",
+    )
+
+
+class MarginRank(Measure):
+    """Spearman's rank correlation of the generalization gap and a number of decision boundaries, over minima."""
+
+    measure: ClassVar[str] = "margin_rank"
+    run: ClassVar[str] = "lossatlas.basins.measures:margin_rank"
+    boundaries: Annotated[Input, Accepts("boundaries")] = key("Decisions in the plane.")
+    quantity: Literal["margin", "islands", "stability"] = key("See lossatlas.basins.margins.", "margin")
+    sign: Literal[1, -1] = key("By which the correlation is multiplied.", 1)
 
 
 class LeastGap(Measure):

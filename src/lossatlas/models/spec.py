@@ -170,6 +170,12 @@ class Vgg(BuiltIn):
     depth: Literal[9, 11, 13, 16, 19] = key("Number of layers with weights.")
     width: Positive = key("The groups have 64, 128, 256, 512 and 512 times as many channels.", 1.0)
     init: Start = key(_START, "he", quiet=True)
+    hidden: int | None = key(
+        "Hidden linear layers; null: what the depth leaves, two. Codes for CIFAR often have none.",
+        None,
+        quiet=True,
+        ge=0,
+    )
 
     def layers(self, shape: tuple[int, ...], outputs: int) -> Iterator[Layer]:
         """Yield its layers."""
@@ -181,7 +187,10 @@ class Vgg(BuiltIn):
                 yield norm(filters)
                 channels = filters
             height, width = -(-height // 2), -(-width // 2)
-        sizes = [channels * height * width, *[channels] * vgg_hidden(self.depth)]
+        sizes = [
+            channels * height * width,
+            *[channels] * (vgg_hidden(self.depth) if self.hidden is None else self.hidden),
+        ]
         yield from linear(sizes, bias=False)
         yield from (norm(channels) for _ in sizes[1:])
         yield from linear([sizes[-1], outputs], bias=True)

@@ -28,6 +28,7 @@ class Lockstep:
     Attributes:
         thetas: weights, (m, D) float32.
         diverged: which networks are out, (m,) bool: their loss was not finite, and they stay as they were then.
+        stopped: epochs after which a network stays where it was, (m,) float64; NaN = it goes on.
     """
 
     def __init__(
@@ -40,6 +41,8 @@ class Lockstep:
         seeds: Sequence[int],
         seen: Sequence[Callable[[int, float], Any]] | None = None,
         decays: Sequence[float] | None = None,
+        tethers: Sequence[float] | None = None,
+        stop: Mapping[str, Any] | None = None,
     ) -> None:
         """Prepare the training.
 
@@ -54,8 +57,10 @@ class Lockstep:
                 :data:`~lossatlas.train.loop.FINGERPRINT`, as long as it has not diverged.
             decays: ``weight_decay`` of each network, times its weights added to its gradient as torch's optimisers do;
                 that of the recipe by default.
+            tethers: of each network, the factor of half the squared distance from its start that is minimised, too.
+            stop: where a network stays (:class:`lossatlas.train.spec.Stop`); None = it is trained to the end.
         """
-        self.seen = seen
+        self.seen, self.stop = seen, stop
         self.recipe, self.seeds = recipe, list(seeds)
         self.layout = Layout.of(model)
         self.forward = stacked_forward(model, self.layout)
@@ -70,15 +75,45 @@ class Lockstep:
         decay = 0.0 if own else decays[0] if decays else recipe.get("weight_decay", 0.0)
         self.optimizer = make_optimizer(self._stack.parameters(), {**recipe, "weight_decay": decay})
         self.diverged = torch.zeros(len(starts), dtype=torch.bool, device=starts.device)
+        self.stopped = torch.full((len(starts),), math.nan, dtype=torch.float64, device=starts.device)
+        self.starts = starts.detach().clone()
+        pulled = tethers is not None and any(tethers)
+        self.tethers = torch.tensor(tethers, dtype=starts.dtype, device=starts.device)[:, None] if pulled else None
         self._block: tuple[int, Tensor, Tensor] | None = None
 
     def epoch(self, epoch: int) -> None:
         """Train all networks for one epoch, counted from 0."""
+        if self.stop is not None and epoch % self.stop["every"] == 0:
+            self.check(epoch)
+        if self.over:
+            return
         batches = self._batches(epoch)
         for number, rows in enumerate(batches):
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(self.recipe, epoch, epoch + (number + 1) / len(batches))
             self._step(rows, epoch * len(batches) + number)
+
+    @property
+    def over(self) -> bool:
+        """Tell whether every network stays where it is."""
+        return self.stop is not None and bool((self.diverged | torch.isfinite(self.stopped)).all())
+
+    @torch.no_grad()
+    def check(self, epoch: int) -> None:
+        """Stop the networks that meet all conditions of ``stop`` after so many epochs."""
+        assert self.stop is not None
+        outputs = self.forward(self.thetas, self.x).double()
+        met = ~self.diverged & torch.isnan(self.stopped)
+        if self.stop["train_loss"] is not None:
+            met &= _mean_losses(self.recipe["criterion"], outputs, self.y) <= self.stop["train_loss"]
+        if self.stop["train_accuracy"] is not None:
+            met &= (outputs.argmax(2) == self.y).double().mean(1) >= self.stop["train_accuracy"]
+        if self.stop["test_accuracy"] is not None:
+            for i in torch.nonzero(met)[:, 0].tolist():
+                x, y = self.test[i]
+                right = (self.forward(self.thetas[i : i + 1], x[None])[0].argmax(1) == y).double().mean()
+                met[i] = float(right) <= self.stop["test_accuracy"]
+        self.stopped[met] = float(epoch)
 
     def _batches(self, epoch: int) -> list[Tensor | None]:
         """Return the rows (m, b) of each minibatch as a training by itself draws them; None = all."""
@@ -119,8 +154,11 @@ class Lockstep:
         if self.recipe["clip"] is not None:
             norms = gradient.norm(dim=1, keepdim=True)
             gradient *= (self.recipe["clip"] / (norms + 1e-6)).clamp(max=1.0)  # as torch's clip_grad_norm_
+        if self.tethers is not None:  # after clipping, as weight decay is: else a clipped loss would lose its pull
+            gradient = torch.addcmul(gradient, self.thetas.detach() - self.starts, self.tethers)
         # Those that are out take steps of zero and are put back; to ask a GPU whether there are any takes longer.
-        out, held = self.diverged[:, None], self.thetas.device.type != "cpu" or bool(self.diverged.any())
+        still = self.diverged | torch.isfinite(self.stopped)
+        out, held = still[:, None], self.thetas.device.type != "cpu" or bool(still.any())
         if self.decays is not None:
             gradient = torch.addcmul(gradient, self.thetas.detach(), self.decays)  # after clipping, as torch's do
         before = self.thetas.detach().clone() if held else None
@@ -185,13 +223,16 @@ class Lockstep:
 
     def state(self) -> tuple[dict, dict]:
         """Return what an interrupted training resumes from: weights and who diverged, and the optimiser's state."""
-        return {"thetas": self.thetas.detach(), "diverged": self.diverged}, self.optimizer.state_dict()
+        weights = {"thetas": self.thetas.detach(), "diverged": self.diverged, "stopped": self.stopped}
+        return weights, self.optimizer.state_dict()
 
     def resume(self, weights: Mapping[str, Tensor], optimizer: dict) -> None:
         """Go back to a state."""
         with torch.no_grad():
             self.thetas.copy_(weights["thetas"])
             self.diverged.copy_(weights["diverged"])
+            if "stopped" in weights:  # else from before networks could stop
+                self.stopped.copy_(weights["stopped"])
         self.optimizer.load_state_dict(optimizer)
 
 

@@ -453,7 +453,7 @@ class Training:
 
     def _extra_outputs(self) -> tuple[Tensor, Tensor, str] | None:
         """Return outputs for the step's share of D_d (Eq. 3 of Huang et al. 2020), its labels and their policy."""
-        if self.examples.extra is None:
+        if self.examples.extra is None or (not self.recipe["beta"] and self.recipe["poison"].get("unseen")):
             return None
         inputs, labels = self.examples.extra.at(self.steps)
         with torch.autocast(inputs.device.type, self.cast, enabled=self.cast is not None):

@@ -124,6 +124,12 @@ class Poison(Spec):
     )
     points: int = key("Size of D_d.", 200, ge=1)
     fresh: bool = key("Draw D_d anew for every step; only from a generator.", False)
+    batch: int | None = key("Examples of D_d a step; null = as many as of the training set.", None, quiet=True, ge=1)
+    unseen: bool = key(
+        "With beta 0 leave D_d out of the network, so that batch norm sees nothing of it; it stays held out.",
+        False,
+        quiet=True,
+    )
 
 
 class Recipe(Spec):
@@ -160,6 +166,13 @@ class Recipe(Spec):
     )
     poison: Poison | None = key("Second term of the poisoned objective; null = none.", None, quiet=True)
     anneal: Anneal | None = key("Decay of the learning rate towards the end; null = none.", None, quiet=True)
+    tether: float = key(
+        "Factor of half the squared distance from where the training starts, which is added to what is minimised; of "
+        "sweeps in lockstep.",
+        0.0,
+        quiet=True,
+        ge=0,
+    )
     warmup: float = key(
         "Epochs, also parts of one, over which the learning rate first rises linearly, step by step; 0 = none.",
         0.0,
@@ -212,6 +225,8 @@ class Recipe(Spec):
                 raise mistake("poison", "needs minibatches (`batch: n`) and an optimiser that takes them")
             if self.poison.fresh and self.poison.source != "generator":
                 raise mistake("poison.fresh", "only the source `generator` has new examples for every step")
+            if self.poison.batch is not None and self.poison.source == "generator":
+                raise mistake("poison.batch", "a generator draws `points` examples a step; remove it")
         return self
 
 
@@ -538,6 +553,8 @@ def run(study: Study, name: str, replica: int | None, where: str) -> Artefact:
 
 
 def _run(study: Study, name: str, spec: Run, replica: int) -> Artefact:
+    if spec.recipe.tether:
+        raise study.error(f"runs.{name}.recipe.tether", "is of sweeps in lockstep; write a sweep of this run")
     seeds = training_seeds(study.seed, replica)
     found = {part: spec.hashed()[part] for part in ("labels", "model", "recipe", "record", "scale")}
     found |= {"label": spec.label, "seeds": seeds}
@@ -556,7 +573,7 @@ def _run(study: Study, name: str, spec: Run, replica: int) -> Artefact:
 def poison(study: Study, run: Run, recipe: Recipe, where: str) -> dict[str, Any]:
     """Return D_d of a poisoned objective without its seed: what :mod:`lossatlas.train.examples` takes."""
     assert recipe.poison is not None
-    found = {**recipe.poison.hashed(), "batch": recipe.batch}
+    found = {"batch": recipe.batch, **recipe.poison.hashed()}
     place, data = f"{where}.recipe.poison", run.data
     options = resolve_options(data.name, data.options)
     if found["source"] == "generator":
@@ -611,7 +628,7 @@ ONE_REPLICA = View("run", _one_history, "lossatlas.train.numbers:last_epoch")
 # sweeps
 
 
-VARIED = ("lr", "momentum", "weight_decay", "gamma", "clip", "beta")
+VARIED = ("lr", "momentum", "weight_decay", "gamma", "clip", "beta", "tether")
 """Keys of a recipe that a sweep may vary: its values are numbers."""
 
 
@@ -625,17 +642,41 @@ class HeldOut(Spec):
 class Start(Spec):
     """Start from the recorded epochs of a run, one member for each, or from the end points of a sweep."""
 
+    own: bool = key("Each replica starts on the run's path of the same replica.", False)
+
     run: str | None = key("Name of the run.", None)
     replica: int | None = key("Its replica; the first by default.", None, ge=0)
     every: int = key("One start every so many epochs.", 1, ge=1)
     sweep: str | None = key("Name of a sweep of replicas, each of which starts where its own ended.", None)
+    each: bool = key("One member for each end point of that sweep, whose value it keeps.", False)
 
     @model_validator(mode="after")
     def _one(self) -> "Start":
         if (self.run is None) == (self.sweep is None):
             raise mistake("", "give either run or sweep")
-        if self.sweep is not None and self.model_fields_set - {"sweep"}:
-            raise mistake("sweep", "takes the end points: replica and every are of a run")
+        if self.sweep is not None and self.model_fields_set - {"sweep", "each"}:
+            raise mistake("sweep", "takes the end points: replica, own and every are of a run")
+        if self.each and self.sweep is None:
+            raise mistake("each", "is of the end points of a sweep; every recorded epoch of a run is a start anyway")
+        if self.own and self.replica is not None:
+            raise mistake("own", "every replica has its own path; leave out `replica`")
+        return self
+
+
+class Stop(Spec):
+    """Where a member stays: the first check at which all of these hold."""
+
+    train_loss: float | None = key("Training loss, at most.", None, gt=0)
+    train_accuracy: float | None = key("Train accuracy, at least.", None, gt=0, le=1)
+    test_accuracy: float | None = key(
+        "Test accuracy, at most: a search for minima that do not generalize.", None, ge=0, lt=1
+    )
+    every: int = key("Epochs from check to check.", 1, ge=1)
+
+    @model_validator(mode="after")
+    def _something(self) -> "Stop":
+        if self.train_loss is None and self.train_accuracy is None:
+            raise mistake("", "give train_loss or train_accuracy")
         return self
 
 
@@ -663,6 +704,7 @@ class Sweep(Spec):
     grain: int = key("Trainings per job.", 10, ge=1)
     lockstep: bool = key("Train the members of a job at once, as one batch of fully connected networks.", False)
     start: Start | None = key("Start from the recorded epochs of a run; null = from initialisations.", None)
+    stop: Stop | None = key("Where a member in lockstep stays; null = it is trained to the end.", None)
 
     @model_validator(mode="after")
     def _fits(self) -> "Sweep":
@@ -674,6 +716,10 @@ class Sweep(Spec):
             raise mistake("values" if self.factor == 1 else "factor", "without `parameter` there is nothing to vary")
         if self.start is not None and not self.lockstep:
             raise mistake("start", "needs lockstep: true")
+        if self.stop is not None and not self.lockstep:
+            raise mistake("stop", "needs lockstep: true")
+        if self.start is not None and self.start.each and self.parameter is not None:
+            raise mistake("start.each", f"members keep the values of {self.start.sweep!r}; leave out `parameter`")
         return self
 
 
@@ -699,6 +745,8 @@ class SweepJob(Spec):
     lockstep: bool = key("As of a sweep.", False, quiet=True)
     poison: dict[str, Any] | None = key("D_d of the poisoned objective.", None, quiet=True)
     continued: bool = key("Whether members start where those of another sweep ended.", False, quiet=True)
+    stop: dict[str, Any] | None = key("As of a sweep.", None, quiet=True)
+    origin: str | None = key("Parameter whose values members keep from the sweep they go on from.", None, quiet=True)
 
 
 def sweep_work(made: Artefact) -> Work:
@@ -760,9 +808,19 @@ def _sweep(study: Study, name: str, entry: Sweep) -> list[Artefact]:
             member["seeds"]["poison"] = derive(study.seed, "poison", member["replica"])
     if entry.lockstep:
         _check_lockstep(study, entry, trained, recipe, where)
+    elif recipe.tether or entry.parameter == "tether":
+        raise study.error(f"{where}.recipe.tether", "a tether needs `lockstep: true`")
+    if entry.stop is not None:
+        spec["stop"] = entry.stop.hashed()
     if entry.start is not None:
-        if entry.start.sweep is None:
+        if entry.start.own:
+            full, inputs["starts"] = _on_own_paths(study, full, entry.start, where)
+        elif entry.start.sweep is None:
             full, inputs["starts"] = _started(study, full, entry.start, where)
+        elif entry.start.each:
+            full, inputs["starts"] = _each(study, full, entry.start.sweep, where)
+            before = inputs["starts"][0].spec
+            spec |= {"continued": True, "origin": before["parameter"] or before.get("origin") or "none"}
         else:
             inputs["starts"], spec["continued"] = _continued(study, full, entry.start.sweep, where), True
     # Together only those of equally many examples can go.
@@ -792,9 +850,9 @@ def _check_sweep(study: Study, entry: Sweep, recipe: Recipe, where: str) -> None
 
 def _check_lockstep(study: Study, entry: Sweep, trained: Run, recipe: Recipe, where: str) -> None:
     """Raise for what networks in lockstep cannot have of their own, or at all."""
-    if entry.parameter not in (None, "beta", "weight_decay"):
+    if entry.parameter not in (None, "beta", "weight_decay", "tether"):
         raise study.error(
-            f"{where}.parameter", f"{entry.parameter!r} in lockstep: only beta or weight_decay may differ"
+            f"{where}.parameter", f"{entry.parameter!r} in lockstep: only beta, weight_decay or tether may differ"
         )
     if recipe.optimizer not in TOGETHER:
         raise study.error(
@@ -810,7 +868,11 @@ def _check_lockstep(study: Study, entry: Sweep, trained: Run, recipe: Recipe, wh
         raise study.error(f"{where}.lockstep", "is for fully connected networks (mlp, binary_mlp, radial)")
 
 
-def _started(study: Study, members: list[dict], start: Start, where: str) -> tuple[list[dict], tuple[Artefact, ...]]:
+Started = tuple[list[dict], tuple[Artefact, ...]]
+"""Members with their starts, and the artefacts that have these."""
+
+
+def _started(study: Study, members: list[dict], start: Start, where: str) -> Started:
     """Return the members once for each recorded epoch of a run that they are to start from, and that run."""
     made = run(study, start.run or "", start.replica, f"{where}.start.run")
     record, epochs = made.spec["record"], made.spec["recipe"]["epochs"]
@@ -823,6 +885,37 @@ def _started(study: Study, members: list[dict], start: Start, where: str) -> tup
         {**m, "start": e, "seeds": {**m["seeds"], **_own_draws(study.seed, m, e)}} for m in members for e in chosen
     ]
     return found, (made,)
+
+
+def _on_own_paths(study: Study, members: list[dict], start: Start, where: str) -> Started:
+    """Return the same with a path for each replica; ``path`` is its place among the artefacts."""
+    found: list[dict] = []
+    paths: dict[int, Artefact] = {}
+    for member in members:
+        replica = member["replica"]
+        several, (path,) = _started(study, [member], start.model_copy(update={"replica": replica}), where)
+        paths.setdefault(replica, path)
+        found += [{**one, "path": list(paths).index(replica)} for one in several]
+    return found, tuple(paths.values())
+
+
+def _each(study: Study, members: list[dict], name: str, where: str) -> Started:
+    """Return one member for each end point of a sweep, of the replicas that members have, and the sweep's parts.
+
+    A member has the place of its start: ``path``, the part, and ``row``, the end point there.
+    """
+    parts_of = sweep(study, name, f"{where}.start.sweep")
+    own = {member["replica"]: member for member in members}
+    found = [
+        {**own[there["replica"]], "value": there["value"], "path": i, "row": row}
+        | ({"start": there["start"]} if "start" in there else {})
+        for i, part in enumerate(parts_of)
+        for row, there in enumerate(part.spec["members"])
+        if not there["held_out"] and there["replica"] in own
+    ]
+    if not found:
+        raise study.error(f"{where}.start.sweep", f"sweep {name!r} has no end point of replicas {sorted(own)}")
+    return found, parts_of
 
 
 def _continued(study: Study, members: list[dict], name: str, where: str) -> tuple[Artefact, ...]:

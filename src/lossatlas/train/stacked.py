@@ -66,7 +66,7 @@ def _is_dense(layer: nn.Module) -> bool:
 
 
 class StackedLandscape(Landscape):
-    """A fully connected network's landscape whose ``losses`` are batched matrix products over the points.
+    """A fully connected network's landscape: its ``losses`` and their gradients are batched products over the points.
 
     Anything else is that of the landscape it wraps. Points are taken ``chunk`` at a time, so that activations stay in
     the cache.
@@ -103,3 +103,19 @@ class StackedLandscape(Landscape):
             losses = self.inner.criterion(outputs.flatten(0, 1), y.repeat(len(rows)))
             found.append(losses.double().reshape(len(rows), -1).mean(1))
         return torch.cat(found) if found else torch.empty(0, dtype=torch.float64, device=self.device)
+
+    def losses_and_grads(self, thetas: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the losses (n,), float64, and the gradients (n, D) at the rows of (n, D), of the points' type."""
+        x, y = self.inner.x, self.inner.y
+        assert isinstance(x, Tensor)
+        found, slopes = [], []
+        for rows in self._points(thetas).split(self.chunk):
+            points = rows.requires_grad_()
+            outputs = self._forward(points, x.expand(len(rows), *x.shape))
+            losses = self.inner.criterion(outputs.flatten(0, 1), y.repeat(len(rows)))
+            means = losses.double().reshape(len(rows), -1).mean(1)
+            slopes.append(torch.autograd.grad(means.sum(), points)[0])
+            found.append(means.detach())
+        if not found:
+            return super().losses_and_grads(thetas)
+        return torch.cat(found), torch.cat(slopes)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
 from lossatlas.basins.files import Volumes
 from lossatlas.basins.numbers import Found, at_cutoff, find, joined, of_value, radii_at
@@ -146,35 +147,47 @@ def groups(spec: Groups, inputs: Inputs) -> Drawn:
             raise LossatlasError(f"groups: {group.volume!r} has no minimum of value {group.value}")
         parts.append(rows.assign(group=group.title, section=group.section))
     table = pd.concat(parts, ignore_index=True)
-    titles = [group.title for group in spec.groups]
-    panels = (
-        ("log10_volume", "log10 volume"),
-        ("radius_median", "median radius (steps)"),
-        ("test_accuracy", "test accuracy"),
-        ("train_loss", "training loss"),
-    )
-    wide = 0.15 + max(text.width(title, style.SMALL) for title in titles)
+    sections = list(dict.fromkeys(group.section for group in spec.groups))
+    rows = {section: [group.title for group in spec.groups if group.section == section] for section in sections}
+    wide = 0.15 + max(text.width(group.title, style.SMALL) for group in spec.groups)
     notes = (f"Basin below loss {spec.cutoff:g}. Dots: minima; bars: means.",)
-    page = grid(4, 2, 2.3, 0.2 * len(titles), Sidebar(), notes, gap=(wide, 0.42, 0.08))
-    place = np.arange(len(titles))[::-1]
-    for k, (column, label) in enumerate(panels):
+    shown = [(section, column, label) for section in sections for column, label in GROUP_PANELS]
+    tall = 0.2 * max(map(len, rows.values()))
+    heads = [section for section, _, _ in shown] if len(sections) > 1 else ()
+    page = grid(len(shown), 2, 2.3, tall, Sidebar(), notes, titles=heads, gap=(wide, 0.42, 0.08))
+    for k, (section, column, label) in enumerate(shown):
         axes = page.axes(k)
-        for y, title in zip(place, titles, strict=True):
-            found = table.loc[table["group"] == title, column].to_numpy(float)
-            axes.plot(found, np.full(len(found), y), "o", color=TEST, markersize=3.2, alpha=0.7, zorder=3)
-            if np.isfinite(found).any():
-                axes.plot([np.nanmean(found)] * 2, [y - 0.32, y + 0.32], color=style.INK, linewidth=1.2, zorder=4)
-        axes.set_ylim(-0.6, len(titles) - 0.4)
-        axes.set_yticks(place, titles)
+        _dots(axes, table[table["section"] == section], rows[section], column)
         axes.set_xlabel(label)
-        if column == "train_loss":
-            axes.set_xscale("log")
-        else:
-            axes.locator_params(axis="x", nbins=4)
-            axes.ticklabel_format(axis="x", useOffset=False)
-        axes.grid(True, axis="x", color="#e4e4e4", linewidth=0.5)
-        axes.spines[["top", "right"]].set_visible(False)
-    return Drawn(page.figure, table, ())
+    return Drawn(page.figure, table)
+
+
+GROUP_PANELS = (
+    ("log10_volume", "log10 volume"),
+    ("radius_median", "median radius"),
+    ("test_accuracy", "test accuracy"),
+    ("train_loss", "training loss"),
+)
+"""Columns of a figure of groups. Each section has scales of its own: steps and distances are no common one."""
+
+
+def _dots(axes: Axes, table: pd.DataFrame, titles: Sequence[str], column: str) -> None:
+    """Draw a column of the groups of one section, one row a group."""
+    place = np.arange(len(titles))[::-1]
+    for y, title in zip(place, titles, strict=True):
+        found = table.loc[table["group"] == title, column].to_numpy(float)
+        axes.plot(found, np.full(len(found), y), "o", color=TEST, markersize=3.2, alpha=0.7, zorder=3)
+        if np.isfinite(found).any():
+            axes.plot([np.nanmean(found)] * 2, [y - 0.32, y + 0.32], color=style.INK, linewidth=1.2, zorder=4)
+    axes.set_ylim(-0.6, len(titles) - 0.4)
+    axes.set_yticks(place, titles)
+    if column == "train_loss":
+        axes.set_xscale("log")
+    else:
+        axes.locator_params(axis="x", nbins=3)
+        axes.ticklabel_format(axis="x", useOffset=False)
+    axes.grid(True, axis="x", color="#e4e4e4", linewidth=0.5)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -202,7 +215,13 @@ def profiles(spec: Profiles, inputs: Inputs) -> Drawn:
         axes.axhline(spec.cutoff, color=LARGEST, linewidth=1.1, linestyle="--", zorder=4)
         axes.axvspan(0, float(np.median(radii)), color=LARGEST, alpha=0.12, linewidth=0)
         axes.set_yscale("log")
-        axes.set_xlabel("step along the direction\n(|direction| = |weights|)")
+        # A basin may end before the second step of the profile: the first step gets a decade's room.
+        axes.set_xscale("symlog", linthresh=float(steps[1]))
+        axes.set_xlim(0, float(steps[-1]))
+        ticks = [0.0, *(tick for tick in (0.01, 0.03, 0.1, 0.3, 1.0) if steps[1] < tick <= steps[-1])]
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel(f"step along the direction (linear up to {steps[1]:.2g})")
         axes.set_ylabel("training loss")
         axes.spines[["top", "right"]].set_visible(False)
         direction = np.repeat(np.arange(len(losses)), len(steps))

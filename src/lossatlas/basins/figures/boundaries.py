@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, LogNorm
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap, LogNorm
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from lossatlas.basins.defaults import MARKER
 from lossatlas.basins.files import Boundaries, Slices
 from lossatlas.basins.numbers import Found, find
 from lossatlas.basins.spec import BoundaryFigure, Shown, SliceFigure
@@ -26,6 +26,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 
 BETWEEN = 0.22
 """Inches between a panel and the slice below it."""
+
+SHADES = LinearSegmentedColormap.from_list("losses", ["#ffffff", "#cfcfcf", "#7d7d7d"])
+"""Losses of slices, low ones light: dark enough to be read, light enough for a contour on the highest."""
 
 
 def compose(spec: BoundaryFigure, inputs: Inputs) -> Drawn:
@@ -50,7 +53,8 @@ def compose(spec: BoundaryFigure, inputs: Inputs) -> Drawn:
     if sliced:
         sidebar.heading("Slices")
         sidebar.line(f"loss {spec.cutoff:g}", color="#D55E00", linewidth=1.2)
-        sidebar.colorbar(norm, mpl.colormaps["Greys"], "training loss", 1.3)
+        sidebar.marker("minimum", marker="o", color=style.INK, markersize=7, markerfacecolor="none")
+        sidebar.colorbar(norm, SHADES, "training loss", 1.3)
     heads = [_title(panel, one.row) for panel, one in zip(panels, found, strict=True)]
     gap, tall = ((0.5, 0.42, 0.08), 2.0) if sliced else ((0.2, 0.08, 0.1), 1.0)
     page = grid(
@@ -59,7 +63,7 @@ def compose(spec: BoundaryFigure, inputs: Inputs) -> Drawn:
     numbers = []
     for i, (panel, one, place) in enumerate(zip(panels, found, page.places, strict=True)):
         side = place.width
-        _decide(axes_at(page.figure, place.left, place.top, side, side), one, _limits(spec, one.file))
+        _decide(axes_at(page.figure, place.left, place.top, side, side), one, _limits(spec, one.file), spec.marker)
         numbers += _numbers(panel, one)
         if sliced:
             axes = axes_at(page.figure, place.left, place.top + side + BETWEEN, side, side)
@@ -73,14 +77,14 @@ def _title(panel: Shown, row: pd.Series) -> str:
     return f"{head}train {train:.1f}%, test {test:.1f}%\ngap {train - test:.1f} points"
 
 
-def _look(label: int) -> dict[str, Any]:
+def _look(label: int, size: float = MARKER) -> dict[str, Any]:
     k = label % len(POINTS)
     return {
         "marker": MARKERS[k],
         "color": POINTS[k],
-        "markersize": 3.4,
+        "markersize": size,
         "markeredgecolor": "white",
-        "markeredgewidth": 0.3,
+        "markeredgewidth": 0.3 if size > 2.5 else 0.0,
     }
 
 
@@ -91,7 +95,7 @@ def _limits(spec: BoundaryFigure, file: Boundaries) -> tuple[float, float, float
     return file.x[0], file.x[-1], file.y[0], file.y[-1]
 
 
-def _decide(axes: Axes, found: Found[Boundaries], limits: tuple[float, float, float, float]) -> None:
+def _decide(axes: Axes, found: Found[Boundaries], limits: tuple[float, float, float, float], size: float) -> None:
     file, decided = found.file, found.file.label[found.place]
     classes = max(int(decided.max()), int(file.train.y.max())) + 1
     axes.imshow(
@@ -106,7 +110,7 @@ def _decide(axes: Axes, found: Found[Boundaries], limits: tuple[float, float, fl
     )
     for label in range(classes):
         points = file.train.x[file.train.y == label]
-        axes.plot(points[:, 0], points[:, 1], linestyle="none", **_look(label))
+        axes.plot(points[:, 0], points[:, 1], linestyle="none", **_look(label, size))
     axes.set_xlim(*limits[:2])
     axes.set_ylim(*limits[2:])
     axes.set_xticks([])
@@ -120,16 +124,25 @@ def _norm(planes: Sequence[Found[Slices]]) -> LogNorm:
     return LogNorm(low, max(float(finite.max()), 2 * low))
 
 
+_HALO: dict[str, Any] = {"bbox": {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0}}
+
+
 def _slice(axes: Axes, found: Found[Slices], norm: LogNorm, cutoff: float, title: str) -> pd.DataFrame:
     """Draw the loss on a plane; return its numbers."""
     x, loss = found.file.x, found.file.loss[found.place]
     shown = np.ma.masked_invalid(np.clip(loss, norm.vmin, norm.vmax))
     levels = np.geomspace(norm.vmin or 1e-6, norm.vmax or 1.0, 17)
-    axes.contourf(x, x, shown, levels=levels, norm=norm, cmap="Greys")
+    axes.contourf(x, x, shown, levels=levels, norm=norm, cmap=SHADES)
     axes.contour(x, x, shown, levels=levels[::2], colors="#5c5c5c", linewidths=0.3)
     if np.nanmin(loss) < cutoff < np.nanmax(loss):
-        axes.contour(x, x, loss, levels=[cutoff], colors="#D55E00", linewidths=1.2)
-    axes.plot(0, 0, marker="+", color=style.INK, markersize=4, markeredgewidth=0.6)
+        axes.contour(x, x, loss, levels=[cutoff], colors="#D55E00", linewidths=1.4)
+    else:
+        side = "above" if np.nanmin(loss) >= cutoff else "below"
+        axes.text(
+            0.5, 0.03, f"all {side} loss {cutoff:g}", transform=axes.transAxes, ha="center", fontsize=6.5, **_HALO
+        )
+    # A ring, within which a contour close about the minimum is still seen.
+    axes.plot(0, 0, marker="o", color=style.INK, markersize=11, markerfacecolor="none", markeredgewidth=0.6)
     axes.set_xlabel("step, first direction")
     axes.set_ylabel("step, second direction", labelpad=3)
     axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -167,8 +180,8 @@ def slices(spec: SliceFigure, inputs: Inputs) -> Drawn:
     norm = _norm(planes)
     sidebar = Sidebar()
     sidebar.line(f"loss {spec.cutoff:g}", color="#D55E00", linewidth=1.2)
-    sidebar.marker("minimum", marker="+", color=style.INK, markersize=6)
-    sidebar.colorbar(norm, mpl.colormaps["Greys"], "training loss", 1.3)
+    sidebar.marker("minimum", marker="o", color=style.INK, markersize=7, markerfacecolor="none")
+    sidebar.colorbar(norm, SHADES, "training loss", 1.3)
     heads = [_title(panel, plane.row) for panel, plane in zip(spec.panels, planes, strict=True)]
     figure, panels = layout(len(planes), None, (2.3, 2.3), sidebar, titles=heads)
     numbers = [

@@ -70,4 +70,5 @@ def minima(job: Job) -> Iterator[Minimum]:
         recorded = read_table(files[one["source"]], "points").iloc[one["row"]]
         known = {"run": one["run"], "replica": one["replica"], "value": float(one["value"])}
         measured = nets.metrics(theta) | {"epoch": float(recorded["epoch"])}
-        yield Minimum(nets, theta, buffers, {**known, "parameter": one["parameter"], **measured})
+        further = {name: float(recorded[name]) for name in ("start", "moved", "met") if name in recorded.index}
+        yield Minimum(nets, theta, buffers, {**known, "parameter": one["parameter"], **measured, **further})

@@ -178,6 +178,8 @@ def _in_lockstep(job: Job) -> None:
         [member["seeds"]["training"] for member in members],
         [progress.seen(unit) for unit in range(len(members))],
         [_own(spec, member, "weight_decay") for member in members],
+        [_own(spec, member, "tether") for member in members],
+        spec.get("stop"),
     )
     epochs = recipe["epochs"]
     if progress.model is not None and progress.optimizer is not None:
@@ -188,12 +190,9 @@ def _in_lockstep(job: Job) -> None:
             training.epoch(epoch)
             bar.update()
             if epoch + 1 in marks:
-                count = training.x.shape[1]
-                rows = [
-                    _row(spec, member, found, epoch + 1, count)
-                    for member, found in zip(members, training.metrics(), strict=True)
-                ]
-                progress.history += rows
+                if spec.get("stop") and epoch + 1 == epochs:
+                    training.check(epochs)
+                progress.history += _rows(spec, training, epoch + 1)
             if recorder.due():
                 progress.epoch = epoch + 1
                 progress.model, progress.optimizer = training.state()
@@ -208,6 +207,20 @@ def _in_lockstep(job: Job) -> None:
     finish(recorder, job.output, job.provenance, _tables(progress))
 
 
+def _rows(spec: Mapping, training: Lockstep, epoch: int) -> list[dict]:
+    """Return a table row for each member; with a start, how far it has moved, with ``stop`` when it met that."""
+    rows, count = [], training.x.shape[1]
+    moved = (training.thetas.detach() - training.starts).double().norm(dim=1).tolist()
+    stops = zip(spec["members"], training.metrics(), moved, training.stopped.tolist(), strict=True)
+    for member, found, distance, stopped in stops:
+        done = epoch if math.isnan(stopped) else int(stopped)
+        row = _row(spec, member, found, done, count)
+        if spec.get("stop") or spec.get("origin") or "path" in member:
+            row |= {"moved": distance, "met": stopped}
+        rows.append(row)
+    return rows
+
+
 def _own(spec: Mapping, member: Mapping, name: str) -> float:
     """Return a member's value of a key of the recipe that may differ between members."""
     return float(spec["factor"] * member["value"] if spec["parameter"] == name else spec["recipe"].get(name, 0.0))
@@ -219,7 +232,11 @@ def _starts(members: Sequence[Mapping], files: Sequence[Path]) -> torch.Tensor:
     rows = []
     for member in members:
         for file, table in zip(files, tables, strict=True):
-            if "start" in member:
+            if "path" in member and files[member["path"]] is not file:
+                continue
+            if "row" in member:
+                chosen = table.index == member["row"]
+            elif "start" in member:
                 chosen = table["epoch"] == member["start"]
             else:
                 chosen = (table["replica"] == member["replica"]) & (table["held_out"] == 0)
@@ -232,7 +249,7 @@ def _row(spec: Mapping, member: Mapping, found: Mapping[str, float], epoch: int,
     measured, absent = ("validation", "test") if member["held_out"] else ("test", "validation")
     row = {**row_of(spec["label"], -1, 0.0, float(epoch)), "source": "sweep"}
     row |= {"replica": member["replica"], "value": float(member["value"]), "held_out": int(member["held_out"])}
-    row |= {"parameter": spec["parameter"] or "none", "optimizer": spec["recipe"]["optimizer"]}
+    row |= {"parameter": spec["parameter"] or spec.get("origin") or "none", "optimizer": spec["recipe"]["optimizer"]}
     for quantity in ("loss", "accuracy"):
         row[f"train_{quantity}"] = found[f"train_{quantity}"]
         row[f"{measured}_{quantity}"] = found[f"test_{quantity}"]
