@@ -244,7 +244,7 @@ def test_separation_of_rings():
         ({"probes": {"basins": {"volume": {"runs": ["alone"]}}}}, "give either sweep or runs"),
         ({"probes": {"planes": {"slices": {"grid": 6}}}}, "6 is even"),
         ({"probes": {"planes": {"slices": {"values": [0.7]}}}}, "no member of sweep 'betas'"),
-        ({"sweeps": {"betas": {"parameter": "lr"}}}, "only beta or weight_decay may differ"),
+        ({"sweeps": {"betas": {"parameter": "lr"}}}, "only beta, weight_decay or tether may differ"),
         ({"sweeps": {"betas": {"early": True}}}, "keeps no early-stopped points"),
         ({"sweeps": {"betas": {"lockstep": False}, "mines": {"lockstep": False}}}, "needs lockstep"),
         ({"sweeps": {"mines": {"start": {"every": 7}}}}, "does not record every 7 epochs"),

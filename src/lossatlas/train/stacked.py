@@ -106,16 +106,20 @@ class StackedLandscape(Landscape):
 
     def losses_and_grads(self, thetas: Tensor) -> tuple[Tensor, Tensor]:
         """Return the losses (n,), float64, and the gradients (n, D) at the rows of (n, D), of the points' type."""
+        if not len(thetas):
+            return super().losses_and_grads(thetas)
+        return self.fits.run(lambda size: self._losses_and_grads(self._points(thetas), size))
+
+    def _losses_and_grads(self, thetas: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """Return losses (n,) and gradients (n, D) of points (n, D), so many at once."""
         x, y = self.inner.x, self.inner.y
         assert isinstance(x, Tensor)
         found, slopes = [], []
-        for rows in self._points(thetas).split(self.chunk):
-            points = rows.requires_grad_()
+        for rows in thetas.split(size):
+            points = rows.detach().requires_grad_()
             outputs = self._forward(points, x.expand(len(rows), *x.shape))
             losses = self.inner.criterion(outputs.flatten(0, 1), y.repeat(len(rows)))
             means = losses.double().reshape(len(rows), -1).mean(1)
             slopes.append(torch.autograd.grad(means.sum(), points)[0])
             found.append(means.detach())
-        if not found:
-            return super().losses_and_grads(thetas)
         return torch.cat(found), torch.cat(slopes)
