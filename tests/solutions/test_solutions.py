@@ -90,6 +90,35 @@ def test_early_point_is_the_lowest_test_loss_of_the_history(made):
         assert set(table["test_examples"]) == {100}
 
 
+def test_points_of_the_training_curve_are_those_of_the_history(made, rng):
+    """The lowest training loss and the first at a level, also where none reaches it; which members are best by them."""
+    folder, _ = made
+    level = float(np.exp(rng.uniform(np.log(0.05), np.log(1.5))))
+    plan = study(
+        sweeps={"rates": {"lowest": True, "level": level}},
+        clouds={
+            "low": {"best": {"sweeps": ["rates"], "count": 3, "stop": "lowest"}},
+            "equal": {"best": {"sweeps": ["rates"], "stop": "level"}},
+        },
+    )
+    (part,) = sweep_parts(plan, "rates")
+    _, table = contents(make(part, folder))
+    history = read_table(folder / part.path, "points", "history")
+    assert list(table["stop"]) == ["last", "early", "lowest", "level"] * 4
+    for key, mine in table.groupby(["replica", "value"]):
+        curve = history[(history["replica"] == key[0]) & (history["value"] == key[1])].sort_values("epoch")
+        at = mine.set_index("stop")
+        lowest, first = curve.loc[curve["train_loss"].idxmin()], curve[curve["train_loss"] <= level]
+        assert at.loc["lowest", "epoch"] == lowest["epoch"]
+        assert at.loc["level", "epoch"] == (lowest if first.empty else first.iloc[0])["epoch"]
+    rows = [table[table["stop"] == stop]["train_loss"].to_numpy() for stop in ("lowest", "last")]
+    assert (rows[0] <= rows[1]).all()
+    _, low = contents(make(cloud_of(plan, "low"), folder))
+    np.testing.assert_array_equal(low["train_loss"], np.sort(rows[0])[:3])
+    _, equal = contents(make(cloud_of(plan, "equal"), folder))
+    assert set(equal["stop"]) == {"level"}
+
+
 def test_rows_tell_what_their_weights_do(made):
     """Losses of both points of a member from its weights alone, by torch."""
     folder, plan = made

@@ -231,13 +231,16 @@ ENDS = Entry("clouds", "ends", Ends, _ends)
 
 
 class Best(Spec):
-    """The members of sweeps with the lowest training loss, in its order."""
+    """The members of sweeps with the lowest training loss, in its order: at their end, or the lowest of their curve.
+
+    It is the latter where the sweeps keep that point (``lowest``).
+    """
 
     sweeps: Names = key("Names of sweeps of one network.", min_length=1)
     count: int | None = key("So many members; null = all.", None, ge=1)
-    stop: Literal["last", "early"] = key(
-        "The point of each member: its last one, or that of lowest test loss (the members are chosen by their last one "
-        "either way).",
+    stop: Literal["last", "early", "lowest", "level"] = key(
+        "The point of each member: its last one, that of lowest test loss, of lowest training loss, or the first at "
+        "the sweep's `level` (which members are chosen does not depend on it).",
         "last",
     )
 
@@ -247,6 +250,8 @@ def _best(study: Study, name: str, entry: Best) -> list[Artefact]:
     parts = [part for other in entry.sweeps for part in sweep(study, other, f"{where}.sweeps")]
     if not all(part.spec.get("early") for part in parts):
         raise study.error(f"{where}.sweeps", "these keep no early-stopped points; write `early: true` in each sweep")
+    if entry.stop in ("lowest", "level") and not all(part.spec.get(entry.stop) for part in parts):
+        raise study.error(f"{where}.stop", f"the sweeps keep no such point; write `{entry.stop}` in each")
     members = sum(not member["held_out"] for part in parts for member in part.spec["members"])
     if entry.count is not None and entry.count > members:
         raise study.error(f"{where}.count", f"{entry.count} of {members} trainings; at most all of them")
