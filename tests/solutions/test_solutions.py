@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from lossatlas.clouds.files import Gram
 from lossatlas.clouds.jobs.gather import best
-from lossatlas.clouds.jobs.import_points import read_vectors
+from lossatlas.clouds.jobs.import_points import found_file, read_vectors
 from lossatlas.data.dataset import load as load_data
 from lossatlas.draw.draw import write_table
 from lossatlas.errors import LossatlasError
@@ -336,6 +336,40 @@ def test_flat_vectors_from_elsewhere_enter_unchanged(made, tmp_path, rng):
         assert row["test_accuracy"] == pytest.approx((outputs.argmax(1) == data.y_test).double().mean().item())
 
 
+def test_vectors_from_elsewhere_go_where_clouds_go(made, tmp_path, monkeypatch):
+    """From a folder of LOSSATLAS_DATA into a union with a sweep's, its Gram matrix, kernels, a path probe, a claim."""
+    folder, plan = made
+    theta, _ = contents(make(cloud_of(plan, "sgd_all"), folder))
+    np.save(tmp_path / "theirs.npy", theta[::-1] * 1.5)
+    monkeypatch.setenv("LOSSATLAS_DATA", str(tmp_path))
+    digest = hashlib.sha256((tmp_path / "theirs.npy").read_bytes()).hexdigest()
+    whole = study(
+        clouds={
+            "theirs": {"imported": {"file": "theirs.npy", "sha256": digest, "run": "sgd"}},
+            "mixed": {"union": {"clouds": ["sgd_test", "theirs"]}},
+        },
+        probes={
+            "kernels": {"kernels": {"cloud": "mixed", "sets": ["theirs", "sgd_test"], "permutations": 20}},
+            "low": {"path": {"cloud": "theirs", "pairs": 1, "points": 5, "terms": 2, "steps": 2}},
+        },
+    )
+    rows, table = contents(make(cloud_of(whole, "mixed"), folder))
+    np.testing.assert_array_equal(rows[2:], theta[::-1] * np.float32(1.5))
+    assert list(table["cloud"]) == ["sgd_test"] * 2 + ["theirs"] * 3
+    np.testing.assert_allclose(table["weight_std"], rows.std(1, dtype=np.float64), rtol=1e-6)
+    assert list(table["train_examples"]) == [200] * 5
+    gram = Gram.load(make(only(whole.get("gram", "mixed", "")), folder))
+    np.testing.assert_allclose(gram.norms(), np.linalg.norm(rows.astype(float), axis=1), rtol=1e-6)
+    make(only(whole.get("kernels", "kernels", "")), folder)
+    (low,) = whole.get("paths", "low", "")
+    found = read_table(make(low, folder), "path")
+    ends = [2 + found.loc[0, side] for side in ("first", "second")]
+    assert found["train_end"].iloc[0] == pytest.approx(table["train_loss"][ends].max(), rel=1e-5)
+    grams = [Gram.load(make(only(whole.get("gram", name, "")), folder)) for name in ("theirs", "sgd_all")]
+    spread = measure("weight_spread", {"first": grams[0], "second": grams[1]})
+    assert spread.value == pytest.approx(1.5, rel=1e-6)
+
+
 def test_imported_files_that_do_not_fit_are_refused(made, tmp_path):
     folder, _ = made
     with pytest.raises(LossatlasError, match=r"vectors of 7 numbers, but the network of lstm-digits has \d+ weights"):
@@ -344,7 +378,7 @@ def test_imported_files_that_do_not_fit_are_refused(made, tmp_path):
     with pytest.raises(LossatlasError, match=r"its SHA-256 is [0-9a-f]{64}, the study says 0000"):
         read_vectors(path, "0" * 64)
     with pytest.raises(LossatlasError, match="no such file"):
-        read_vectors(tmp_path / "none.npy", "0" * 64)
+        found_file("none.npy")
     for content, message in ((b"nothing", "not a readable .npy file"), (None, r"holds float64 \(3,\)")):
         np.save(path, np.zeros(3)) if content is None else path.write_bytes(content)
         with pytest.raises(LossatlasError, match=message):

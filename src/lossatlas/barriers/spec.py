@@ -203,7 +203,7 @@ def _network(study: Study, probe: PathProbe, where: str) -> tuple[dict[str, Any]
         **{part: source.spec[part] for part in kept},
         "resample": None,
         "scale": source.spec.get("scale", "standard"),
-        "criterion": source.spec["recipe"]["criterion"],
+        "criterion": source.spec["criterion"] if "criterion" in source.spec else source.spec["recipe"]["criterion"],
         "seeds": {**training_seeds(study.seed, 0), "pairs": derive(study.seed, "pairs", probe.seed)},
         **{part: getattr(probe, part) for part in ("precision", "batch", "fit", "minibatch")},
     }

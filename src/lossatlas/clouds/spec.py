@@ -265,17 +265,23 @@ BEST = Entry("clouds", "best", Best, _best)
 class Union(Spec):
     """Clouds of one network together; column ``cloud`` of its table tells them apart."""
 
-    clouds: Names = key("Names of clouds of sweeps.", min_length=1)
+    clouds: Names = key("Names of clouds of sweeps, or of imported ones.", min_length=1)
 
 
 def _union(study: Study, name: str, entry: Union) -> list[Artefact]:
     where = f"clouds.{name}.union.clouds"
     clouds = {other: only(study.get("cloud", other, where)) for other in entry.clouds}
     for other, made in clouds.items():
+        if made.kind == IMPORTS.kind:
+            continue
         if made.kind != "clouds" or set(made.inputs) != {"points"} or "names" in made.spec or "sets" in made.spec:
             raise study.error(where, f"{other!r} cannot be put together with others; only clouds of sweeps can")
-    sets = [{"cloud": other, "files": len(made.inputs["points"]), "spec": made.spec} for other, made in clouds.items()]
-    points = [part for made in clouds.values() for part in made.inputs["points"]]
+    parts_of = {o: (made,) if made.kind == IMPORTS.kind else made.inputs["points"] for o, made in clouds.items()}
+    sets = [
+        {"cloud": o, "files": len(parts_of[o]), "spec": {} if made.kind == IMPORTS.kind else made.spec}
+        for o, made in clouds.items()
+    ]
+    points = [part for parts in parts_of.values() for part in parts]
     return [CLOUDS.make(f"union-{points[0].label}", {"sets": sets}, points=points)]
 
 
@@ -287,7 +293,7 @@ class Imported(Spec):
 
     file: str = key(
         "A .npy file of shape (n, D), in the order of the network's named parameters; relative to the working "
-        "directory."
+        "directory, or else to a folder of LOSSATLAS_DATA."
     )
     sha256: str = key("Of the file.", pattern="^[0-9a-f]{64}$")
     run: str = key("Name of the run whose network, data and criterion the vectors are for.")
@@ -314,6 +320,7 @@ IMPORTS = Step(
     "lossatlas.clouds.jobs.import_points:import_points",
     ImportJob,
     ("data",),
+    version=2,  # with the columns of sweeps
     gpu=True,
     stored=False,
     work=import_work,
