@@ -271,6 +271,7 @@ SEPARATIONS = Step(
     "lossatlas.barriers.jobs.separate:separate",
     SeparationJob,
     ("gram",),
+    version=2,  # with the sets' deviations
     work=embed_work,
 )
 
@@ -377,6 +378,21 @@ class KernelComponents(OfTwo):
     kind: Literal["kernels"] = "kernels"
     draw: ClassVar[str] = "lossatlas.barriers.figures.shells:compose_kernels"
     panels: list[KernelsPanel] = key("One probe of kernels each.", min_length=1)
+
+
+class PhasePoint(Spec):
+    """Two sets of one network."""
+
+    kernels: Annotated[str, Refers("kernels")] = key("Name of a kernels probe of the study.")
+    title: str = key("What the point is called.")
+
+
+class KernelPhase(Figure):
+    """Number of vectors against difference of widths: where PC 1 of the RBF kernel separates two isotropic sets."""
+
+    kind: Literal["kernel_phase"] = "kernel_phase"
+    draw: ClassVar[str] = "lossatlas.barriers.figures.phase:compose"
+    points: list[PhasePoint] = key("One probe of kernels each; its Gaussian control is a second point.", min_length=1)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -10,9 +10,9 @@ import pandas as pd
 from lossatlas.arrays import Array
 from lossatlas.claims.measurement import Measurement, nothing
 from lossatlas.solutions.numbers import pooled
-from lossatlas.solutions.spec import BestRate, HighestLoss, SolutionLosses, WeightSpread
+from lossatlas.solutions.spec import BestRate, HighestLoss, Sharper, SolutionLosses, WeightSpread
 from lossatlas.specs.registry import Inputs
-from lossatlas.statistics import Interval, of_ratio
+from lossatlas.statistics import LEAST_ORDERED, Interval, of_ratio, of_superiority, superiority
 
 UNIT = "initialisations"
 
@@ -84,6 +84,26 @@ def _squares(table: pd.DataFrame) -> pd.Series:
     """Return the mean square of each vector's components about the mean of all vectors' components."""
     rows = table.set_index("replica")
     return rows["weight_std"] ** 2 + (rows["weight_mean"] - rows["weight_mean"].mean()) ** 2
+
+
+def sharper(spec: Sharper, inputs: Inputs) -> Measurement:
+    """How often the curvature at a point of the first set is higher than at one of the second: 1/2 = no difference.
+
+    Points whose largest eigenvalue was not found within the tolerance count as missing, and there is no measurement.
+    """
+    tables = [pd.concat(inputs.given(side), ignore_index=True) for side in (spec.first, spec.second)]
+    count, scale = min(map(len, tables)), spec.quantity.split("_")[0]
+    open_ends = sum(int((table[f"{scale}_converged"] == 0).sum()) for table in tables)
+    if spec.quantity.endswith("_max") and open_ends:
+        return nothing(f"{open_ends} largest eigenvalues were not found; raise `products` of the probes", count)
+    first, second = (table[spec.quantity].to_numpy(float) for table in tables)
+    losses = [float(table["loss"].median()) for table in tables]
+    detail = (
+        f"median {spec.quantity} {np.median(first):.3g} and {np.median(second):.3g} at median training losses "
+        f"{losses[0]:.3g} and {losses[1]:.3g}"
+    )
+    interval = of_superiority(first, second) if count >= LEAST_ORDERED else None
+    return Measurement(superiority(first, second), interval, count, detail, "initialisations a set")
 
 
 def highest_loss(spec: HighestLoss, inputs: Inputs) -> Measurement:
