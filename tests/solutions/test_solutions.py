@@ -14,6 +14,7 @@ from harness import contents, evaluate, inputs_of, job, make, measure
 from harness import draw as drawn
 from harness import study as planned
 from PIL import Image
+from scipy.spatial.distance import pdist
 from torch.nn import functional as F
 
 from lossatlas.clouds.files import Gram
@@ -405,6 +406,7 @@ def test_figures_draw_what_their_numbers_say(made, tmp_path, name):
         np.testing.assert_allclose(minima["loss"], table["test_loss"].iloc[[1, 2, 0]])
     else:
         assert set(numbers["optimizer"]) == {"lbfgs", "sgd"}
+        np.testing.assert_allclose(numbers["passes"], numbers["epoch"] * np.where(numbers["optimizer"] == "sgd", 3, 9))
         assert numbers.groupby("optimizer")["replica"].nunique().to_dict() == {"lbfgs": 2, "sgd": 2}
         assert numbers[numbers["representative"] == 1].groupby("optimizer")["replica"].nunique().max() == 1
 
@@ -442,6 +444,29 @@ def test_table_of_rates(made, tmp_path):
     early = read_table(folder / cloud_of(plan, "rates_test").path)
     expected = early.loc[early["value"] == 1.0, "test_loss"].mean()
     assert table["test_loss_at_stop"][1] == pytest.approx(expected)
+    assert table["misfit"].isna().all()
+    assert not table["best_fit"].any()
+
+
+def test_the_rate_that_fits_the_paper_best_is_marked(made, tmp_path):
+    """What is fitted is ten times the losses of the second rate: its misfit is sqrt(2 / 4), and it is the least."""
+    folder, plan = made
+    table = table_of(plan.tables["rates"], folder, tmp_path / "a.csv")
+    second = table.iloc[1]
+    paper = {"train_loss": 10 * second["train_loss"], "test_loss": second["test_loss_at_stop"] / 10}
+    paper |= {name: second[name] for name in ("train_std", "test_std")}
+    theta, rows = contents(folder / cloud_of(plan, "rates_train").path)
+    pooled_std = theta[rows["value"] == 1.0].std(dtype=np.float64)
+    assert second["train_std"] == pytest.approx(pooled_std, rel=1e-6)
+    row = {**plan.tables["rates"].spec["rows"][0], "paper": {name: float(value) for name, value in paper.items()}}
+    fitted = table_of(study(tables={"rates": {"rows": [row]}}).tables["rates"], folder, tmp_path / "b.csv")
+    assert fitted["misfit"][1] == pytest.approx(0.5**0.5)
+    assert list(fitted["best_fit"]) == [
+        int(fitted["misfit"][0] < fitted["misfit"][1]),
+        int(fitted["misfit"][0] > fitted["misfit"][1]),
+        0,
+    ]
+    assert np.isnan(fitted["misfit"][2])
 
 
 def test_claims(made):
@@ -511,3 +536,20 @@ def test_the_best_rate_is_that_of_the_lowest_mean_of_whole_scans(rng):
     assert found.value == 1.5
     assert "SGD at lr 1 " in found.detail
     assert found.interval.low < 1.5 < found.interval.high
+
+
+def test_mutual_distances_are_means_of_pairs_with_an_interval_over_vectors(rng):
+    """The ratio by scipy; its interval covers the truth about as often as it says, though pairs share vectors."""
+    covered = 0
+    for k in range(150):
+        grams, expected = [], []
+        for width, n in ((1.2, 10), (1.0, 12)):
+            scales = width * np.exp(0.3 * rng.standard_normal(n))  # vectors of unlike lengths, nearly orthogonal
+            rows = rng.standard_normal((n, 400)) * scales[:, None]
+            grams.append(Gram.from_rows(rows, pd.DataFrame({"replica": np.arange(n)})))
+            expected.append(pdist(rows).mean())
+        found = measure("weight_spread", {"first": grams[0], "second": grams[1]}, quantity="distance")
+        if k == 0:
+            assert found.value == pytest.approx(expected[0] / expected[1], rel=1e-6)
+        covered += found.interval.low <= 1.2 <= found.interval.high
+    assert covered >= 133  # of 150 at 95%: fewer with probability 1e-3

@@ -83,6 +83,7 @@ def kernel_separation(spec: KernelSeparation, inputs: Inputs) -> Measurement:
     smaller set has vectors. Where it would include :data:`CLEAR` even at 1 there is none: a verdict could only go one
     way. Where isotropic sets of the same widths would need more vectors for PC 1 of the RBF kernel to separate them
     (:func:`lossatlas.barriers.separation.critical_count`), that it does not says nothing: the interval is open above.
+    Of equal norms there are no widths to tell apart, and the interval is closed.
     """
     ((table, points),) = inputs.given(spec.kernels)
     rows = table[(table["variant"] == spec.variant) & table["kernel"].isin(spec.best_of)]
@@ -101,7 +102,7 @@ def kernel_separation(spec: KernelSeparation, inputs: Inputs) -> Measurement:
     said = f"{detail}; norms alone {float(rows['norm'].iloc[0]):.3f}; {counts[0]} + {counts[1]}"
     best = of_share(count, count)
     interval = of_share(value * count, count) if best is not None and best.low > CLEAR else None
-    if "rbf" in spec.best_of and spec.score != "radius":
+    if "rbf" in spec.best_of and spec.score != "radius" and spec.variant != "equal_norms":
         deviations = (float(rows[f"deviation_{side}"].iloc[0]) for side in ("first", "second"))
         wanted, have = needed(*deviations, counts)
         said += f"; isotropic sets of these widths need {wanted:.3g} vectors of the narrower, it has {have}"

@@ -9,6 +9,7 @@ import pandas as pd
 
 from lossatlas.arrays import Array
 from lossatlas.claims.measurement import Measurement, nothing
+from lossatlas.clouds.files import Gram
 from lossatlas.solutions.numbers import pooled
 from lossatlas.solutions.spec import BestRate, HighestLoss, Sharper, SolutionLosses, WeightSpread
 from lossatlas.specs.registry import Inputs
@@ -65,9 +66,14 @@ def weight_spread(spec: WeightSpread, inputs: Inputs) -> Measurement:
     """Standard deviation of all weights of a set, or mean length of its vectors, of the first over the second set.
 
     The square of the former is the mean over vectors of their mean square about the mean of all weights, so that its
-    ratio is one of means, too.
+    ratio is one of means, too. The mean distance within a set is one of pairs that share vectors: its interval is the
+    jackknife's over vectors, whose pseudovalues have that mean.
     """
     first, second = (inputs.given(side)[0] for side in (spec.first, spec.second))
+    if spec.quantity == "distance":
+        if min(first.n, second.n) < 3:
+            return nothing("a set of fewer than three vectors", min(first.n, second.n))
+        return _ratio(*(_mutual(gram) for gram in (first, second)), ("first", "second"))
     if spec.quantity == "norm":
         lengths, others = (pd.Series(gram.norms(), index=gram.table["replica"]) for gram in (first, second))
         return _ratio(lengths, others, ("first", "second"))
@@ -78,6 +84,17 @@ def weight_spread(spec: WeightSpread, inputs: Inputs) -> Measurement:
         interval = Interval(float(np.sqrt(interval.low)), float(np.sqrt(interval.high)), interval.method)
     detail = f"first {mean:.4g} +- {std:.4g} (n {first.n}), second {other_mean:.4g} +- {other_std:.4g} (n {second.n})"
     return Measurement(std / other_std, interval, found.n, detail, UNIT)
+
+
+def _mutual(gram: Gram) -> pd.Series:
+    """Return the jackknife's pseudovalues of the mean distance within a set, one a vector, by replica.
+
+    That is n m - (n - 1) m_i, with m the mean over all pairs and m_i that without vector i; their mean is m.
+    """
+    sums = np.sqrt(np.maximum(gram.squared_distances(), 0.0)).sum(1)
+    n, total = gram.n, float(sums.sum())
+    without = (total - 2 * sums) / ((n - 1) * (n - 2))
+    return pd.Series(total / (n - 1) - (n - 1) * without, index=gram.table["replica"])
 
 
 def _squares(table: pd.DataFrame) -> pd.Series:

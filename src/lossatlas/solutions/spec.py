@@ -354,12 +354,14 @@ class BestRate(OfSolutions):
 
 
 class WeightSpread(OfSolutions):
-    """Standard deviation of all weights of a set of solutions, or their mean length, over that of another set."""
+    """Standard deviation of all weights of a set, their mean length or mutual distance, over that of another set."""
 
     measure: ClassVar[str] = "weight_spread"
     run: ClassVar[str] = "lossatlas.solutions.measures:weight_spread"
     second: Cloud = key("The set it is compared with.")
-    quantity: Literal["std", "norm"] = key("Deviation of the weights, or length of the vectors.", "std")
+    quantity: Literal["std", "norm", "distance"] = key(
+        "Deviation of the weights, length of the vectors, or mean distance from the others of the set.", "std"
+    )
 
 
 CurvatureOf = Annotated[tuple[Reference, ...], Accepts("hessians")]
