@@ -32,7 +32,7 @@ def compose(spec: KernelPhase, inputs: Inputs) -> Drawn:
     """
     numbers = pd.DataFrame([row for point in spec.points for row in _rows(point.title, inputs, point.kernels)])
     sidebar = _sidebar(list(dict.fromkeys(numbers["variant"])))
-    width, height, left, above, below = 3.9, 3.0, 0.72, 0.25, 0.5
+    width, height, left, above, below = 3.9, 3.0, 0.82, 0.25, 0.5
     total = max(above + height + below, sidebar.height + above)
     figure = style.new_figure(left + width + 0.25 + sidebar.width, total)
     axes = style.axes_at(figure, left, above, width, height)

@@ -45,7 +45,7 @@ def compose(spec: Curvatures, inputs: Inputs) -> Drawn:
     numbers = numbers[["panel", "set", *(c for c in numbers if c not in ("panel", "set"))]]
     lost = int((numbers[list(QUANTITIES)] <= 0).to_numpy().sum())
     sidebar = _sidebar(spec, {name: looks[name] for name in names if name in shown}, lost)
-    width, height, left, gap, above, below = 1.85, 1.25, 0.78, 0.13, 0.36, 0.46
+    width, height, left, gap, above, below = 1.75, 1.25, 0.9, 0.13, 0.36, 0.46
     count, rows_ = len(tables), len(QUANTITIES)
     total = max(above + rows_ * (height + gap) + below, sidebar.height + above) + 0.05
     figure = style.new_figure(count * (left + width) + 0.25 + sidebar.width, total)
@@ -88,5 +88,5 @@ def _sidebar(spec: Curvatures, looks: dict[str, tuple[str, str]], lost: int) -> 
         sidebar.marker(spec.labels.get(name, name), marker=marker, color=color, markersize=4.5)
     sidebar.heading("A mark: one solution")
     if lost:
-        sidebar.text(f"{lost} values below zero: not drawn")
+        sidebar.text(f"below zero and not drawn: {lost}")
     return sidebar
