@@ -167,8 +167,8 @@ def _hessians(study: Study, name: str, probe: HessiansProbe) -> list[Artefact]:
     }
     rows = range(probe.count)
     groups = [list(rows[i : i + probe.grain]) for i in range(0, probe.count, probe.grain)]
-    inputs = {"cloud": cloud, "data": source.inputs["data"]}
-    return [HESSIANS.make(spec["label"], {**spec, "rows": group}, **inputs) for group in groups]
+    data = source.inputs["data"]
+    return [HESSIANS.make(spec["label"], {**spec, "rows": group}, cloud=cloud, data=data) for group in groups]
 
 
 HESSIANS_PROBE = Entry("probes", "hessians", HessiansProbe, _hessians)
