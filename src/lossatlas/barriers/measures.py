@@ -103,8 +103,8 @@ def kernel_separation(spec: KernelSeparation, inputs: Inputs) -> Measurement:
     best = of_share(count, count)
     interval = of_share(value * count, count) if best is not None and best.low > CLEAR else None
     if "rbf" in spec.best_of and spec.score != "radius" and spec.variant != "equal_norms":
-        deviations = (float(rows[f"deviation_{side}"].iloc[0]) for side in ("first", "second"))
-        wanted, have = needed(*deviations, counts)
+        a, b = (float(rows[f"deviation_{side}"].iloc[0]) for side in ("first", "second"))
+        wanted, have = needed(a, b, counts)
         said += f"; isotropic sets of these widths need {wanted:.3g} vectors of the narrower, it has {have}"
         if interval is not None and have <= wanted:
             interval = Interval(interval.low, 1.0, f"{interval.method}, open above: too few vectors")

@@ -73,7 +73,7 @@ def weight_spread(spec: WeightSpread, inputs: Inputs) -> Measurement:
     if spec.quantity == "distance":
         if min(first.n, second.n) < 3:
             return nothing("a set of fewer than three vectors", min(first.n, second.n))
-        return _ratio(*(_mutual(gram) for gram in (first, second)), ("first", "second"))
+        return _ratio(_mutual(first), _mutual(second), ("first", "second"))
     if spec.quantity == "norm":
         lengths, others = (pd.Series(gram.norms(), index=gram.table["replica"]) for gram in (first, second))
         return _ratio(lengths, others, ("first", "second"))

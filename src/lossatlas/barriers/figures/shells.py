@@ -78,8 +78,8 @@ def _draw_shells(axes: Axes, shell: measured.Shells, colors: tuple[str, str]) ->
     axes.axvline(shell.by_chance, color=style.FAINT, linewidth=1.0, linestyle=(0, (4, 2)))
     axes.set_xlim(0, high + 2 * margin)
     axes.set_xlabel("distance from the common origin")
-    counts = " + ".join(str(len(distances)) for distances in shell.distances)
-    axes.text(1.0, 1.03, f"{counts} vectors", transform=axes.transAxes, ha="right", fontsize=6.5, color=style.FAINT)
+    shown = " + ".join(str(len(distances)) for distances in shell.distances)
+    axes.text(1.0, 1.03, f"{shown} vectors", transform=axes.transAxes, ha="right", fontsize=6.5, color=style.FAINT)
     axes.spines[["top", "right"]].set_visible(False)
     if few:
         axes.set_ylim(1.6, -0.6)

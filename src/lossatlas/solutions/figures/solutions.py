@@ -38,7 +38,7 @@ def histories(spec: Histories, inputs: Inputs) -> Drawn:
     found = [
         (
             row.title,
-            {name: _history(*inputs.paths("gram", getattr(row, name)), getattr(spec.costs, name)) for name in LOOKS},
+            {name: _history(inputs.paths("gram", getattr(row, name))[0], getattr(spec.costs, name)) for name in LOOKS},
         )
         for row in spec.rows
     ]
