@@ -70,6 +70,18 @@ def test_a_shell_in_a_shell_is_separated_by_its_radius_where_no_line_does(rng):
     assert measure("kernel_separation", {"kernels": [kernels]}, variant="gaussian").value is None
 
 
+def test_too_few_for_their_widths_do_not_show_that_there_is_no_separation(rng):
+    """48 + 48 vectors that need 66: PC 1 does not separate them, and that says nothing; enough of them would decide."""
+    sizes = [0.25, 0.18]
+    few = measure("kernel_separation", {"kernels": [separation(rng, 48, sizes)]}, score="pc1")
+    assert few.value < 0.9
+    assert judge(few, UNCLEAR).verdict == "undecided"
+    assert few.interval.high == 1.0
+    assert "vectors of the narrower, it has 48" in few.detail
+    linear = measure("kernel_separation", {"kernels": [separation(rng, 48, sizes)]}, best_of=["linear"], score="pc1")
+    assert judge(linear, UNCLEAR).verdict == "holds"
+
+
 def test_few_vectors_decide_nothing_about_kernels(rng):
     """Both ways: with 12 + 12 vectors complete separation does not exclude 0.9, nor is its lack evidence of anything."""
     for sizes in ([1.5, 0.5], [1.0, 1.0]):
@@ -96,6 +108,7 @@ def test_the_best_line_of_a_plane_rarely_excludes_the_truth(rng):
             "plane": areas(lines @ plane.T, labels).max(),
         }
         about = {"plane_p": 0.0, "plane_chance": 0.6, "pc1": 0.5, "silhouette": 0.0, "norm": 0.5}
+        about |= {"deviation_first": 0.7, "deviation_second": 0.3}
         found = measure("kernel_separation", {"kernels": [(pd.DataFrame([{**row, **about}]), points)]})
         clear += judge(found, CLEAR).verdict == "holds"
     assert clear <= 10

@@ -192,3 +192,50 @@ def test_minibatches_are_permutations_that_any_process_repeats(fresh_seed):
     assert not torch.equal(first[0], first[4])
     assert minibatches(23, None, fresh_seed)(3) is None
     assert minibatches(23, 23, fresh_seed)(3) is None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# best iterate, falling step size, dense grid
+
+
+def test_best_iterate_and_falling_steps_are_those_of_torch(rng):
+    """Torch's Adam and exponential schedule on Eq. 4 as printed; the lowest sum among the iterates, by hand."""
+    dim, steps, decay = 3, 25, float(rng.uniform(0.05, 0.5))
+    landscape = wavy(rng, dim)
+    path = FourierPath(*random_ends(rng, dim), Settings(3, 7, penalty=0.3, lr=0.5, decay=decay, steps=steps))
+    b = torch.zeros(3, dim, dtype=torch.float64, requires_grad=True)
+    adam = torch.optim.Adam([b], lr=0.5)
+    falling = torch.optim.lr_scheduler.ExponentialLR(adam, decay ** (1 / (steps - 1)))
+    sums, iterates = [], []
+    for _ in range(steps):
+        adam.zero_grad()
+        printed(path, landscape, b).backward()
+        without = FourierPath(path.first, path.last, Settings(3, 7, penalty=0.0))
+        sums.append(float(printed(without, landscape, b.detach())))
+        iterates.append(b.detach().clone())
+        adam.step()
+        falling.step()
+        path.advance(landscape)
+    torch.testing.assert_close(path.state.coefficients, b.detach(), rtol=1e-9, atol=1e-9)
+    best = int(np.argmin(sums))
+    assert path.state.best_step == best
+    assert path.state.lowest == pytest.approx(sums[best], rel=1e-12)
+    torch.testing.assert_close(path.at_best().state.coefficients, iterates[best], rtol=1e-9, atol=1e-9)
+    last = path.state.coefficients.clone()
+    path.met(landscape.losses(path.points()) - 1e6)  # a last point that is lower counts, too
+    assert path.state.best_step == steps
+    torch.testing.assert_close(path.at_best().state.coefficients, last)
+
+
+def test_heights_between_the_points(rng):
+    dim, k = 4, int(rng.integers(2, 6))
+    landscape = wavy(rng, dim)
+    path = FourierPath(*random_ends(rng, dim), Settings(3, 6))
+    path.state.coefficients = torch.from_numpy(rng.standard_normal((3, dim)))
+    dense = path.profile(landscape, k).losses
+    assert len(dense) == 5 * k + 1
+    torch.testing.assert_close(dense[::k], path.profile(landscape).losses, rtol=1e-12, atol=1e-12)
+    t = float(rng.integers(0, 5 * k + 1)) / (5 * k)
+    sines = torch.tensor([np.sin((n + 1) * np.pi * t) for n in range(3)])
+    point = (1 - t) * path.first + t * path.last + sines @ path.state.coefficients
+    assert float(dense[round(5 * k * t)]) == pytest.approx(float(landscape.loss(point)), rel=1e-10)

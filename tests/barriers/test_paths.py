@@ -177,6 +177,49 @@ def test_a_path_may_be_fitted_on_the_test_landscape(made):
     assert table[table["step"] == 60]["test_height"].mean() < table[table["step"] == 0]["test_height"].mean()
 
 
+AUTHORS = {"lr": 0.3, "steps": 12, "record": [0], "minibatch": None, "keep": "best", "decay": 0.5, "dense": 3}
+
+
+def test_coefficients_give_the_recorded_path_again(made):
+    """The best iterate on a fine grid, from ends and coefficients alone; it is the lowest of all of its optimisation."""
+    folder, _ = made
+    plan = study(probes={"adam": {"path": {**AUTHORS, "coefficients": True}}})
+    part = plan.get("paths", "adam", "")[0]
+    table, profiles = contents(make(part, folder))
+    with open_hdf5(folder / part.inputs["cloud"][0].path, "points") as file:
+        theta = torch.from_numpy(file["theta"][...].astype(float))
+    with open_hdf5(folder / part.path, "path") as file:
+        coefficients = torch.from_numpy(file["coefficients"][...].astype(float))
+    network = member(part.spec, part.spec["seeds"], folder / part.inputs["data"][0].path)
+    last = table[table["step"] == 12]
+    assert len(coefficients) == len(last) == len(part.spec["members"])
+    assert profiles["train_losses"].shape == (len(table), 31)
+    for b, (i, row) in zip(coefficients, last.iterrows(), strict=True):
+        for m in (0, 7, 15, 30):
+            t = m / 30
+            sines = torch.tensor([np.sin((n + 1) * np.pi * t) for n in range(3)])
+            point = (1 - t) * theta[row["first"]] + t * theta[row["second"]] + sines @ b
+            assert profiles["train_losses"][i][m] == pytest.approx(float(network.train.loss(point)), rel=1e-4)
+        assert row["train_height"] == profiles["train_losses"][i].max()
+        assert row["train_coarse"] == profiles["train_losses"][i][::3].max()
+        assert 0 <= row["best_step"] <= 12
+    sums = {s: p[::3].sum() for s, p in zip(table["step"], profiles["train_losses"], strict=True)}
+    assert sums[12] <= sums[0]
+
+
+def test_aligned_ends_are_the_same_networks_and_nearer(made):
+    folder, _ = made
+    raw, aligned = (
+        contents(
+            make(study(probes={"adam": {"path": {**AUTHORS, "align": align}}}).get("paths", "adam", "")[0], folder)
+        )
+        for align in (False, True)
+    )
+    starts = [table[table["step"] == 0].set_index("pair") for table, _ in (raw, aligned)]
+    assert (starts[1]["length"] < starts[0]["length"]).all()
+    np.testing.assert_allclose(starts[1]["train_end"], starts[0]["train_end"], rtol=1e-5)
+
+
 def test_figures_and_claims(made, tmp_path):
     folder, plan = made
 
@@ -226,6 +269,8 @@ def test_figures_and_claims(made, tmp_path):
             "probes.wells.path.function: 'three' is not allowed; valid: two_wells",
         ),
         ({"probes": {"wells": {"path": {"ends": None}}}}, "probes.wells.path.ends: missing"),
+        ({"probes": {"wells": {"path": {"align": True}}}}, "probes.wells.path.align: a function has no units"),
+        ({"probes": {"adam": {"path": {"keep": "best"}}}}, "probes.adam.path.keep: the best of sums"),
         ({"probes": {"adam": {"path": {"cloud": "adm"}}}}, "'adm' is not one of the study's clouds"),
         ({"probes": {"kernels": {"kernels": {"sets": ["adam", "sdg"]}}}}, "'sdg' is not a set of 'both'"),
         ({"runs": {"adam": {"resample": {"kind": "split"}}}}, "its own training set"),

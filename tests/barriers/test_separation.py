@@ -9,10 +9,12 @@ from scipy.stats import mannwhitneyu
 from sklearn.decomposition import KernelPCA
 from sklearn.metrics import roc_auc_score
 
+from lossatlas.barriers import separation
 from lossatlas.barriers.dyads import Sample, compare
 from lossatlas.barriers.jobs.path import draw_pairs
 from lossatlas.barriers.numbers import shells
 from lossatlas.barriers.separation import areas, score, separate, subset, variant, wishart
+from lossatlas.clouds.embeddings import embed
 from lossatlas.clouds.files import Gram
 from lossatlas.errors import LossatlasError
 
@@ -198,3 +200,54 @@ def test_intervals_of_pairs_exclude_one_half_rarely_and_never_collapse(rng):
     interval = compare(apart(rng, 8, 100.0), apart(rng, 8)).interval
     assert 0.6 < interval.low < 0.7
     assert interval.high == 1.0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# how many vectors it takes
+
+
+def first_component(n, m, a, b, rng, dimension=5_000_000):
+    """Return the area under the ROC curve of PC 1 of the RBF kernel for n vectors of deviation a and m of b."""
+    sigma = np.repeat([a, b], [n, m])
+    inner = separation.wishart(n + m, dimension, rng) * np.outer(sigma, sigma)
+    gram = separation.from_inner_products(inner, dimension, pd.DataFrame({"row": range(n + m)}))
+    coordinates = embed(gram, "kpca", kernel="rbf", two_sigma2="dimension").coordinates
+    return float(separation.areas(coordinates[:, :1].T, np.arange(n + m) < n)[0])
+
+
+def test_critical_count_is_where_simulated_sets_come_apart(rng):
+    """Below it PC 1 is a direction of the wider set alone, above it separates; only the narrower set's number counts."""
+    a = float(rng.uniform(0.35, 0.8))
+    b = float(np.sqrt(a**2 - rng.uniform(0.06, 0.1)))
+    critical = separation.critical_count(a, b)
+    assert critical == pytest.approx(
+        (np.exp(-(b**2)) + np.exp(-(a**2))) / (np.exp(-(b**2)) - np.exp(-(a**2))), rel=1e-9
+    )
+    assert separation.critical_count(b, a) == critical
+    above, below = int(np.ceil(1.7 * critical)), int(0.55 * critical)
+    assert first_component(above, above, a, b, rng) > 0.99
+    assert first_component(below, below, a, b, rng) < 0.9
+    assert first_component(3 * above, below, a, b, rng) < 0.9  # the wider set's number does not help
+    assert first_component(above // 2, above, a, b, rng) > 0.99  # and need not be as large
+    assert separation.critical_count(a, a) == np.inf
+
+
+def test_published_sets_need_what_the_formula_says():
+    """Table S1 of the paper at the 48 vectors a set of its figure 6: only the LSTM's and, barely, the FCP's are enough."""
+    table = {"fcp": (0.234, 0.103), "lenet": (0.108, 0.0706), "autoencoder": (0.160, 0.0854), "lstm": (0.733, 0.259)}
+    found = {name: separation.critical_count(*sigmas) for name, sigmas in table.items()}
+    assert {name: round(value) for name, value in found.items()} == {
+        "fcp": 45,
+        "lenet": 299,
+        "autoencoder": 109,
+        "lstm": 4,
+    }
+    assert separation.needed(0.7, 0.2, (5, 9))[1] == 9
+    assert separation.needed(0.2, 0.7, (5, 9))[1] == 5
+
+
+def test_deviations_are_those_of_the_vectors(rng):
+    vectors = np.concatenate([rng.normal(3.0, 0.5, (9, 4000)), rng.normal(-1.0, 0.2, (7, 4000))])
+    gram = separation.from_inner_products(vectors @ vectors.T, 4000, pd.DataFrame({"row": range(16)}))
+    assert separation.deviation(gram, np.arange(9)) == pytest.approx(0.5, rel=0.02)
+    assert separation.deviation(gram, np.arange(9, 16)) == pytest.approx(0.2, rel=0.02)

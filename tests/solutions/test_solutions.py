@@ -14,11 +14,12 @@ from harness import contents, evaluate, inputs_of, job, make, measure
 from harness import draw as drawn
 from harness import study as planned
 from PIL import Image
+from scipy.spatial.distance import pdist
 from torch.nn import functional as F
 
 from lossatlas.clouds.files import Gram
 from lossatlas.clouds.jobs.gather import best
-from lossatlas.clouds.jobs.import_points import read_vectors
+from lossatlas.clouds.jobs.import_points import found_file, read_vectors
 from lossatlas.data.dataset import load as load_data
 from lossatlas.draw.draw import write_table
 from lossatlas.errors import LossatlasError
@@ -88,6 +89,35 @@ def test_early_point_is_the_lowest_test_loss_of_the_history(made):
                 assert table["weight_std"].iloc[row] == pytest.approx(theta[row].std(dtype=np.float64))
         assert set(table["train_examples"]) == {200}
         assert set(table["test_examples"]) == {100}
+
+
+def test_points_of_the_training_curve_are_those_of_the_history(made, rng):
+    """The lowest training loss and the first at a level, also where none reaches it; which members are best by them."""
+    folder, _ = made
+    level = float(np.exp(rng.uniform(np.log(0.05), np.log(1.5))))
+    plan = study(
+        sweeps={"rates": {"lowest": True, "level": level}},
+        clouds={
+            "low": {"best": {"sweeps": ["rates"], "count": 3, "stop": "lowest"}},
+            "equal": {"best": {"sweeps": ["rates"], "stop": "level"}},
+        },
+    )
+    (part,) = sweep_parts(plan, "rates")
+    _, table = contents(make(part, folder))
+    history = read_table(folder / part.path, "points", "history")
+    assert list(table["stop"]) == ["last", "early", "lowest", "level"] * 4
+    for key, mine in table.groupby(["replica", "value"]):
+        curve = history[(history["replica"] == key[0]) & (history["value"] == key[1])].sort_values("epoch")
+        at = mine.set_index("stop")
+        lowest, first = curve.loc[curve["train_loss"].idxmin()], curve[curve["train_loss"] <= level]
+        assert at.loc["lowest", "epoch"] == lowest["epoch"]
+        assert at.loc["level", "epoch"] == (lowest if first.empty else first.iloc[0])["epoch"]
+    rows = [table[table["stop"] == stop]["train_loss"].to_numpy() for stop in ("lowest", "last")]
+    assert (rows[0] <= rows[1]).all()
+    _, low = contents(make(cloud_of(plan, "low"), folder))
+    np.testing.assert_array_equal(low["train_loss"], np.sort(rows[0])[:3])
+    _, equal = contents(make(cloud_of(plan, "equal"), folder))
+    assert set(equal["stop"]) == {"level"}
 
 
 def test_rows_tell_what_their_weights_do(made):
@@ -307,6 +337,40 @@ def test_flat_vectors_from_elsewhere_enter_unchanged(made, tmp_path, rng):
         assert row["test_accuracy"] == pytest.approx((outputs.argmax(1) == data.y_test).double().mean().item())
 
 
+def test_vectors_from_elsewhere_go_where_clouds_go(made, tmp_path, monkeypatch):
+    """From a folder of LOSSATLAS_DATA into a union with a sweep's, its Gram matrix, kernels, a path probe, a claim."""
+    folder, plan = made
+    theta, _ = contents(make(cloud_of(plan, "sgd_all"), folder))
+    np.save(tmp_path / "theirs.npy", theta[::-1] * 1.5)
+    monkeypatch.setenv("LOSSATLAS_DATA", str(tmp_path))
+    digest = hashlib.sha256((tmp_path / "theirs.npy").read_bytes()).hexdigest()
+    whole = study(
+        clouds={
+            "theirs": {"imported": {"file": "theirs.npy", "sha256": digest, "run": "sgd"}},
+            "mixed": {"union": {"clouds": ["sgd_test", "theirs"]}},
+        },
+        probes={
+            "kernels": {"kernels": {"cloud": "mixed", "sets": ["theirs", "sgd_test"], "permutations": 20}},
+            "low": {"path": {"cloud": "theirs", "pairs": 1, "points": 5, "terms": 2, "steps": 2}},
+        },
+    )
+    rows, table = contents(make(cloud_of(whole, "mixed"), folder))
+    np.testing.assert_array_equal(rows[2:], theta[::-1] * np.float32(1.5))
+    assert list(table["cloud"]) == ["sgd_test"] * 2 + ["theirs"] * 3
+    np.testing.assert_allclose(table["weight_std"], rows.std(1, dtype=np.float64), rtol=1e-6)
+    assert list(table["train_examples"]) == [200] * 5
+    gram = Gram.load(make(only(whole.get("gram", "mixed", "")), folder))
+    np.testing.assert_allclose(gram.norms(), np.linalg.norm(rows.astype(float), axis=1), rtol=1e-6)
+    make(only(whole.get("kernels", "kernels", "")), folder)
+    (low,) = whole.get("paths", "low", "")
+    found = read_table(make(low, folder), "path")
+    ends = [2 + found.loc[0, side] for side in ("first", "second")]
+    assert found["train_end"].iloc[0] == pytest.approx(table["train_loss"][ends].max(), rel=1e-5)
+    grams = [Gram.load(make(only(whole.get("gram", name, "")), folder)) for name in ("theirs", "sgd_all")]
+    spread = measure("weight_spread", {"first": grams[0], "second": grams[1]})
+    assert spread.value == pytest.approx(1.5, rel=1e-6)
+
+
 def test_imported_files_that_do_not_fit_are_refused(made, tmp_path):
     folder, _ = made
     with pytest.raises(LossatlasError, match=r"vectors of 7 numbers, but the network of lstm-digits has \d+ weights"):
@@ -315,7 +379,7 @@ def test_imported_files_that_do_not_fit_are_refused(made, tmp_path):
     with pytest.raises(LossatlasError, match=r"its SHA-256 is [0-9a-f]{64}, the study says 0000"):
         read_vectors(path, "0" * 64)
     with pytest.raises(LossatlasError, match="no such file"):
-        read_vectors(tmp_path / "none.npy", "0" * 64)
+        found_file("none.npy")
     for content, message in ((b"nothing", "not a readable .npy file"), (None, r"holds float64 \(3,\)")):
         np.save(path, np.zeros(3)) if content is None else path.write_bytes(content)
         with pytest.raises(LossatlasError, match=message):
@@ -342,6 +406,7 @@ def test_figures_draw_what_their_numbers_say(made, tmp_path, name):
         np.testing.assert_allclose(minima["loss"], table["test_loss"].iloc[[1, 2, 0]])
     else:
         assert set(numbers["optimizer"]) == {"lbfgs", "sgd"}
+        np.testing.assert_allclose(numbers["passes"], numbers["epoch"] * np.where(numbers["optimizer"] == "sgd", 3, 9))
         assert numbers.groupby("optimizer")["replica"].nunique().to_dict() == {"lbfgs": 2, "sgd": 2}
         assert numbers[numbers["representative"] == 1].groupby("optimizer")["replica"].nunique().max() == 1
 
@@ -379,6 +444,29 @@ def test_table_of_rates(made, tmp_path):
     early = read_table(folder / cloud_of(plan, "rates_test").path)
     expected = early.loc[early["value"] == 1.0, "test_loss"].mean()
     assert table["test_loss_at_stop"][1] == pytest.approx(expected)
+    assert table["misfit"].isna().all()
+    assert not table["best_fit"].any()
+
+
+def test_the_rate_that_fits_the_paper_best_is_marked(made, tmp_path):
+    """What is fitted is ten times the losses of the second rate: its misfit is sqrt(2 / 4), and it is the least."""
+    folder, plan = made
+    table = table_of(plan.tables["rates"], folder, tmp_path / "a.csv")
+    second = table.iloc[1]
+    paper = {"train_loss": 10 * second["train_loss"], "test_loss": second["test_loss_at_stop"] / 10}
+    paper |= {name: second[name] for name in ("train_std", "test_std")}
+    theta, rows = contents(folder / cloud_of(plan, "rates_train").path)
+    pooled_std = theta[rows["value"] == 1.0].std(dtype=np.float64)
+    assert second["train_std"] == pytest.approx(pooled_std, rel=1e-6)
+    row = {**plan.tables["rates"].spec["rows"][0], "paper": {name: float(value) for name, value in paper.items()}}
+    fitted = table_of(study(tables={"rates": {"rows": [row]}}).tables["rates"], folder, tmp_path / "b.csv")
+    assert fitted["misfit"][1] == pytest.approx(0.5**0.5)
+    assert list(fitted["best_fit"]) == [
+        int(fitted["misfit"][0] < fitted["misfit"][1]),
+        int(fitted["misfit"][0] > fitted["misfit"][1]),
+        0,
+    ]
+    assert np.isnan(fitted["misfit"][2])
 
 
 def test_claims(made):
@@ -448,3 +536,20 @@ def test_the_best_rate_is_that_of_the_lowest_mean_of_whole_scans(rng):
     assert found.value == 1.5
     assert "SGD at lr 1 " in found.detail
     assert found.interval.low < 1.5 < found.interval.high
+
+
+def test_mutual_distances_are_means_of_pairs_with_an_interval_over_vectors(rng):
+    """The ratio by scipy; its interval covers the truth about as often as it says, though pairs share vectors."""
+    covered = 0
+    for k in range(150):
+        grams, expected = [], []
+        for width, n in ((1.2, 10), (1.0, 12)):
+            scales = width * np.exp(0.3 * rng.standard_normal(n))  # vectors of unlike lengths, nearly orthogonal
+            rows = rng.standard_normal((n, 400)) * scales[:, None]
+            grams.append(Gram.from_rows(rows, pd.DataFrame({"replica": np.arange(n)})))
+            expected.append(pdist(rows).mean())
+        found = measure("weight_spread", {"first": grams[0], "second": grams[1]}, quantity="distance")
+        if k == 0:
+            assert found.value == pytest.approx(expected[0] / expected[1], rel=1e-6)
+        covered += found.interval.low <= 1.2 <= found.interval.high
+    assert covered >= 133  # of 150 at 95%: fewer with probability 1e-3

@@ -7,16 +7,20 @@ import numpy as np
 import pandas as pd
 
 from lossatlas.barriers.dyads import Comparison, compare
-from lossatlas.barriers.numbers import Shells, at_step, measured, sample, shells
-from lossatlas.barriers.separation import areas, subset
+from lossatlas.barriers.numbers import Shells, at_step, by_radius, measured, sample, shells
+from lossatlas.barriers.separation import needed, subset
 from lossatlas.barriers.spec import CentroidsApart, HigherBarriers, KernelSeparation, PlaneHeights, ShellOrder
 from lossatlas.claims.measurement import Measurement, nothing
 from lossatlas.specs.registry import Inputs
-from lossatlas.statistics import LEAST_ORDERED, around, of_share, of_superiority, superiority
+from lossatlas.statistics import LEAST_ORDERED, Interval, around, of_share, of_superiority, superiority
 
 CLEAR = 0.9
 """Separation that counts as clear. Not higher: the interval of 48 vectors a set, the paper's, begins at 0.93 even
 where a line separates all of them, and that of fewer than 36 below 0.9."""
+
+
+LEAST_PAIRS = 20
+"""Disjoint pairs of minima of each set without which nothing is said about barriers."""
 
 
 def plane_heights(spec: PlaneHeights, inputs: Inputs) -> Measurement:
@@ -39,8 +43,8 @@ def higher_barriers(spec: HigherBarriers, inputs: Inputs) -> Measurement:
     """How often a path of the first set is higher than one of the second: 1/2 = no difference.
 
     The unit is the pair of minima that shares none with the others; p is that of the permutation test on such pairs
-    (:mod:`lossatlas.barriers.dyads`). Fewer than six cannot exclude 1/2 and have no interval. The detail gives the
-    value at every recorded step.
+    (:mod:`lossatlas.barriers.dyads`). Fewer than :data:`LEAST_PAIRS` have no interval: six could exclude 1/2, but
+    so small a share of all pairs says little. The detail gives the value at every recorded step.
     """
     part, quantity = spec.part, spec.quantity
     given = (inputs.given(side) for side in (spec.first, spec.second))
@@ -59,7 +63,7 @@ def higher_barriers(spec: HigherBarriers, inputs: Inputs) -> Measurement:
         f"by steps {course}"
     )
     count = min(now.disjoint)
-    interval = now.interval if count >= LEAST_ORDERED else None
+    interval = now.interval if count >= LEAST_PAIRS else None
     return Measurement(now.superiority, interval, count, detail, "disjoint pairs a set")
 
 
@@ -77,13 +81,15 @@ def kernel_separation(spec: KernelSeparation, inputs: Inputs) -> Measurement:
 
     1/2 is no separation, 1 a perfect one. The interval is the exact one of as many independent comparisons as the
     smaller set has vectors. Where it would include :data:`CLEAR` even at 1 there is none: a verdict could only go one
-    way, and whether a kernel separates shells at all depends on how many vectors there are.
+    way. Where isotropic sets of the same widths would need more vectors for PC 1 of the RBF kernel to separate them
+    (:func:`lossatlas.barriers.separation.critical_count`), that it does not says nothing: the interval is open above.
+    Of equal norms there are no widths to tell apart, and the interval is closed.
     """
     ((table, points),) = inputs.given(spec.kernels)
     rows = table[(table["variant"] == spec.variant) & table["kernel"].isin(spec.best_of)]
     if rows.empty:
         return nothing(f"variant {spec.variant} was not made; give the probe its `sigmas`")
-    radii = {kernel: _by_radius(points, spec.variant, kernel) for kernel in rows["kernel"]}
+    radii = {kernel: by_radius(points, spec.variant, kernel) for kernel in rows["kernel"]}
     found = rows["kernel"].map(radii) if spec.score == "radius" else rows[spec.score]
     value, counts = float(found.max()), (int(rows["first"].iloc[0]), int(rows["second"].iloc[0]))
     detail = ", ".join(
@@ -96,15 +102,13 @@ def kernel_separation(spec: KernelSeparation, inputs: Inputs) -> Measurement:
     said = f"{detail}; norms alone {float(rows['norm'].iloc[0]):.3f}; {counts[0]} + {counts[1]}"
     best = of_share(count, count)
     interval = of_share(value * count, count) if best is not None and best.low > CLEAR else None
+    if "rbf" in spec.best_of and spec.score != "radius" and spec.variant != "equal_norms":
+        a, b = (float(rows[f"deviation_{side}"].iloc[0]) for side in ("first", "second"))
+        wanted, have = needed(a, b, counts)
+        said += f"; isotropic sets of these widths need {wanted:.3g} vectors of the narrower, it has {have}"
+        if interval is not None and have <= wanted:
+            interval = Interval(interval.low, 1.0, f"{interval.method}, open above: too few vectors")
     return Measurement(value, interval, count, said, "vectors a set")
-
-
-def _by_radius(points: pd.DataFrame, variant: str, kernel: str) -> float:
-    """Return the area under the ROC curve of the distance from the origin of the plane, which is the points' mean."""
-    mine = points[(points["variant"] == variant) & (points["kernel"] == kernel)]
-    radius = np.hypot(mine["pc1"].to_numpy(float), mine["pc2"].to_numpy(float))
-    labels = (mine["set"] == mine["set"].iloc[0]).to_numpy(bool)
-    return float(areas(radius[None], labels)[0])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

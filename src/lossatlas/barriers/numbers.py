@@ -7,6 +7,7 @@ import pandas as pd
 
 from lossatlas.arrays import Array
 from lossatlas.barriers.dyads import Sample
+from lossatlas.barriers.separation import areas
 from lossatlas.clouds.files import Gram
 from lossatlas.errors import LossatlasError
 
@@ -39,6 +40,20 @@ def measured(table: pd.DataFrame, part: str) -> pd.DataFrame:
     names = {f"{part}_{name}": name for name in ("height", "end", "argmax")}
     about = ["pair", "first", "second", "first_replica", "second_replica", "step", "length"]
     return table[[*about, *names]].rename(columns=names).assign(excess=excess(table, part))
+
+
+def by_radius(points: pd.DataFrame, variant: str, kernel: str) -> float:
+    """Return the area under the ROC curve of the distance from the origin of the plane, which is the points' mean.
+
+    Args:
+        points: of a separation file.
+        variant: what is projected.
+        kernel: of the projection.
+    """
+    mine = points[(points["variant"] == variant) & (points["kernel"] == kernel)]
+    radius = np.hypot(mine["pc1"].to_numpy(float), mine["pc2"].to_numpy(float))
+    labels = (mine["set"] == mine["set"].iloc[0]).to_numpy(bool)
+    return float(areas(radius[None], labels)[0])
 
 
 @dataclass(frozen=True)

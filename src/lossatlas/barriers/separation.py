@@ -9,6 +9,16 @@ what a kernel sees:
 - ``gaussian``: independent N(0, sigma^2) weights with given sigmas, as many vectors of each set as asked for.
 
 The last two need no vectors of R^D: inner products of n Gaussian vectors are drawn from their Wishart distribution.
+
+*How many vectors it takes.* Let D be large and the components of two sets independent with deviations a > b. Under the
+RBF kernel with 2 sigma^2 = D vectors have the values exp(-2 a^2), exp(-2 b^2) and exp(-a^2 - b^2) within and between
+the sets, 1 with themselves. With m and n vectors the centred matrix has the contrast of the sets as an eigenvector, of
+value mn/(m+n) (e^-b^2 - e^-a^2)^2 + (n (1 - e^-2a^2) + m (1 - e^-2b^2))/(m+n), and single vectors of the wider set with
+value 1 - e^-2a^2. The first principal component is the contrast, and separates the sets, where the former is larger::
+
+    n > coth((a^2 - b^2) / 2),     n: vectors of the narrower set
+
+whatever m is. With fewer, PC 1 is a direction among the wider set's own vectors.
 """
 
 from collections.abc import Mapping
@@ -28,6 +38,29 @@ from lossatlas.errors import LossatlasError
 
 ANGLES = 180
 """Directions of the plane that are tried for the best linear separation, one a degree."""
+
+
+def critical_count(a: float, b: float) -> float:
+    """Return how many vectors the narrower of two isotropic sets needs for PC 1 of the RBF kernel to separate them.
+
+    Args:
+        a: deviation of the components of one set.
+        b: of the other; infinitely many vectors where it is the same.
+    """
+    apart = abs(a**2 - b**2) / 2
+    return float(1 / np.tanh(apart)) if apart > 0 else float("inf")
+
+
+def deviation(gram: Gram, rows: NDArray[np.intp]) -> float:
+    """Return the deviation of the components of isotropic vectors with these distances, about wherever they lie."""
+    squared = gram.squared_distances()[np.ix_(rows, rows)]
+    count = len(rows)
+    return float(np.sqrt(squared.sum() / (count * (count - 1)) / (2 * gram.dimension)))
+
+
+def needed(first: float, second: float, counts: tuple[int, int]) -> tuple[float, int]:
+    """Return the critical count of two sets of these deviations, and how many vectors the narrower has."""
+    return critical_count(first, second), counts[1] if first > second else counts[0]
 
 
 def subset(gram: Gram, rows: NDArray[np.intp]) -> Gram:
@@ -138,6 +171,10 @@ def separate(gram: Gram, spec: Mapping[str, Any]) -> tuple[pd.DataFrame, pd.Data
         norms = made.norms()
         about = {"variant": name, "first": int(mine.sum()), "second": int((~mine).sum())}
         about["norm"] = float(areas(norms[None], mine)[0])
+        about |= {
+            "deviation_first": deviation(made, np.flatnonzero(mine)),
+            "deviation_second": deviation(made, np.flatnonzero(~mine)),
+        }
         for kernel in spec["kernels"]:
             width: dict[str, Any] = {"two_sigma2": "dimension"} if kernel == "rbf" else {}
             found = embed(made, "kpca", kernel=kernel, **width)

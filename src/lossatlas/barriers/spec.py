@@ -37,8 +37,31 @@ class Optimisation(Spec):
 
     terms: int = key("Sines of the series.", TERMS, ge=1, source=PAPER)
     points: int = key("Points of a path, both ends included.", POINTS, ge=3, source=PAPER)
-    lr: float = key("Step size of Adam.", LR, gt=0, source="ours: the paper gives none")
-    steps: int = key("Steps of Adam.", 300, ge=1, source="ours: the paper gives none")
+    lr: float = key("Step size of Adam.", LR, gt=0, source="ours: the paper gives none, its authors' code 1e-3")
+    steps: int = key("Steps of Adam.", 300, ge=1, source="ours: the paper gives none, its authors' code 100")
+    decay: float = key(
+        "Last step size of Adam over the first; it falls exponentially over all steps.", 1.0, quiet=True, gt=0, le=1
+    )
+    keep: Literal["last", "best"] = key(
+        "The path that is measured: the current one, or that of the lowest sum of losses so far (needs all examples "
+        "in every step).",
+        "last",
+        quiet=True,
+        source="best: the authors' code",
+    )
+    dense: int = key(
+        "Points at which heights are measured, for each interval between two points of the optimisation.",
+        1,
+        quiet=True,
+        ge=1,
+    )
+    align: bool = key(
+        "Match the hidden units of the second end to those of the first before anything else; fully connected "
+        "networks.",
+        False,
+        quiet=True,
+    )
+    coefficients: bool = key("Keep the coefficients of each path at its last recorded step.", False, quiet=True)
 
 
 class PathProbe(Optimisation):
@@ -75,6 +98,10 @@ class PathProbe(Optimisation):
         late = [step for step in self.record if step > self.steps]
         if late:
             raise mistake("record", f"step {late[0]} is beyond the last, {self.steps}")
+        if self.keep == "best" and self.minibatch is not None:
+            raise mistake("keep", "the best of sums over different minibatches is none; write `minibatch: null`")
+        if self.function is not None and self.align:
+            raise mistake("align", "a function has no units")
         if self.function is not None and self.ends is None:
             raise mistake("ends", "missing; give the two points that a path joins")
         return self
@@ -111,7 +138,8 @@ def path_work(made: Artefact) -> Work:
     steps = spec["settings"]["steps"] * members * points
     fitted = train if spec["fit"] == "train" else test
     batch = min(spec["minibatch"] or fitted, fitted)
-    count = members * len(spec["record"]) * points
+    measured = (points - 1) * spec["settings"].get("dense", 1) + 1
+    count = members * len(spec["record"]) * measured
     flops = net.flops * (3.0 * steps * batch + count * (train + test))
     return Work(net.parameters, count, net.layers, steps, flops, train, test, size)
 
@@ -130,7 +158,7 @@ PATHS = Step(
 
 def _paths(study: Study, name: str, probe: PathProbe) -> list[Artefact]:
     """Return the parts of a path probe: its pairs under every objective and penalty, ``grain`` a job."""
-    settings = {part: getattr(probe, part) for part in Optimisation.model_fields}
+    settings = Optimisation(**{part: getattr(probe, part) for part in Optimisation.model_fields}).hashed()
     spec: dict[str, Any] = {"settings": settings, "record": sorted({*probe.record, 0, probe.steps})}
     inputs: dict[str, Any] = {}
     pairs = [0]
@@ -175,7 +203,7 @@ def _network(study: Study, probe: PathProbe, where: str) -> tuple[dict[str, Any]
         **{part: source.spec[part] for part in kept},
         "resample": None,
         "scale": source.spec.get("scale", "standard"),
-        "criterion": source.spec["recipe"]["criterion"],
+        "criterion": source.spec["criterion"] if "criterion" in source.spec else source.spec["recipe"]["criterion"],
         "seeds": {**training_seeds(study.seed, 0), "pairs": derive(study.seed, "pairs", probe.seed)},
         **{part: getattr(probe, part) for part in ("precision", "batch", "fit", "minibatch")},
     }
@@ -243,6 +271,7 @@ SEPARATIONS = Step(
     "lossatlas.barriers.jobs.separate:separate",
     SeparationJob,
     ("gram",),
+    version=2,  # with the sets' deviations
     work=embed_work,
 )
 
@@ -349,6 +378,21 @@ class KernelComponents(OfTwo):
     kind: Literal["kernels"] = "kernels"
     draw: ClassVar[str] = "lossatlas.barriers.figures.shells:compose_kernels"
     panels: list[KernelsPanel] = key("One probe of kernels each.", min_length=1)
+
+
+class PhasePoint(Spec):
+    """Two sets of one network."""
+
+    kernels: Annotated[str, Refers("kernels")] = key("Name of a kernels probe of the study.")
+    title: str = key("What the point is called.")
+
+
+class KernelPhase(Figure):
+    """Number of vectors against difference of widths: where PC 1 of the RBF kernel separates two isotropic sets."""
+
+    kind: Literal["kernel_phase"] = "kernel_phase"
+    draw: ClassVar[str] = "lossatlas.barriers.figures.phase:compose"
+    points: list[PhasePoint] = key("One probe of kernels each; its Gaussian control is a second point.", min_length=1)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

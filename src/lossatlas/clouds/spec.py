@@ -231,13 +231,16 @@ ENDS = Entry("clouds", "ends", Ends, _ends)
 
 
 class Best(Spec):
-    """The members of sweeps with the lowest training loss, in its order."""
+    """The members of sweeps with the lowest training loss, in its order: at their end, or the lowest of their curve.
+
+    It is the latter where the sweeps keep that point (``lowest``).
+    """
 
     sweeps: Names = key("Names of sweeps of one network.", min_length=1)
     count: int | None = key("So many members; null = all.", None, ge=1)
-    stop: Literal["last", "early"] = key(
-        "The point of each member: its last one, or that of lowest test loss (the members are chosen by their last one "
-        "either way).",
+    stop: Literal["last", "early", "lowest", "level"] = key(
+        "The point of each member: its last one, that of lowest test loss, of lowest training loss, or the first at "
+        "the sweep's `level` (which members are chosen does not depend on it).",
         "last",
     )
 
@@ -247,6 +250,8 @@ def _best(study: Study, name: str, entry: Best) -> list[Artefact]:
     parts = [part for other in entry.sweeps for part in sweep(study, other, f"{where}.sweeps")]
     if not all(part.spec.get("early") for part in parts):
         raise study.error(f"{where}.sweeps", "these keep no early-stopped points; write `early: true` in each sweep")
+    if entry.stop in ("lowest", "level") and not all(part.spec.get(entry.stop) for part in parts):
+        raise study.error(f"{where}.stop", f"the sweeps keep no such point; write `{entry.stop}` in each")
     members = sum(not member["held_out"] for part in parts for member in part.spec["members"])
     if entry.count is not None and entry.count > members:
         raise study.error(f"{where}.count", f"{entry.count} of {members} trainings; at most all of them")
@@ -260,17 +265,23 @@ BEST = Entry("clouds", "best", Best, _best)
 class Union(Spec):
     """Clouds of one network together; column ``cloud`` of its table tells them apart."""
 
-    clouds: Names = key("Names of clouds of sweeps.", min_length=1)
+    clouds: Names = key("Names of clouds of sweeps, or of imported ones.", min_length=1)
 
 
 def _union(study: Study, name: str, entry: Union) -> list[Artefact]:
     where = f"clouds.{name}.union.clouds"
     clouds = {other: only(study.get("cloud", other, where)) for other in entry.clouds}
     for other, made in clouds.items():
+        if made.kind == IMPORTS.kind:
+            continue
         if made.kind != "clouds" or set(made.inputs) != {"points"} or "names" in made.spec or "sets" in made.spec:
             raise study.error(where, f"{other!r} cannot be put together with others; only clouds of sweeps can")
-    sets = [{"cloud": other, "files": len(made.inputs["points"]), "spec": made.spec} for other, made in clouds.items()]
-    points = [part for made in clouds.values() for part in made.inputs["points"]]
+    parts_of = {o: (made,) if made.kind == IMPORTS.kind else made.inputs["points"] for o, made in clouds.items()}
+    sets = [
+        {"cloud": o, "files": len(parts_of[o]), "spec": {} if made.kind == IMPORTS.kind else made.spec}
+        for o, made in clouds.items()
+    ]
+    points = [part for parts in parts_of.values() for part in parts]
     return [CLOUDS.make(f"union-{points[0].label}", {"sets": sets}, points=points)]
 
 
@@ -282,7 +293,7 @@ class Imported(Spec):
 
     file: str = key(
         "A .npy file of shape (n, D), in the order of the network's named parameters; relative to the working "
-        "directory."
+        "directory, or else to a folder of LOSSATLAS_DATA."
     )
     sha256: str = key("Of the file.", pattern="^[0-9a-f]{64}$")
     run: str = key("Name of the run whose network, data and criterion the vectors are for.")
@@ -309,6 +320,7 @@ IMPORTS = Step(
     "lossatlas.clouds.jobs.import_points:import_points",
     ImportJob,
     ("data",),
+    version=2,  # with the columns of sweeps
     gpu=True,
     stored=False,
     work=import_work,

@@ -20,8 +20,8 @@ from lossatlas.arrays import Array
 from lossatlas.barriers.pathfinder import FourierPath, Settings, minibatches
 from lossatlas.draw import style
 from lossatlas.errors import LossatlasError
+from lossatlas.landscape.alignment import Dense, match
 from lossatlas.landscape.landscape import Landscape, NetworkLandscape
-from lossatlas.levelsets.alignment import Dense, match
 from lossatlas.own.bars import ticking
 from lossatlas.own.measured import losses, lost_note
 from lossatlas.own.point import Placed, about, anywhere, has_statistics, limited, recomputed, same_model

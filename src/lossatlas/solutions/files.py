@@ -1,6 +1,7 @@
 """Triangle files and the histories of sets of solutions, read. Imports no torch."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,11 @@ class Triangle:
             values = {name: file[name][...] for name in ("x", "y", "coordinates", "images", "labels")}
             losses = {part: file[part][...] for part in ("train", "test")}
             return cls(**values, losses=losses, layers=layers, table=table_in(file))
+
+
+def hessians(paths: Sequence[Path | str]) -> pd.DataFrame:
+    """Return the curvatures of a probe's jobs together, one row a point (:mod:`lossatlas.solutions.jobs.hessians`)."""
+    return pd.concat([read_table(Path(path), "hessians") for path in paths], ignore_index=True)
 
 
 def read_history(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

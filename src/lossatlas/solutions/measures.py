@@ -9,10 +9,11 @@ import pandas as pd
 
 from lossatlas.arrays import Array
 from lossatlas.claims.measurement import Measurement, nothing
+from lossatlas.clouds.files import Gram
 from lossatlas.solutions.numbers import pooled
-from lossatlas.solutions.spec import BestRate, HighestLoss, SolutionLosses, WeightSpread
+from lossatlas.solutions.spec import BestRate, HighestLoss, Sharper, SolutionLosses, WeightSpread
 from lossatlas.specs.registry import Inputs
-from lossatlas.statistics import Interval, of_ratio
+from lossatlas.statistics import LEAST_ORDERED, Interval, of_ratio, of_superiority, superiority
 
 UNIT = "initialisations"
 
@@ -65,9 +66,14 @@ def weight_spread(spec: WeightSpread, inputs: Inputs) -> Measurement:
     """Standard deviation of all weights of a set, or mean length of its vectors, of the first over the second set.
 
     The square of the former is the mean over vectors of their mean square about the mean of all weights, so that its
-    ratio is one of means, too.
+    ratio is one of means, too. The mean distance within a set is one of pairs that share vectors: its interval is the
+    jackknife's over vectors, whose pseudovalues have that mean.
     """
     first, second = (inputs.given(side)[0] for side in (spec.first, spec.second))
+    if spec.quantity == "distance":
+        if min(first.n, second.n) < 3:
+            return nothing("a set of fewer than three vectors", min(first.n, second.n))
+        return _ratio(_mutual(first), _mutual(second), ("first", "second"))
     if spec.quantity == "norm":
         lengths, others = (pd.Series(gram.norms(), index=gram.table["replica"]) for gram in (first, second))
         return _ratio(lengths, others, ("first", "second"))
@@ -80,10 +86,41 @@ def weight_spread(spec: WeightSpread, inputs: Inputs) -> Measurement:
     return Measurement(std / other_std, interval, found.n, detail, UNIT)
 
 
+def _mutual(gram: Gram) -> pd.Series:
+    """Return the jackknife's pseudovalues of the mean distance within a set, one a vector, by replica.
+
+    That is n m - (n - 1) m_i, with m the mean over all pairs and m_i that without vector i; their mean is m.
+    """
+    sums = np.sqrt(np.maximum(gram.squared_distances(), 0.0)).sum(1)
+    n, total = gram.n, float(sums.sum())
+    without = (total - 2 * sums) / ((n - 1) * (n - 2))
+    return pd.Series(total / (n - 1) - (n - 1) * without, index=gram.table["replica"])
+
+
 def _squares(table: pd.DataFrame) -> pd.Series:
     """Return the mean square of each vector's components about the mean of all vectors' components."""
     rows = table.set_index("replica")
     return rows["weight_std"] ** 2 + (rows["weight_mean"] - rows["weight_mean"].mean()) ** 2
+
+
+def sharper(spec: Sharper, inputs: Inputs) -> Measurement:
+    """How often the curvature at a point of the first set is higher than at one of the second: 1/2 = no difference.
+
+    Points whose largest eigenvalue was not found within the tolerance count as missing, and there is no measurement.
+    """
+    tables = [pd.concat(inputs.given(side), ignore_index=True) for side in (spec.first, spec.second)]
+    count, scale = min(map(len, tables)), spec.quantity.split("_")[0]
+    open_ends = sum(int((table[f"{scale}_converged"] == 0).sum()) for table in tables)
+    if spec.quantity.endswith("_max") and open_ends:
+        return nothing(f"{open_ends} largest eigenvalues were not found; raise `products` of the probes", count)
+    first, second = (table[spec.quantity].to_numpy(float) for table in tables)
+    losses = [float(table["loss"].median()) for table in tables]
+    detail = (
+        f"median {spec.quantity} {np.median(first):.3g} and {np.median(second):.3g} at median training losses "
+        f"{losses[0]:.3g} and {losses[1]:.3g}"
+    )
+    interval = of_superiority(first, second) if count >= LEAST_ORDERED else None
+    return Measurement(superiority(first, second), interval, count, detail, "initialisations a set")
 
 
 def highest_loss(spec: HighestLoss, inputs: Inputs) -> Measurement:

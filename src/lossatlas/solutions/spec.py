@@ -1,4 +1,4 @@
-"""Solutions: what two optimisers found, and the plane through three of it, as a study says them. Light."""
+"""Solutions: what two optimisers found, its curvature, and the plane through three of it, as a study says. Light."""
 
 from typing import Annotated, ClassVar, Literal, get_args
 
@@ -6,11 +6,12 @@ from pydantic import AfterValidator
 
 from lossatlas.claims.spec import Measure
 from lossatlas.draw.spec import Figure, Table
+from lossatlas.seeds import derive
 from lossatlas.specs.artefact import Artefact
 from lossatlas.specs.base import Accepts, Reference, Refers, Spec, key, unique
 from lossatlas.specs.registry import Entry, Step, View, Work, of
 from lossatlas.specs.study import Study, only
-from lossatlas.train.spec import Index, OnNetwork, Precision, network_spec, probe_work
+from lossatlas.train.spec import Index, OnNetwork, Precision, network_spec, probe_work, sized
 
 # ---------------------------------------------------------------------------------------------------------------------
 # planes through three points
@@ -49,7 +50,7 @@ TRIANGLES = Step(
     "triangles",
     "triangle",
     "triangle.h5",
-    "lossatlas.solutions.jobs:triangle",
+    "lossatlas.solutions.jobs.triangle:triangle",
     TriangleJob,
     ("cloud", "data"),
     gpu=True,
@@ -77,6 +78,101 @@ def _triangle(study: Study, name: str, probe: TriangleProbe) -> list[Artefact]:
 
 TRIANGLE = Entry("probes", "triangle", TriangleProbe, _triangle)
 TRIANGLE_VIEW = View("triangle", of("probes", TriangleProbe), "lossatlas.solutions.files:Triangle.load")
+
+# ---------------------------------------------------------------------------------------------------------------------
+# curvature at points of a cloud
+
+Scale = Literal["raw", "filter"]
+SCALES: tuple[Scale, ...] = get_args(Scale)
+"""Coordinates of a Hessian: the weights, or weights in units of their filter's root mean square."""
+
+
+class Spectrum(Spec):
+    """How the curvature of the training loss at a point is measured."""
+
+    examples: int | None = key("The first so many training examples; null = all.", None, ge=1)
+    tolerance: float = key(
+        "Of the residuals of both ends, relative to the larger of the two magnitudes.", 1e-2, gt=0, lt=1
+    )
+    products: int = key("Most Hessian-vector products for both ends.", 80, ge=1)
+    trace: int = key("Random vectors of signs behind a trace (Hutchinson).", 20, ge=1)
+
+
+class HessiansProbe(Spectrum):
+    """Both ends and the trace of the Hessian at points of a cloud, raw and filter-normalised."""
+
+    cloud: str = key("Name of a cloud of sweeps, or of imported points.")
+    count: int = key("The first so many of its points.", 48, ge=1)
+    seed: int = key("Replica of everything drawn.", 0, ge=0)
+    precision: Precision = key("Of the network.", "float64")
+    batch: int = key("Most examples in a chunk.", 500, ge=1)
+    grain: int = key("Points per job.", 4, ge=1)
+
+
+class HessiansJob(OnNetwork, Spectrum):
+    """What names a job of curvatures.
+
+    ``rows``: of the cloud; ``seeds``: role -> seed of the network; ``draw``: seed of everything drawn.
+    """
+
+    rows: list[int]
+    seeds: dict[str, int]
+    draw: int
+
+
+def hessians_work(made: Artefact) -> Work:
+    """Return the work of curvatures: a product with a Hessian costs some six forward passes."""
+    spec = made.spec
+    _, train, _, _ = sized(made)
+    count, share = len(spec["rows"]), min(spec["examples"] or train, train) / train
+    taken = 2 * count * (spec["products"] + spec["trace"])
+    return probe_work(made, count, steps=3.0 * taken, passes=6.0 * taken * share)
+
+
+HESSIANS = Step(
+    "hessians",
+    "hessians",
+    "hessians.h5",
+    "lossatlas.solutions.jobs.hessians:hessians",
+    HessiansJob,
+    ("cloud", "data"),
+    gpu=True,
+    work=hessians_work,
+)
+
+
+def _hessians(study: Study, name: str, probe: HessiansProbe) -> list[Artefact]:
+    """Return the curvature at points of a cloud, ``grain`` a job."""
+    where = f"probes.{name}.hessians"
+    cloud = only(study.get("cloud", probe.cloud, f"{where}.cloud"))
+    starts = [part for part in cloud.ancestry() if "model" in part.spec]
+    if not starts or cloud.kind not in ("clouds", "imports") or "sets" in cloud.spec:
+        raise study.error(f"{where}.cloud", f"{probe.cloud!r} is not one cloud of sweeps or of imported points")
+    if starts[0].spec.get("resample") is not None or starts[0].spec["labels"] == "random":
+        raise study.error(f"{where}.cloud", f"each replica of {probe.cloud!r} has its own training set")
+    have = cloud.spec["best"]["count"] if "best" in cloud.spec else None
+    if have is not None and probe.count > have:
+        raise study.error(f"{where}.count", f"{probe.count}: {probe.cloud!r} has {have} points")
+    source = starts[0]
+    members = source.spec.get("members")
+    spec = {
+        **{part: source.spec.get(part) for part in ("label", "labels", "model", "resample")},
+        "scale": source.spec.get("scale", "standard"),
+        "criterion": source.spec["criterion"] if "criterion" in source.spec else source.spec["recipe"]["criterion"],
+        "precision": probe.precision,
+        "batch": probe.batch,
+        "seeds": members[0]["seeds"] if members else source.spec["seeds"],
+        "draw": derive(study.seed, "hessians", probe.seed),
+        **{part: getattr(probe, part) for part in Spectrum.model_fields},
+    }
+    rows = range(probe.count)
+    groups = [list(rows[i : i + probe.grain]) for i in range(0, probe.count, probe.grain)]
+    data = source.inputs["data"]
+    return [HESSIANS.make(spec["label"], {**spec, "rows": group}, cloud=cloud, data=data) for group in groups]
+
+
+HESSIANS_PROBE = Entry("probes", "hessians", HessiansProbe, _hessians)
+HESSIANS_VIEW = View("hessians", of("probes", HessiansProbe), "lossatlas.solutions.files:hessians", whole=True)
 
 # ---------------------------------------------------------------------------------------------------------------------
 # figures and tables
@@ -143,11 +239,28 @@ class WeightsRow(SetsRow):
     paper: dict[SolutionSet, Moments] = key("Set -> [mean, standard deviation]: what the paper says.", {})
 
 
+class PaperRun(Spec):
+    """What the paper says of one optimiser's solutions of one network: what a learning rate is fitted to."""
+
+    train_loss: float = key("Mean training loss at its lowest.", gt=0)
+    test_loss: float = key("Mean test loss at its lowest.", gt=0)
+    train_std: float = key("Standard deviation of the weights at the lowest training loss.", gt=0)
+    test_std: float = key("Standard deviation of the weights at the lowest test loss.", gt=0)
+
+
 class RatesRow(LbfgsRow):
     """One network of the table: a scan of learning rates, and the sets it is compared with."""
 
     end: Best = key("Name of the cloud `best` of the scan's members, at the end of training.")
     stop: Best = key("Name of the cloud `best` of the scan's members, stopped at the lowest test loss.")
+    paper: PaperRun | None = key("What the rates are fitted to; null = nothing.", None)
+
+
+class Costs(Spec):
+    """Passes of the training set through the network, forward, that an epoch of each optimiser costs."""
+
+    sgd: float = key("A gradient of every example: one pass forward, two back.", 3.0, gt=0)
+    lbfgs: float = key("A gradient of every example and six losses.", 9.0, gt=0)
 
 
 class Histories(Figure):
@@ -156,6 +269,8 @@ class Histories(Figure):
     kind: Literal["histories"] = "histories"
     draw: ClassVar[str] = "lossatlas.solutions.figures.solutions:histories"
     rows: list[HistoriesRow] = key("One network each.", min_length=1)
+    x: Literal["epoch", "passes"] = key("Epochs, or what they cost: passes of the training set.", "epoch")
+    costs: Costs = key("Passes an epoch.", Costs())
 
 
 class Overview(Figure):
@@ -165,6 +280,22 @@ class Overview(Figure):
     draw: ClassVar[str] = "lossatlas.solutions.figures.overview:compose"
     triangle: Annotated[str, Refers("triangle")] = key("Name of a triangle probe of the study.")
     part: Literal["train", "test"] = key("The loss shown.", "train")
+
+
+class CurvaturePanel(Spec):
+    """The sets of one network."""
+
+    title: str = key("Name of the network.", "")
+    sets: Annotated[dict[str, str], Refers("hessians")] = key("Name of the set -> name of a probe `hessians`.")
+
+
+class Curvatures(Figure):
+    """Curvature against training loss at the points of several sets of solutions, a column a network."""
+
+    kind: Literal["curvatures"] = "curvatures"
+    draw: ClassVar[str] = "lossatlas.solutions.figures.curvatures:compose"
+    panels: list[CurvaturePanel] = key("One network each.", min_length=1)
+    labels: dict[str, str] = key("Set -> shown label.", {})
 
 
 class LossesTable(Table):
@@ -184,7 +315,7 @@ class WeightsTable(Table):
 
 
 class RatesTable(Table):
-    """Losses of SGD at several learning rates, at the end and stopped early, and those of L-BFGS-GSS."""
+    """Losses of SGD at several learning rates, at the end and stopped early, those of L-BFGS-GSS, and the fit."""
 
     kind: Literal["rates_table"] = "rates_table"
     draw: ClassVar[str] = "lossatlas.solutions.figures.solutions:rates"
@@ -223,12 +354,28 @@ class BestRate(OfSolutions):
 
 
 class WeightSpread(OfSolutions):
-    """Standard deviation of all weights of a set of solutions, or their mean length, over that of another set."""
+    """Standard deviation of all weights of a set, their mean length or mutual distance, over that of another set."""
 
     measure: ClassVar[str] = "weight_spread"
     run: ClassVar[str] = "lossatlas.solutions.measures:weight_spread"
     second: Cloud = key("The set it is compared with.")
-    quantity: Literal["std", "norm"] = key("Deviation of the weights, or length of the vectors.", "std")
+    quantity: Literal["std", "norm", "distance"] = key(
+        "Deviation of the weights, length of the vectors, or mean distance from the others of the set.", "std"
+    )
+
+
+CurvatureOf = Annotated[tuple[Reference, ...], Accepts("hessians")]
+Curvature = Literal["raw_max", "raw_trace", "filter_max", "filter_trace"]
+
+
+class Sharper(Measure):
+    """How often a point of `first` has a higher curvature than one of `second`; units are initialisations."""
+
+    measure: ClassVar[str] = "sharper"
+    run: ClassVar[str] = "lossatlas.solutions.measures:sharper"
+    first: CurvatureOf = key("Probes `hessians` of the one set.")
+    second: CurvatureOf = key("Probes `hessians` of the other set.")
+    quantity: Curvature = key("Largest eigenvalue or trace, raw or filter-normalised.", "raw_max")
 
 
 class HighestLoss(Measure):

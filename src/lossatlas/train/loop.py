@@ -115,6 +115,7 @@ class State:
         step, draws: where in the next epoch that is (:class:`Within`); 0 = at its beginning.
         history: table rows without a point of their own (evaluations during a sweep's trainings).
         best: the point of lowest test loss so far of a member that is stopped early: theta, buffers, row.
+        kept: further points of that member by what they are (``lowest``, ``level``), each like ``best``.
         fingerprint: rows (unit, step, loss) of every training so far: the float64 loss at the steps of
             :data:`FINGERPRINT`, of the minibatch before the update (of all examples where a step sees all).
     """
@@ -126,6 +127,7 @@ class State:
     optimizer: dict | None = None
     history: list[dict] = field(default_factory=list)
     best: dict | None = None
+    kept: dict[str, dict] = field(default_factory=dict)
     fingerprint: list[dict] = field(default_factory=list)
     step: int = 0
     draws: Tensor | None = None

@@ -701,6 +701,18 @@ class Sweep(Spec):
         "Keep the point of lowest test loss among the evaluated ones beside the last: column stop, early or last.",
         False,
     )
+    lowest: bool = key(
+        "Keep also the point of lowest training loss among the evaluated ones: stop `lowest`. With `early`.",
+        False,
+        quiet=True,
+    )
+    level: float | None = key(
+        "Keep also the first evaluated point whose training loss is at most this, or else that of the lowest: stop "
+        "`level`. With `early`; null = none.",
+        None,
+        quiet=True,
+        gt=0,
+    )
     grain: int = key("Trainings per job.", 10, ge=1)
     lockstep: bool = key("Train the members of a job at once, as one batch of fully connected networks.", False)
     start: Start | None = key("Start from the recorded epochs of a run; null = from initialisations.", None)
@@ -720,6 +732,10 @@ class Sweep(Spec):
             raise mistake("stop", "needs lockstep: true")
         if self.start is not None and self.start.each and self.parameter is not None:
             raise mistake("start.each", f"members keep the values of {self.start.sweep!r}; leave out `parameter`")
+        if (self.lowest or self.level is not None) and not self.early:
+            raise mistake(
+                "lowest" if self.lowest else "level", "is kept beside the early-stopped point; write early: true"
+            )
         return self
 
 
@@ -742,6 +758,8 @@ class SweepJob(Spec):
     held_out: float | None
     members: list[dict[str, Any]]
     early: bool = key("As of a sweep.", False, quiet=True)
+    lowest: bool = key("As of a sweep.", False, quiet=True)
+    level: float | None = key("As of a sweep.", None, quiet=True)
     lockstep: bool = key("As of a sweep.", False, quiet=True)
     poison: dict[str, Any] | None = key("D_d of the poisoned objective.", None, quiet=True)
     continued: bool = key("Whether members start where those of another sweep ended.", False, quiet=True)
@@ -795,6 +813,7 @@ def _sweep(study: Study, name: str, entry: Sweep) -> list[Artefact]:
     _check_sweep(study, entry, recipe, where)
     spec = {part: trained.hashed()[part] for part in ("labels", "model", "resample", "scale")}
     spec |= {"label": trained.label, "recipe": recipe.hashed(), "early": entry.early, "lockstep": entry.lockstep}
+    spec |= {"lowest": entry.lowest, "level": entry.level}
     spec |= {part: getattr(entry, part) for part in ("parameter", "factor", "history")}
     spec["held_out"] = None if entry.held_out is None else entry.held_out.share
     full: list[dict[str, Any]] = [

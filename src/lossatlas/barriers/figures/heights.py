@@ -1,4 +1,7 @@
-"""Figures of kinds ``path_heights`` and ``path_convergence``: how high the paths between minima are, set by set."""
+"""Figures of kinds ``path_heights`` and ``path_convergence``: how high the paths between minima are, set by set.
+
+Of fewer than :data:`FEW` paths a set a histogram shows bins and not the paths: each path is then a mark of its own.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,13 +26,18 @@ SET_COLORS = ("#16336B", "#56B4E9", "#D55E00", "#E8A800")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), "-", (0, (5, 1.6)))
 BINS = 14
 
+FEW = 20
+"""Paths of a set below which they are drawn one by one."""
+
+LOSSES = {"train": "training loss", "test": "test loss"}
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # histograms
 
 
 def compose_heights(spec: PathHeights, inputs: Inputs) -> Drawn:
-    """Draw a histogram of path heights for each set of every panel.
+    """Draw a histogram of path heights for each set of every panel, or the heights themselves where they are few.
 
     Returns:
         The figure and its numbers, one row a path: panel, set, pair, the replicas it joins, step, height, end (loss at
@@ -44,12 +52,13 @@ def compose_heights(spec: PathHeights, inputs: Inputs) -> Drawn:
     ]
     names = _ordered(spec, tables)
     sidebar = _legend(spec, names)
-    heads = [panel.title for panel in spec.panels]
+    heads = [f"{panel.title}: {_counts(sets)}" for panel, sets in zip(spec.panels, tables, strict=True)]
     figure, axes_of = layout(len(tables), spec.columns, (2.6, 1.85), sidebar, titles=heads)
     for axes, sets in zip(axes_of, tables, strict=True):
-        _histograms(axes, sets, names)
-        axes.set_xlabel(f"path height H, {spec.part} loss")
-        axes.set_ylabel("paths")
+        few = min(map(len, sets.values())) < FEW
+        (_strips if few else _histograms)(axes, sets, names)
+        axes.set_xlabel(f"path height H, {LOSSES[spec.part]}")
+        axes.set_ylabel("" if few else "paths")
     parts = [
         rows.assign(panel=panel.title, set=name)
         for panel, sets in zip(spec.panels, tables, strict=True)
@@ -66,6 +75,41 @@ def _ordered(spec: OfSets, panels: Sequence[Mapping[str, Any]]) -> dict[str, int
     return {name: places.index(name) for name in sorted(found, key=places.index)}
 
 
+def _counts(sets: Mapping[str, pd.DataFrame]) -> str:
+    """Return how many paths a set has and after how many steps they were measured."""
+    shown = []
+    for values, word in (([len(rows) for rows in sets.values()], "paths"), (_steps(sets), "steps")):
+        low, high = min(values), max(values)
+        shown.append(f"{low} {word}" if low == high else f"{low} to {high} {word}")
+    return ", ".join(shown)
+
+
+def _steps(sets: Mapping[str, pd.DataFrame]) -> list[int]:
+    return [int(rows["step"].max()) for rows in sets.values()]
+
+
+def _strips(axes: Axes, sets: Mapping[str, pd.DataFrame], names: Mapping[str, int]) -> None:
+    """Draw a row a set, a mark a path, and the median as a longer one."""
+    heights = np.concatenate([rows["height"].to_numpy() for rows in sets.values()])
+    order = sorted(sets, key=lambda name: names[name])
+    for place, name in enumerate(order):
+        color, values = SET_COLORS[names[name]], sets[name]["height"].to_numpy()
+        look: dict[str, Any] = {"markersize": 4.2, "alpha": 0.65, "markeredgewidth": 0, "zorder": 3}
+        axes.plot(values, np.full(len(values), float(place)), "o", color=color, **look)
+        middle = float(np.median(values))
+        axes.plot([middle, middle], [place - 0.32, place + 0.32], color=color, linewidth=1.8, zorder=4)
+    axes.set_ylim(len(order) - 0.4, -0.6)
+    axes.set_yticks([])
+    positive = heights[heights > 0]
+    if len(positive) == len(heights) and positive.max() > 5 * positive.min():
+        axes.set_xscale("log")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.margins(x=0.08)
+    axes.grid(True, axis="x", color="#e4e4e4", linewidth=0.5, zorder=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
 def _histograms(axes: Axes, sets: Mapping[str, pd.DataFrame], names: Mapping[str, int]) -> None:
     heights = np.concatenate([rows["height"].to_numpy() for rows in sets.values()])
     low, high = heights[heights > 0].min(), heights.max()
@@ -76,8 +120,10 @@ def _histograms(axes: Axes, sets: Mapping[str, pd.DataFrame], names: Mapping[str
     for name, rows in sets.items():
         k = names[name]
         values = np.clip(rows["height"].to_numpy(), edges[0], edges[-1])
-        axes.hist(values, edges, color=SET_COLORS[k], alpha=0.3, zorder=2 + k)
-        axes.hist(values, edges, histtype="step", color=SET_COLORS[k], linewidth=1.3, linestyle=DASHES[k], zorder=6 + k)
+        counts = np.histogram(values, edges)[0].astype(float)
+        counts[counts == 0] = np.nan  # no outline along zero
+        axes.stairs(counts, edges, fill=True, color=SET_COLORS[k], alpha=0.3, zorder=2 + k)
+        axes.stairs(counts, edges, color=SET_COLORS[k], linewidth=1.3, linestyle=DASHES[k], zorder=6 + k)
         median = float(np.median(rows["height"]))
         axes.plot(
             median, 0, marker="^", color=SET_COLORS[k], markersize=6, markeredgecolor="white", clip_on=False, zorder=12
@@ -96,7 +142,8 @@ def _legend(spec: OfSets, names: Mapping[str, int]) -> Sidebar:
     for name, k in names.items():
         sidebar.line(spec.labels.get(name, name), color=SET_COLORS[k], linewidth=1.8, linestyle=DASHES[k])
     if isinstance(spec, PathHeights):
-        sidebar.marker("median", marker="^", color=style.FAINT, markersize=6)
+        sidebar.marker("median of a histogram", marker="^", color=style.FAINT, markersize=6)
+        sidebar.line(f"median of fewer than {FEW}", color=style.FAINT, linewidth=1.8)
     return sidebar
 
 
@@ -191,10 +238,12 @@ def _draw_rows(axes: Axes, rows: pd.DataFrame, quantity: str, names: Mapping[str
             error = np.abs(mine[["low", "high"]].to_numpy().T - mine["value"].to_numpy())
             axes.errorbar(mine["step"], mine["value"], error, markersize=3, capsize=2, linewidth=1.2, **look)
             continue
-        positive = mine["value"].clip(lower=spec.floor)
-        axes.plot(mine["step"], positive, markersize=2.8, linewidth=1.4, zorder=3, **look)
+        below = mine["value"] < spec.floor
+        axes.plot(mine["step"], mine["value"].mask(below), markersize=2.8, linewidth=1.4, zorder=3, **look)
+        low_ones: dict[str, Any] = {"markersize": 4, "markerfacecolor": "white", "markeredgecolor": SET_COLORS[k]}
+        axes.plot(mine["step"][below], np.full(int(below.sum()), spec.floor), "v", zorder=4, **low_ones)
         low, high = (mine[side].clip(lower=spec.floor) for side in ("low", "high"))
-        axes.fill_between(mine["step"], low, high, color=SET_COLORS[k], alpha=0.15, linewidth=0)
+        axes.fill_between(mine["step"], low.mask(below), high.mask(below), color=SET_COLORS[k], alpha=0.15, linewidth=0)
     if quantity == "superiority":
         axes.axhline(0.5, color=style.FAINT, linewidth=0.8, linestyle=":")
         axes.set_ylim(-0.06, 1.06)
@@ -210,7 +259,8 @@ def _convergence_legend(spec: PathConvergence, names: Mapping[str, int]) -> Side
     sidebar.heading("Paths of a set")
     sidebar.line("line: median", color=style.FAINT, linewidth=1.4)
     sidebar.line("band: quartiles", color=style.FAINT, linewidth=6, alpha=0.22)
-    sidebar.text(f"less than {spec.floor:g}: drawn there")
+    hollow: dict[str, Any] = {"markersize": 4.5, "markerfacecolor": "white", "markeredgecolor": style.FAINT}
+    sidebar.marker(f"less than {spec.floor:g}", marker="v", color=style.FAINT, **hollow)
     if spec.compare:
         sidebar.heading("P(first higher)")
         for first, second in spec.compare:

@@ -18,6 +18,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.files.clock import Clock
 from lossatlas.files.hdf5 import create, open_hdf5, table_in, write_table
 from lossatlas.files.state import State as StateFolder
+from lossatlas.landscape.alignment import Dense, match
 from lossatlas.landscape.analytic import NAMED
 from lossatlas.landscape.landscape import Landscape, NetworkLandscape
 from lossatlas.progress import Progress
@@ -27,6 +28,9 @@ from lossatlas.train.loop import CHECKED
 from lossatlas.train.networks import member
 
 Pair = tuple[int, int]
+
+LARGE = 2**24
+"""Bytes from which a dataset is written in one chunk an entry."""
 
 MARGIN = 0.2
 """Share of the paths' larger range by which the square around them, for contours, exceeds it on each side."""
@@ -56,7 +60,9 @@ def path(job: Job) -> None:
         job: its spec is a :class:`lossatlas.barriers.spec.PathJob`, its files ``cloud`` (points whose rows are paired)
             and ``data``, neither for a function. Its output, path.h5, has ``/table``, one row a member and recorded
             step (:func:`_measure`), and ``/train_losses`` and ``/test_losses`` (rows, M), the losses along the path;
-            for a function only ``/train_losses``, and ``/points`` (rows, M, 2) and its contours ``/plane``.
+            for a function only ``/train_losses``, and ``/points`` (rows, M, 2) and its contours ``/plane``. With
+            ``dense`` k, M of the losses is that of the finer grid. With ``coefficients`` there is
+            ``/coefficients`` (members, N, D) float32, of each member at its last recorded step.
     """
     spec = job.spec
     ground = _Ground(spec, job.maybe("cloud"), job.maybe("data"))
@@ -71,7 +77,8 @@ def path(job: Job) -> None:
     with create(job.output, "path", job.provenance) as file:
         write_table(file, pd.DataFrame(kept.rows))
         for name in kept.profiles:
-            file.create_dataset(name, data=np.stack(kept.profiles[name]))
+            data = np.stack(kept.profiles[name])
+            file.create_dataset(name, data=data, chunks=(1, *data.shape[1:]) if data.nbytes > LARGE else None)
         if ground.cloud_label is None:
             _write_plane(file, ground.landscapes["train"])
     kept.folder.remove()
@@ -113,9 +120,28 @@ class _Ground:
             points = torch.tensor(self.spec["ends"], dtype=torch.float64)
         else:
             with open_hdf5(self.cloud_file, "points") as file:
-                points = torch.from_numpy(np.stack([file["theta"][row] for row in self.pairs[number]]))
+                theta = np.stack([file["theta"][row] for row in self.pairs[number]]).astype(np.float64)
+            if self.spec["settings"].get("align"):
+                theta[1] = self._aligned(theta[1], theta[0])
+            points = torch.from_numpy(theta)
         first, last = points.to(self.landscapes["train"].device, torch.float64)
         return first, last
+
+    def _aligned(self, theta: Array, reference: Array) -> Array:
+        """Return a point (D,) with its hidden units matched to those of another one: the same network.
+
+        Raises:
+            LossatlasError: outputs change when units change places: the network is no plain chain.
+        """
+        landscape = self.landscapes["train"]
+        assert isinstance(landscape, NetworkLandscape)
+        moved = Dense(landscape.layout).applied(theta, match(landscape.layout, theta, reference, odd=False))
+        before, after = (landscape.outputs(torch.from_numpy(one).to(landscape.device)) for one in (theta, moved))
+        if float((after - before).abs().max()) > 1e-3 * float(before.abs().max()):
+            raise LossatlasError(
+                f"paths {self.spec['label']}: `align` changes outputs, so its layers are no plain chain; remove it"
+            )
+        return moved
 
     def replica(self, number: int, side: int) -> int:
         """Return the replica of one end of a pair; the number of the end for a function."""
@@ -161,13 +187,15 @@ class _Kept:
 def _find(spec: Mapping, about: Mapping, ground: _Ground, kept: _Kept, bar: Progress) -> None:
     """Optimise one path from the straight line, or from the last commit, and measure it at every recorded step."""
     settings = {key: spec["settings"][key] for key in ("terms", "points", "lr")}
+    more = {"decay": spec["settings"].get("decay", 1.0), "steps": spec["settings"]["steps"]}
     path = FourierPath(
-        *ground.ends(about["pair"]), Settings(**settings, penalty=about["penalty"], objective=about["objective"])
+        *ground.ends(about["pair"]),
+        Settings(**settings, **more, penalty=about["penalty"], objective=about["objective"]),
     )
     fitted = ground.landscapes[spec.get("fit", "train")]
     rows_of = _minibatches(spec, about, fitted)
     if kept.path is None:
-        _measure(about, path, ground, kept)
+        _measure(spec, about, path, ground, kept)
     else:
         path.state = State(**{key: _placed(value, fitted.device) for key, value in kept.path.items()})
     while path.state.steps < spec["settings"]["steps"]:
@@ -183,7 +211,7 @@ def _find(spec: Mapping, about: Mapping, ground: _Ground, kept: _Kept, bar: Prog
         if (now or fitted.device.type == "cpu" or steps % CHECKED == 0) and not torch.isfinite(path.state.mean).all():
             raise LossatlasError(f"paths {spec['label']}: pair {about['pair']} diverged at step {steps}; lower `lr`")
         if steps in spec["record"]:
-            _measure(about, path, ground, kept)
+            _measure(spec, about, path, ground, kept)
         kept.path, kept.steps = vars(path.state), steps
         if due:
             kept.commit()
@@ -199,19 +227,33 @@ def _minibatches(spec: Mapping, about: Mapping, fitted: Landscape) -> Any:
     return minibatches(len(fitted.x), spec["minibatch"], derive(spec["seeds"]["pairs"], "minibatches", about["pair"]))
 
 
-def _measure(about: Mapping, path: FourierPath, ground: _Ground, kept: _Kept) -> None:
-    """Record the losses along the path as it is now, and their summary."""
-    found = {part: path.profile(landscape) for part, landscape in ground.landscapes.items()}
+def _measure(spec: Mapping, about: Mapping, path: FourierPath, ground: _Ground, kept: _Kept) -> None:
+    """Record the losses along the path as it is now, or where its sum was lowest, and their summary.
+
+    Columns ``*_coarse`` are heights at the points of the optimisation alone, where the grid is finer.
+    """
+    settings, steps = spec["settings"], path.state.steps
+    dense = settings.get("dense", 1)
+    if settings.get("keep") == "best":
+        path.met(path.profile(ground.landscapes[spec.get("fit", "train")]).losses)
+        path = path.at_best()
+    found = {part: path.profile(landscape, dense) for part, landscape in ground.landscapes.items()}
     row: dict[str, Any] = {"pair": about["pair"], "objective": about["objective"], "penalty": float(about["penalty"])}
     for side, name in enumerate(("first", "second")):
         row[name] = ground.pairs[about["pair"]][side] if ground.pairs else side
         row[f"{name}_replica"] = ground.replica(about["pair"], side)
-    row |= {"step": path.state.steps, "length": path.length(), "value": path.value(found["train"].losses)}
+    row |= {"step": steps, "length": path.length(), "value": path.value(found["train"].losses[::dense])}
+    if settings.get("keep") == "best":
+        row["best_step"] = path.state.best_step
     for part, profile in found.items():
         row |= {f"{part}_height": profile.height, f"{part}_argmax": profile.argmax, f"{part}_end": profile.end}
+        if dense > 1:
+            row[f"{part}_coarse"] = float(profile.losses[::dense].max())
         kept.profiles.setdefault(f"{part}_losses", []).append(profile.losses.cpu().numpy())
     if not ground.pairs:
         kept.profiles.setdefault("points", []).append(path.points().cpu().numpy())
+    if settings.get("coefficients") and steps == spec["record"][-1]:
+        kept.profiles.setdefault("coefficients", []).append(path.state.coefficients.float().cpu().numpy())
     kept.rows.append(row)
 
 

@@ -48,11 +48,13 @@ def chosen(spec: Mapping, files: Sequence[Path]) -> list[tuple[Rows, dict[str, s
 
 def with_history(spec: Mapping) -> bool:
     """Return whether a cloud keeps the history of its trainings: not with points before their end, nor in a union."""
-    return "sets" not in spec and spec.get("best", {}).get("stop") != "early"
+    return "sets" not in spec and spec.get("best", {}).get("stop") not in ("early", "level")
 
 
 def best(files: Sequence[Path], count: int | None, stop: str) -> list[Rows]:
-    """Return the points of the members with the lowest training loss at their end, lowest first.
+    """Return the points of the members with the lowest training loss, lowest first.
+
+    It is that at their end, or where the sweeps kept the point of lowest training loss, at that.
 
     Early stopping does not change which members are chosen ("the models included into our training sets", Yu & Morozov,
     section III.1), only which of their points is taken. Held-out members and those that diverged are left out.
@@ -60,7 +62,7 @@ def best(files: Sequence[Path], count: int | None, stop: str) -> list[Rows]:
     Args:
         files: of sweeps that kept both points of each member.
         count: how many; None = all.
-        stop: ``last`` or ``early``.
+        stop: ``last``, ``early``, ``lowest`` or ``level``.
     """
     tables: list[pd.DataFrame] = []
     for path in files:
@@ -70,7 +72,8 @@ def best(files: Sequence[Path], count: int | None, stop: str) -> list[Rows]:
         tables.append(table.assign(file=len(tables), row=np.arange(len(table))))
     table = pd.concat(tables, ignore_index=True)
     table = table[table["held_out"] == 0]
-    ends = table[(table["stop"] == "last") & np.isfinite(table["train_loss"])]
+    ranking = "lowest" if (table["stop"] == "lowest").any() else "last"
+    ends = table[(table["stop"] == ranking) & np.isfinite(table["train_loss"])]
     ends = ends.sort_values("train_loss", kind="stable").head(count)
     if ends.empty or (count is not None and len(ends) < count):
         raise LossatlasError(

@@ -4,8 +4,8 @@ import numpy as np
 
 from lossatlas.files.hdf5 import create, open_hdf5, table_in, write_table
 from lossatlas.files.points import CHUNK_COLUMNS
+from lossatlas.landscape.alignment import Dense, match
 from lossatlas.landscape.layout import Layout
-from lossatlas.levelsets.alignment import Dense, match
 from lossatlas.levelsets.numbers import ends
 from lossatlas.specs.registry import Job
 

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import open_hdf5, read_table, table_in
+from lossatlas.landscape.alignment import Dense, match
 from lossatlas.landscape.analytic import NAMED
 from lossatlas.landscape.landscape import FunctionLandscape, Landscape
 from lossatlas.landscape.layout import WEIGHT, Layout
-from lossatlas.levelsets.alignment import Dense, match
 from lossatlas.levelsets.interest import Function, Interest, Linear, SquaredNorm, Walk, random_direction
 from lossatlas.levelsets.spec import Settings, Towards, is_odd
 from lossatlas.levelsets.traversal import State, Traversal

@@ -15,7 +15,7 @@ from lossatlas.draw.panels import layout
 from lossatlas.draw.style import Drawn
 from lossatlas.solutions.files import read_history
 from lossatlas.solutions.numbers import pooled
-from lossatlas.solutions.spec import SOLUTION_SETS, Histories, LossesTable, RatesTable, WeightsTable
+from lossatlas.solutions.spec import SOLUTION_SETS, Histories, LossesTable, PaperRun, RatesTable, WeightsTable
 from lossatlas.specs.registry import Inputs
 
 LOOKS = {"lbfgs": ("L-BFGS-GSS", style.HUES[0]), "sgd": ("SGD", style.HUES[1])}
@@ -32,30 +32,35 @@ def histories(spec: Histories, inputs: Inputs) -> Drawn:
     """Draw training and test loss by epoch, one row of two panels a network.
 
     Returns:
-        The figure and its numbers: row, optimizer, replica, representative, epoch, train_loss, test_loss. The
-        representative is the member of median training loss.
+        The figure and its numbers: row, optimizer, replica, representative, epoch, passes (of the training set,
+        forward), train_loss, test_loss. The representative is the member of median training loss.
     """
     found = [
-        (row.title, {name: _history(*inputs.paths("gram", getattr(row, name))) for name in LOOKS}) for row in spec.rows
+        (
+            row.title,
+            {name: _history(inputs.paths("gram", getattr(row, name))[0], getattr(spec.costs, name)) for name in LOOKS},
+        )
+        for row in spec.rows
     ]
     shown = [(title, curves, part) for title, curves in found for part in PARTS]
     figure, panels = layout(len(shown), 2, (2.7, 1.75), _sidebar(), titles=[title for title, _, _ in shown])
     for axes, (_, curves, part) in zip(panels, shown, strict=True):
-        _draw(axes, curves, part)
+        _draw(axes, curves, part, spec.x)
     parts = [history.assign(row=title, optimizer=name) for title, curves in found for name, history in curves.items()]
-    columns = ["row", "optimizer", "replica", "representative", "epoch", "train_loss", "test_loss"]
+    columns = ["row", "optimizer", "replica", "representative", "epoch", "passes", "train_loss", "test_loss"]
     return Drawn(figure, pd.concat(parts, ignore_index=True)[columns])
 
 
-def _history(path: Path) -> pd.DataFrame:
-    """Return the history of the members of a set, with a column ``representative``."""
+def _history(path: Path, cost: float) -> pd.DataFrame:
+    """Return the history of the members of a set, with columns ``representative`` and ``passes``: cost an epoch."""
     table, history = read_history(path)
     members = table.sort_values("train_loss", kind="stable")["replica"].to_numpy()
     history = history[history["replica"].isin(members) & (history["held_out"] == 0)]
-    return history.assign(representative=(history["replica"] == members[(len(members) - 1) // 2]).astype(int))
+    typical = (history["replica"] == members[(len(members) - 1) // 2]).astype(int)
+    return history.assign(representative=typical, passes=cost * history["epoch"])
 
 
-def _draw(axes: Axes, curves: Mapping[str, pd.DataFrame], part: str) -> None:
+def _draw(axes: Axes, curves: Mapping[str, pd.DataFrame], part: str, x: str) -> None:
     column = f"{part}_loss"
     for name, history in curves.items():
         color = LOOKS[name][1]
@@ -65,15 +70,19 @@ def _draw(axes: Axes, curves: Mapping[str, pd.DataFrame], part: str) -> None:
             look: dict[str, Any] = (
                 {"linewidth": 1.5, "zorder": 4} if typical else {"linewidth": 0.6, "alpha": 0.35, "zorder": 3}
             )
-            axes.plot(path["epoch"], path[column], color=color, **look)
+            axes.plot(path[x], path[column], color=color, **look)
             if typical and np.isfinite(path[column]).any():
-                epochs, values = path["epoch"].to_numpy(float), path[column].to_numpy(float)
+                epochs, values = path[x].to_numpy(float), path[column].to_numpy(float)
                 best = int(np.nanargmin(values))
                 axes.axvline(epochs[best], color=color, linestyle="--", linewidth=0.8, zorder=2)
                 dot: dict[str, Any] = {"color": color, "markersize": 4, "markeredgecolor": "white", "zorder": 5}
                 axes.plot(epochs[best], values[best], "o", **dot)
     axes.set_yscale("log", nonpositive="mask")
-    axes.set_xlabel("epoch (SGD), iteration (L-BFGS-GSS)")
+    if x == "passes":
+        axes.set_xscale("log")
+        axes.set_xlabel("passes of the training set")
+    else:
+        axes.set_xlabel("epoch (SGD), iteration (L-BFGS-GSS)")
     axes.set_ylabel(PARTS[part])
     axes.margins(x=0.02)
     axes.grid(True, color="#e4e4e4", linewidth=0.5, zorder=0)
@@ -155,7 +164,9 @@ def rates(spec: RatesTable, inputs: Inputs) -> pd.DataFrame:
 
     Returns:
         One row a network and learning rate, and one of L-BFGS-GSS: mean training loss at the end and mean test loss
-        where stopped, over runs. Runs that diverged are left out and counted.
+        where stopped, over runs, and the deviations of the weights there. Runs that diverged are left out and counted.
+        ``misfit`` is the root mean square of the decimal logarithms of these four over the paper's, for SGD;
+        ``best_fit`` is 1 at its least.
     """
     rows = []
     for entry in spec.rows:
@@ -168,5 +179,20 @@ def rates(spec: RatesTable, inputs: Inputs) -> pd.DataFrame:
             row = {"network": entry.title, "optimizer": name, "lr": value, "runs": len(end)}
             row |= {"train_loss": end["train_loss"].mean(), "train_loss_std": end["train_loss"].std(ddof=1)}
             row |= {"test_loss_at_stop": stop["test_loss"].mean(), "test_loss_std": stop["test_loss"].std(ddof=1)}
+            row |= {"train_std": pooled(end)[1], "test_std": pooled(stop)[1]}
+            row["misfit"] = np.nan if entry.paper is None or name != "SGD" else misfit(row, entry.paper)
             rows.append({**row, "test_accuracy_at_stop": stop["test_accuracy"].mean()})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    least = table.groupby("network")["misfit"].transform("min")
+    return table.assign(best_fit=(table["misfit"] == least).astype(int))
+
+
+def misfit(row: Mapping[str, Any], paper: PaperRun) -> float:
+    """Return how far losses and deviations are from the paper's: root mean square of their logarithms to base 10."""
+    pairs = [
+        (row["train_loss"], paper.train_loss),
+        (row["test_loss_at_stop"], paper.test_loss),
+        (row["train_std"], paper.train_std),
+        (row["test_std"], paper.test_std),
+    ]
+    return float(np.sqrt(np.mean([np.log10(ours / theirs) ** 2 for ours, theirs in pairs])))

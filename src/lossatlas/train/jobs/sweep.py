@@ -34,14 +34,16 @@ def sweep(job: Job) -> None:
     Args:
         job: spec :class:`~lossatlas.train.spec.SweepJob`; ``data``: data.h5; ``starts``: points.h5 of the run from
             whose recorded points members start (their ``start``: an epoch), or of the sweep where they go on from the
-            end of the same replica, if they do. Makes points.h5: one row a
-            member, with columns source, replica, parameter, value, optimizer, held_out and example_gradients (examples
-            whose gradient was taken, with repetition). A held-out member has validation_loss and validation_accuracy,
-            the others test_loss and test_accuracy. With ``early`` each member has two rows, told apart by column
-            ``stop``: ``last``, then ``early``, whose epoch is that of its lowest test loss (validation loss where it
-            has one); ``weight_mean`` and ``weight_std`` are the mean and standard deviation over the components of
-            theta, ``train_examples`` and ``test_examples`` counts. ``/history`` holds the same columns during training,
-            ``/fingerprint`` early losses (:class:`~lossatlas.train.loop.State`) with a member's place as its unit.
+            end of the same replica, if they do. Makes points.h5: one row a member, with columns source, replica,
+            parameter, value, optimizer, held_out and example_gradients (examples whose gradient was taken, with
+            repetition). A held-out member has validation_loss and validation_accuracy, the others test_loss and
+            test_accuracy. With ``early`` each member has two rows, told apart by column ``stop``: ``last``, then
+            ``early``, whose epoch is that of its lowest test loss (validation loss where it has one), and where the
+            spec asks for them ``lowest``, the point of lowest training loss, and ``level``, the first whose training
+            loss is at most the spec's ``level`` (the lowest where none is); ``weight_mean`` and ``weight_std`` are the
+            mean and standard deviation over the components of theta, ``train_examples`` and ``test_examples`` counts.
+            ``/history`` holds the same columns during training, ``/fingerprint`` early losses
+            (:class:`~lossatlas.train.loop.State`) with a member's place as its unit.
     """
     spec, data_file = job.spec, job.file("data")
     if spec.get("lockstep"):
@@ -58,7 +60,7 @@ def sweep(job: Job) -> None:
             model = build_model(spec["model"], examples, outputs, members[unit]["seeds"]["init"])
             _train(spec, members[unit], model, examples, recorder)
             progress.next_unit(unit + 1)
-            progress.best = None
+            progress.best, progress.kept = None, {}
             if recorder.due():
                 recorder.commit()
             bar.update()
@@ -114,7 +116,7 @@ def _train(spec: Mapping, member: Mapping, model: torch.nn.Module, examples: Exa
             row = _row(spec, member, found, epoch + 1, len(examples.x))
             progress.history.append(row)
             if spec.get("early"):
-                _keep_best(recorder, model, row)
+                _keep(spec, recorder, model, row)
         if diverged or epoch + 1 == epochs:
             _record(spec, recorder, training, row)
             return
@@ -123,13 +125,27 @@ def _train(spec: Mapping, member: Mapping, model: torch.nn.Module, examples: Exa
             recorder.commit()
 
 
-def _keep_best(recorder: Recorder, model: torch.nn.Module, row: dict) -> None:
-    """Keep the point if its test loss (validation loss of a held-out member) is the lowest of its training so far."""
-    best = recorder.state.best
-    loss = _stopping_loss(row)
-    if math.isfinite(loss) and (best is None or loss < _stopping_loss(best["row"])):
+def _keep(spec: Mapping, recorder: Recorder, model: torch.nn.Module, row: dict) -> None:
+    """Keep the point where it is the best of its training so far: the early-stopped one, and others the spec names."""
+    state, loss, level = recorder.state, row["train_loss"], spec.get("level")
+
+    def point() -> dict[str, Any]:
         theta, buffers = (part.flatten(model).detach().clone() for part in (recorder.layout, recorder.buffer_layout))
-        recorder.state.best = {"theta": theta, "buffers": buffers, "row": row}
+        return {"theta": theta, "buffers": buffers, "row": row}
+
+    stopping = _stopping_loss(row)
+    if math.isfinite(stopping) and (state.best is None or stopping < _stopping_loss(state.best["row"])):
+        state.best = point()
+    lower = math.isfinite(loss) and ("lowest" not in state.kept or loss < state.kept["lowest"]["row"]["train_loss"])
+    if level is not None and lower and not _reached(state.kept, level):
+        state.kept["level"] = point()
+    if (spec.get("lowest") or level is not None) and lower:
+        state.kept["lowest"] = point()
+
+
+def _reached(kept: Mapping[str, Mapping], level: float) -> bool:
+    """Tell whether an earlier point had a training loss of at most the level."""
+    return "level" in kept and kept["level"]["row"]["train_loss"] <= level
 
 
 def _stopping_loss(row: Mapping) -> float:
@@ -148,7 +164,10 @@ def _record(spec: Mapping, recorder: Recorder, training: Training, row: dict) ->
         "buffers": recorder.buffer_layout.flatten(model),
         "row": row,
     }
-    for stop, point in (("last", end), ("early", recorder.state.best or end)):
+    asked = [name for name, there in (("lowest", spec.get("lowest")), ("level", spec.get("level"))) if there]
+    points = {"last": end, "early": recorder.state.best or end}
+    points |= {name: recorder.state.kept.get(name, end) for name in asked}
+    for stop, point in points.items():
         weights = point["theta"].detach().double()
         moments = {"weight_mean": float(weights.mean()), "weight_std": float(weights.std(correction=0))}
         recorder.append(point["theta"], point["buffers"], {**point["row"], "stop": stop, **moments, **more})

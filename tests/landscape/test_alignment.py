@@ -8,8 +8,8 @@ import torch
 
 from lossatlas import models
 from lossatlas.errors import LossatlasError
+from lossatlas.landscape.alignment import Dense, Matching, match
 from lossatlas.landscape.layout import Layout
-from lossatlas.levelsets.alignment import Dense, Matching, match
 
 
 def network(widths, seed, activation="tanh"):
