@@ -83,6 +83,11 @@ $(VENV)/.documented: $(VENV)/.installed requirements-docs.lock
 	$(PIP) install --no-deps -r requirements-docs.lock
 	touch $@
 
+# make site      the manual as pages with a search, results/site/index.html; it works from a disk, without a network
+site: $(VENV)/.documented
+	$(BIN)/mkdocs build --quiet --strict --clean -f manual/mkdocs.yml
+	@echo "== open results/site/index.html"
+
 # make dvc       write dvc.yaml from the laptop preset of the published studies; the bundled store has what it names, no more
 dvc: setup
 	$(BIN)/python -m lossatlas.workflow.dvc_stages
