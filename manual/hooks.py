@@ -1,7 +1,7 @@
 """What the site has beyond docs/: pages that stand elsewhere in the repository, and links as they are on a site.
 
-A link to a page of the repository becomes one to its page of the site; a link to another file of the repository, which the
-site does not hold, becomes its text. A link to nothing stays, and the strict build names it.
+A link to a page of the repository becomes one to its page of the site; a link to another file of the repository,
+which the site does not hold, becomes its text. A link to nothing stays, and the strict build names it.
 """
 
 import os
@@ -23,6 +23,7 @@ ELSEWHERE = {
 
 FROM = {site: place for place, site in ELSEWHERE.items()}
 FENCED = re.compile(r"(^[ \t>]*```.*?^[ \t>]*```)", re.MULTILINE | re.DOTALL)
+ROLE = re.compile(r":(?:func|class|meth|mod|data|attr):(?=<code>)")
 LINK = re.compile(r"(?P<mark>!?)\[(?P<text>(?:[^\[\]]|\[[^\]]*\](?:\([^)]*\))?)*)\]\((?P<to>[^)\s]+)\)")
 
 
@@ -46,6 +47,11 @@ def on_page_markdown(markdown, page, config, files):
     parts = FENCED.split(markdown)
     parts[::2] = [LINK.sub(lambda found: link(found, place, uri, known), text) for text in parts[::2]]
     return "".join(parts)
+
+
+def on_page_content(html, page, config, files):
+    """Take the roles of Sphinx from the docstrings: what they name is set as code already."""
+    return ROLE.sub("", html)
 
 
 def link(found, place, uri, known):

@@ -188,18 +188,6 @@ def test_recipes(folder, monkeypatch):
     assert line.loss == pytest.approx(((x @ weights + bias - x.sum(1)) ** 2).mean().item(), rel=1e-4)
 
 
-def test_the_five_lines_of_the_readme(folder, monkeypatch, fresh_seed):
-    torch.manual_seed(fresh_seed)
-    (block,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
-
-    def small():
-        return torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 2))
-
-    for name in "ab":
-        torch.save(small().state_dict(), f"{name}.pt")
-    exec(block, {"SmallCNN": small, "x": torch.randn(30, 3), "y": torch.randint(2, (30,))})
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # messages, links, the site
 
