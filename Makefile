@@ -12,7 +12,7 @@ comma := ,
 STUDIES := [$(subst $() $(),$(comma),$(strip $(PUBLISHED)))]
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: figures reproduce test check setup lock docs dvc help
+.PHONY: figures reproduce test check setup lock docs site dvc help
 
 help:
 	@sed -n 's/^# make/make/p' $(MAKEFILE_LIST)
@@ -67,15 +67,26 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	grep -qs snakemake.cli $(BIN)/snakemake || $(PIP) install --no-deps --force-reinstall $$(grep '^snakemake==' requirements.lock)
 	touch $@
 
-# make lock      write the lock file from the environment
+# make lock      write the lock file from the environment, without what requirements-docs.lock names
 lock:
 	@{ echo '# Every package of the environment, exactly; `make lock` writes this file, `make setup` installs it.'; \
-	  $(BIN)/python -m pip --disable-pip-version-check freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+cpu$$//'; } > requirements.lock
+	  $(BIN)/python -m pip --disable-pip-version-check freeze --all --exclude-editable | grep -v '^pip==' \
+	    | grep -vxF -f requirements-docs.lock | sed 's/+cpu$$//'; } > requirements.lock
 
 # make docs      write docs/reference.md, docs/atlas.md and the JSON Schemas; insert published numbers into the pages
 docs: setup
 	$(BIN)/python -m lossatlas.workflow.generated
 	$(BIN)/python -m lossatlas.cli.page
+
+# what builds the manual and checks crates: beside the environment, since no result depends on it
+$(VENV)/.documented: $(VENV)/.installed requirements-docs.lock
+	$(PIP) install --no-deps -r requirements-docs.lock
+	touch $@
+
+# make site      the manual as pages with a search, results/site/index.html; it works from a disk, without a network
+site: $(VENV)/.documented
+	$(BIN)/mkdocs build --quiet --strict --clean -f manual/mkdocs.yml
+	@echo "== open results/site/index.html"
 
 # make dvc       write dvc.yaml from the laptop preset, without config/store.yaml; the bundled store has what it names, no more
 dvc: setup

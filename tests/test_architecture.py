@@ -29,7 +29,7 @@ FLOORS = (
     ("study",),
     ("audit", "gallery"),
     ("workflow",),
-    ("provenance", "fsck", "compare", "publish"),
+    ("provenance", "fsck", "compare", "publish", "export"),
     ("__init__",),
     ("cli",),
 )

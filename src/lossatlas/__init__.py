@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lossatlas import _torchvision
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _torchvision.ready()
 

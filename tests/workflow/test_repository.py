@@ -25,7 +25,7 @@ RULE_FILES = [ROOT / "Snakefile", *sorted((ROOT / "workflow/rules").glob("*.smk"
 SCRIPTS = sorted((ROOT / "workflow/scripts").glob("*.py"))
 STUDIES = sorted(path.stem for path in (ROOT / "config/studies").glob("*.yaml"))
 PRESETS = sorted(path.stem for path in (ROOT / "config/presets").glob("*.yaml"))
-README = ROOT / "README.md"
+README, RUNNING = ROOT / "README.md", ROOT / "docs/running.md"
 
 
 def rules():
@@ -178,12 +178,12 @@ def test_conda_environment_is_the_lock():
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# the README
+# the README, and the page on the studies that it leads to
 
 
 def commands():
-    """Return the commands in the README's code blocks, indented or fenced, without comments."""
-    text = README.read_text() if README.exists() else ""
+    """Return the commands in their code blocks, indented or fenced, without comments."""
+    text = README.read_text() + RUNNING.read_text()
     fenced = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     code = [line for line in text.splitlines() if line.startswith("    ")] + "".join(fenced).splitlines()
     lines = [line.strip().removeprefix("$ ") for line in code]
@@ -196,7 +196,6 @@ def commands():
 COMMANDS = commands()
 
 
-@pytest.mark.skipif(not README.exists(), reason="README.md is not written yet")
 def test_readme_says_what_to_type():
     typed = [" ".join(command) for command in COMMANDS]
     assert {"make figures", "make test", "dvc pull"} <= set(typed)
@@ -224,8 +223,8 @@ def test_readme_command_exists(command, tmp_path):
         assert planned(ROOT, ["--directory", str(tmp_path), *own])
 
 
-def test_readme_python_example_runs():
-    _, code = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+def test_python_example_of_the_page_on_studies_runs():
+    (code,) = re.findall(r"^```python\n(.*?)^```", RUNNING.read_text(), re.MULTILINE | re.DOTALL)
     names = {}
     exec(code, names)
     assert names["losses"].shape == (51,)
@@ -250,7 +249,7 @@ def test_readme_five_lines_run(tmp_path, monkeypatch, capsys, fresh_seed):
         torch.save(SmallCNN().state_dict(), f"{name}.pt")
     x = torch.randn(20, 2)
     names = {"SmallCNN": SmallCNN, "x": x, "y": (x[:, 0] > 0).long()}
-    code, _ = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+    (code,) = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
     exec(code, names)
     assert "largest eigenvalue" in capsys.readouterr().out
     assert len(matplotlib.pyplot.get_fignums()) == 2

@@ -46,7 +46,7 @@ def read(path: Path) -> dict:
         if not text and provenance_file(path).is_file():
             text = provenance_file(path).read_text(encoding="utf-8")
         found = json.loads(text) if text else None
-    except (OSError, UnidentifiedImageError, ValueError) as error:
+    except (OSError, UnidentifiedImageError, KeyError, RuntimeError, ValueError) as error:  # h5py raises all of them
         raise LossatlasError(
             f"{path}: not readable ({str(error).splitlines()[0]}); `python -m lossatlas.fsck {path}` says more"
         ) from None

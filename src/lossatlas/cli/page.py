@@ -18,14 +18,14 @@ WIDTH = 100
 HEAD = """# Command line
 
 Written by `make docs` from the commands themselves (`src/lossatlas/cli/`). An installed lossatlas is enough for the
-commands on a network of one's own; `new`, `check`, `run`, `fsck`, `compare` and `publish` need
-`pip install 'lossatlas[workflow]'`.
+commands on a network of one's own; `new`, `check`, `run`, `fsck`, `compare`, `export` and
+`publish` need `pip install 'lossatlas[workflow]'`.
 
 | exit status | means |
 | --- | --- |
 | 0 | done |
 | 1 | an error: one line on standard error, `lossatlas: error: ...`, that names what was got and expected; `doctor`: lossatlas does not work as it is; `fsck`, `compare`, `provenance --verify`: something was found |
-| 2 | a command line that cannot be read: one line that says why (`fsck`, `provenance`, `compare` and `publish` print their usage before it) |
+| 2 | a command line that cannot be read: one line that says why (`fsck`, `provenance`, `compare`, `export` and `publish` print their usage before it) |
 | 130 | interrupted |
 
 `run` becomes Snakemake and ends as that does: 0, or 1 when a job failed. Warnings, such as what was chosen for the user, are

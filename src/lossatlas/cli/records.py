@@ -1,4 +1,4 @@
-"""Commands on files that were made: what is in them, whether they are whole, how two agree, and publishing them.
+"""Commands on files that were made: what is in them, whether they are whole or agree, packing and publishing them.
 
 They are the modules ``lossatlas.fsck`` and so on under other names, and read their own arguments.
 """
@@ -41,6 +41,17 @@ Examples:
   lossatlas compare a/gram.h5 b/gram.h5
 
 Exit status 1 when they agree less than their machines let expect.
+""",
+    "export": """Pack results with all that made them into a Workflow Run RO-Crate, one zip for a repository.
+
+\b
+Examples:
+  lossatlas export results/figures/trajectories/fig2.png
+  lossatlas export results/claims/trajectories.csv results/figures/trajectories/fig2.png -o crate.zip
+  lossatlas export results/claims/trajectories.csv --author "A. Person" --license CC-BY-4.0
+
+The crate has the files, those they were made from as far as the tree holds them, the workflow, and every job's record.
+Exit status 1 when a file has no provenance or is not what was written.
 """,
     "publish": """Copy finished results of studies into the repository's docs/results, with their records.
 

@@ -4,7 +4,7 @@ import inspect
 import json
 import re
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -19,7 +19,7 @@ HEAD = """# Reference
 
 Written by `make docs` from the specs in `src/lossatlas/*/spec.py`. A key without a default must be given. `-> volume`
 after a type: the name of such a thing in the study. In an editor with a YAML language server the first line of every
-study shows the same while typing.
+study shows the same while typing. Pictures show a published figure of their kind, where there is one.
 """
 
 _WORDS = {int: "integer", float: "number", str: "text", bool: "true/false", type(None): "null", Any: "anything"}
@@ -107,8 +107,12 @@ class _Page:
                     self.keys(inner)
 
 
-def reference() -> str:
-    """Return the page."""
+def reference(pictures: Mapping[str, str] | None = None) -> str:
+    """Return the page.
+
+    Args:
+        pictures: kind of figure -> path of its thumbnail, as the page names it.
+    """
     page = _Page()
     for title, spec in (("config/config.yaml", ConfigFile), ("config/presets", Preset)):
         page.heading(title)
@@ -124,6 +128,8 @@ def reference() -> str:
         for name, product in subjects.products().items():
             if product.role == role:
                 page.heading(f"{role}: {name}", 3)
+                if pictures and name in pictures:
+                    page.lines += [f"![A figure of kind {name}]({pictures[name]})", ""]
                 page.keys(product, ("kind", *Product.model_fields))
     page.heading("Claims")
     page.keys(Claim)

@@ -1,7 +1,8 @@
 """Files that follow from others: JSON Schemas, docs/reference.md, docs/atlas.md, and numbers in the documentation.
 
-The first follow from the declarations; the pages of docs/results, and what markers put into README.md and the pages of
-docs/ (lossatlas.gallery.pages), from the published results; the hours in docs/cluster.md from the plan of preset paper.
+The first follow from the declarations; the pages of docs/results, what markers put into README.md and the pages of
+docs/ (lossatlas.gallery.pages) and pictures (lossatlas.gallery.pictures), from the published results; the hours in
+docs/cluster.md from the plan of preset paper.
 
 python -m lossatlas.workflow.generated            write them
 python -m lossatlas.workflow.generated --check    exit 1 when one is not what the code says
@@ -14,7 +15,7 @@ import sys
 from pathlib import Path
 
 from lossatlas.errors import LossatlasError
-from lossatlas.gallery import pages, published
+from lossatlas.gallery import pages, pictures, published
 from lossatlas.study.atlas import atlas
 from lossatlas.study.reference import reference
 from lossatlas.study.schema import schemas
@@ -39,7 +40,7 @@ def files(root: Path) -> dict[str, str]:
         raise LossatlasError("\n".join(filled.wrong))
     return {
         **found,
-        "docs/reference.md": reference(),
+        "docs/reference.md": reference(pictures.thumbnails(root)),
         "docs/atlas.md": atlas(root),
         **published.pages(root),
         **filled.texts,
@@ -70,7 +71,9 @@ def main() -> int:
     except LossatlasError as error:
         print("\n".join(f"lossatlas: error: {line}" for line in str(error).splitlines()), file=sys.stderr)
         return 1
-    stale = []
+    stale = pictures.stale(root) if check else []
+    if not check:
+        pictures.write(root)
     for name, text in found.items():
         path = Path(name)
         if path.exists() and path.read_text(encoding="utf-8") == text:
