@@ -17,6 +17,8 @@ MARKER = "<!-- value some/claims.csv A1 ours .1f -->"
 def repository(tmp_path, monkeypatch):
     """Return a copy of what the command reads, written once, with published results of a study."""
     shutil.copytree(ROOT / "config", tmp_path / "config")
+    (tmp_path / "docs").mkdir()
+    shutil.copyfile(ROOT / "docs/cluster.md", tmp_path / "docs/cluster.md")
     folder = tmp_path / "docs/results/some"
     folder.mkdir(parents=True)
     rows = {"study": "some", "id": "A1", "ours": "12.34", "n": "3", "verdict": "holds", "threshold": "> 1"}
