@@ -129,20 +129,17 @@ def compose_kernels(spec: KernelComponents, inputs: Inputs) -> Drawn:
     columns = [column for column in columns if column in shown]
     colors = colours(list(dict.fromkeys(loaded[0][1]["set"])))
     heads = [KERNEL_NAMES[kernel] if variant == "trained" else VARIANT_NAMES[variant] for variant, kernel in columns]
-    size = {
-        "width": 1.1,
-        "height": lambda given: given,
-        "least": 0.7,
-        "gap": (0.24, 0.05, 0.3),
-        "letters": False,
-        "over": 0.3,
-    }
     page = grid(
         len(loaded) * len(columns),
         len(columns),
-        sidebar=_kernel_legend(spec, colors),
+        1.1,
+        lambda given: given,
+        _kernel_legend(spec, colors),
         titles=[*heads, *[""] * (len(columns) * (len(loaded) - 1))],
-        **size,
+        gap=(0.24, 0.05, 0.08),
+        least=0.7,
+        letters=False,
+        over=0.45,
     )
     for i, (panel, (scores, points)) in enumerate(zip(spec.panels, loaded, strict=True)):
         for k, (variant, kernel) in enumerate(columns):
@@ -171,7 +168,7 @@ def _draw_kernel(
     if not scores.empty:
         row = scores.iloc[0]
         counts = f"{row['first']:.0f} + {row['second']:.0f}"
-        text = f"{counts}: line {row['plane']:.2f}\np {row['plane_p']:.2g}; radius {radius:.2f}"
+        text = f"{counts}\nline {row['plane']:.2f}\np {row['plane_p']:.2g}\nradius {radius:.2f}"
         axes.text(0.5, 1.02, text, transform=axes.transAxes, ha="center", va="bottom", fontsize=style.SMALL)
 
 

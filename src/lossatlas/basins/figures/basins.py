@@ -148,16 +148,16 @@ def groups(spec: Groups, inputs: Inputs) -> Drawn:
         parts.append(rows.assign(group=group.title, section=group.section))
     table = pd.concat(parts, ignore_index=True)
     sections = list(dict.fromkeys(group.section for group in spec.groups))
-    rows = {section: [group.title for group in spec.groups if group.section == section] for section in sections}
+    named = {section: [group.title for group in spec.groups if group.section == section] for section in sections}
     wide = 0.15 + max(text.width(group.title, style.SMALL) for group in spec.groups)
     notes = (f"Basin below loss {spec.cutoff:g}. Dots: minima; bars: means.",)
     shown = [(section, column, label) for section in sections for column, label in GROUP_PANELS]
-    tall = 0.2 * max(map(len, rows.values()))
+    tall = 0.2 * max(map(len, named.values()))
     heads = [section for section, _, _ in shown] if len(sections) > 1 else ()
     page = grid(len(shown), 2, 2.3, tall, Sidebar(), notes, titles=heads, gap=(wide, 0.42, 0.08))
     for k, (section, column, label) in enumerate(shown):
         axes = page.axes(k)
-        _dots(axes, table[table["section"] == section], rows[section], column)
+        _dots(axes, table[table["section"] == section], named[section], column)
         axes.set_xlabel(label)
     return Drawn(page.figure, table)
 
