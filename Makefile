@@ -7,9 +7,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= 2
 PRESET ?= quick
-PUBLISHED := $(patsubst docs/results/%/,%,$(wildcard docs/results/*/))
-comma := ,
-STUDIES := [$(subst $() $(),$(comma),$(strip $(PUBLISHED)))]
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: figures reproduce test check setup lock docs site dvc help
@@ -23,7 +20,7 @@ figures: setup
 	@echo "== made here: one chain from nothing at preset quick, one stored training again"
 	$(BIN)/python -m lossatlas.workflow.showcase --cores $(CORES)
 	@echo "== gallery of preset laptop: embeddings, measures, bootstraps and pictures are computed here, trainings were pulled"
-	$(BIN)/snakemake --cores $(CORES) --config 'studies=$(STUDIES)' -- results/figures/all
+	$(BIN)/snakemake --cores $(CORES) --config "studies=$$($(BIN)/python -m lossatlas.workflow.dvc_stages --studies)" -- results/figures/all
 	@echo "== open results/figures/all/index.html"
 	@echo "   computed here: every figure, table and verdict, and what its top says; pulled: the trained networks behind them"
 	@echo "   from nothing: make reproduce (PRESET=quick), make reproduce PRESET=laptop"

@@ -7,6 +7,7 @@ import yaml
 from harness import ROOT, TINY
 
 from lossatlas.errors import LossatlasError
+from lossatlas.specs.base import Spec
 from lossatlas.specs.yaml import merge, read_yaml
 from lossatlas.study.config import load
 from lossatlas.study.plan import Plan
@@ -93,6 +94,21 @@ def test_every_study_is_valid_at_every_preset(preset):
     studies = [path.stem for path in (ROOT / "config" / "studies").glob("*.yaml")]
     plan = Plan(load({**RAW, "studies": studies, "preset": preset}, ROOT))
     assert plan.artefacts
+
+
+def test_what_two_cores_do_of_preset_paper_has_the_names_it_says():
+    """CIFAR-10 is that of preset laptop; the other tasks' paths and sweeps are those of preset paper."""
+    two_cores = {**RAW, **yaml.safe_load((ROOT / "config/paper-on-two-cores.yaml").read_text())}
+    preset = {name: {**RAW, "studies": ["levelsets"], "preset": name} for name in ("laptop", "paper")}
+    found, laptop, paper = (Plan(load(raw, ROOT)).studies["levelsets"] for raw in (two_cores, *preset.values()))
+
+    def paths(plan, section, name):
+        return {made.path for made in plan.made(section, name, Spec, "")}
+
+    tasks = ("mnist_cnv", "mnist_ff", "iris", "iris_random", "mpg", "mpg_random")
+    for task, model in [("cifar_cnv", laptop), *((task, paper) for task in tasks)]:
+        for section, name in (("sweeps", task), ("sweeps", f"{task}_decay"), ("probes", task)):
+            assert paths(found, section, name) == paths(model, section, name), (section, name)
 
 
 def test_overrides_given_as_text_are_typed(tmp_path):

@@ -203,7 +203,9 @@ def test_a_study_that_is_left_out_has_no_stage(project, tmp_path):
     elsewhere = clone(project, tmp_path / "elsewhere")
     store, check = elsewhere / "config/store.yaml", [sys.executable, "-m", "lossatlas.workflow.dvc_stages"]
     run(elsewhere, *check, "--check")
+    assert run(elsewhere, *check, "--studies") == "[tiny]\n"
     store.write_text("without: [tiny]\n")
+    assert run(elsewhere, *check, "--studies") == "[]\n"
     assert "dvc.yaml is not what" in run(elsewhere, *check, "--check", fails=True)
     run(elsewhere, *check)
     assert yaml.safe_load((elsewhere / "dvc.yaml").read_text()) == {"stages": {}}

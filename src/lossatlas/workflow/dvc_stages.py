@@ -2,6 +2,7 @@
 
     python -m lossatlas.workflow.dvc_stages            write dvc.yaml
     python -m lossatlas.workflow.dvc_stages --check    exit 1 when dvc.yaml is not what the configuration says
+    python -m lossatlas.workflow.dvc_stages --studies  print the studies that have a stage, as a list for --config
 
 A study is one stage, named as it is, so that ``dvc pull <study>`` brings its trained runs, Gram matrices, embeddings
 and scores (all that its figures need), the prepared data and its scorecard, a DVC metric. What several studies need is
@@ -14,6 +15,7 @@ import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -139,11 +141,15 @@ def _left_out(root: Path) -> list[str]:
     return names
 
 
-def _written(root: Path) -> dict:
-    """Return the content of dvc.yaml for the configuration in a folder."""
+def _studies(root: Path) -> dict[str, Any]:
+    """Return the configuration in a folder, with the studies that have a stage."""
     raw = read_yaml(root / "config" / "config.yaml")
     left_out = _left_out(root)
-    raw["studies"] = [entry for entry in raw["studies"] if Path(entry).stem not in left_out]
+    return {**raw, "studies": [entry for entry in raw["studies"] if Path(entry).stem not in left_out]}
+
+
+def _written(raw: Mapping[str, Any], root: Path) -> dict:
+    """Return the content of dvc.yaml for a configuration."""
     entries = {Path(entry).stem: str(entry) for entry in raw["studies"]}
     return stages(Plan(load(raw, root)), entries) if entries else {"stages": {}}
 
@@ -152,10 +158,15 @@ def main() -> int:
     """Write or check dvc.yaml in the working directory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="do not write; exit 1 when the file is out of date")
-    check = parser.parse_args().check
-    root = Path.cwd()
+    parser.add_argument("--studies", action="store_true", help="print the studies that have a stage, and write nothing")
+    given = parser.parse_args()
+    check, root = given.check, Path.cwd()
     try:
-        written = _written(root)
+        raw = _studies(root)
+        if given.studies:
+            print(f"[{','.join(map(str, raw['studies']))}]")
+            return 0
+        written = _written(raw, root)
     except LossatlasError as error:
         print("\n".join(f"lossatlas: error: {line}" for line in str(error).splitlines()), file=sys.stderr)
         return 1
