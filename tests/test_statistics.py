@@ -9,8 +9,8 @@ from lossatlas import statistics
 from lossatlas.statistics import Interval, rank_correlation, spearman, superiority
 
 TRIALS = 1500
-LIMIT = 0.05 + 3 * np.sqrt(0.05 * 0.95 / TRIALS)
-"""Most false exclusions on one side that a true rate of 5% shows in as many trials, but for one run in 740."""
+LIMIT = 0.05 + 5 * np.sqrt(0.05 * 0.95 / TRIALS)
+"""Most false exclusions on one side that a true rate of 5% shows in as many trials: 7.8%, as 144 rates are compared."""
 
 
 def false_exclusions(draw, truth):

@@ -195,15 +195,15 @@ def test_warm_up_rises_step_by_step(generator):
 def test_optimisers_lower_the_loss_of_a_network(name, generator):
     from lossatlas.train.loop import Examples, Training
 
-    images = torch.randn(60, 1, 8, 8, generator=generator)
-    y = (images.mean((1, 2, 3)) > 0).long()
+    y = torch.randint(2, (60,), generator=generator)  # classes that lie apart: every fresh draw can be learnt
+    images = torch.randn(60, 1, 8, 8, generator=generator) + (y - 0.5).view(-1, 1, 1, 1)
     model = models.build({"name": "cnn", "channels": [4], "hidden": [6], "padding": 1}, (1, 8, 8), 2, 0)
     examples = Examples(images, y, images, y, lambda x: x)
     batch = {"batch": None} if name == "lbfgs_armijo" else {"batch": 20}
-    lr = {"adadelta": 1.0, "lbfgs_armijo": 1.0, "asgd": 0.5}.get(name, 0.01)
+    lr = {"adadelta": 1.0, "lbfgs_armijo": 1.0, "asgd": 0.1}.get(name, 0.01)
     recipe = resolve({"optimizer": name, "lr": lr, "epochs": 30, "precision": "float32", **batch})
     training = Training(model, examples, recipe, 0, name)
     before = training.metrics()["train_loss"]
     for epoch in range(30):
         training.epoch(epoch)
-    assert training.metrics()["train_loss"] < 0.95 * before
+    assert training.metrics()["train_loss"] < 0.2 * before
