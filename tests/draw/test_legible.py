@@ -32,13 +32,17 @@ SLACK = 0.015 * DPI
 
 @dataclass(frozen=True)
 class Seen:
-    """A text as it was drawn: what it says, its size, its box, its axes, and whether these have three dimensions."""
+    """A text as it was drawn: what it says, its size, its box, and the axes it belongs to; None = the figure's own."""
 
     said: str
     size: float
     box: object
     axes: object
-    solid: bool
+
+    @property
+    def solid(self):
+        """Whether it belongs to axes in three dimensions."""
+        return self.axes is not None and self.axes.name == "3d"
 
 
 @pytest.fixture
@@ -61,14 +65,14 @@ def texts_of(figure, monkeypatch):
 
     def watched(self, renderer):
         if self.get_visible() and self.get_text().strip():
-            solid = self not in figure.texts and (self.axes is None or self.axes.name == "3d")
-            seen.append(Seen(self.get_text(), self.get_size(), self.get_window_extent(renderer), self.axes, solid))
+            seen.append((self, self.get_window_extent(renderer)))
         plain(self, renderer)
 
     with monkeypatch.context() as patched:
         patched.setattr(Text, "draw", watched)
         figure.draw_without_rendering()
-    return seen
+    owners = {id(text): axes for axes in figure.axes for text in axes.findobj(Text)}  # ticks do not know theirs
+    return [Seen(text.get_text(), text.get_size(), box, owners.get(id(text))) for text, box in seen]
 
 
 def overlap(a, b, slack=SLACK):

@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
@@ -18,7 +17,7 @@ from lossatlas.clouds.spec import Animation
 from lossatlas.draw import style
 from lossatlas.draw.film import Film, Frame
 from lossatlas.draw.legend import Entry, Sidebar
-from lossatlas.draw.style import Drawn
+from lossatlas.draw.style import Drawn, Sheet
 from lossatlas.errors import LossatlasError
 from lossatlas.specs.registry import Inputs
 
@@ -143,7 +142,7 @@ class Stage:
 
     clock: Clock
     colors: Colors
-    figure: Figure = field(default_factory=Figure)
+    figure: Sheet = field(default_factory=lambda: style.new_figure(1.0, 1.0))
     actors: list["_Cast | _Counter"] = field(default_factory=list)
 
     def add_counter(self, sidebar: Sidebar) -> None:
