@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from harness import ROOT, TINY, draw, inputs, overrides, snakemake
 from PIL import Image
-from specimens import PROVENANCE, jump_cloud, save_embedding
+from specimens import PROVENANCE, jump_cloud, panels_of, save_embedding
 
 from lossatlas.clouds.figures import animation
 from lossatlas.clouds.spec import EmbeddingFigure
@@ -151,7 +151,7 @@ def test_csv_holds_the_recorded_points_and_their_frames(made):
 
 def test_dots_are_at_the_recorded_points_in_their_frames(clouds):
     drawn = composed(spec(), clouds[:1])
-    axes = drawn.figure.axes[0]
+    axes = panels_of(drawn.figure)[0]
     dots = [c for c in axes.collections if c.get_zorder() == 3.5]
     numbers = drawn.numbers
     for i, _ in enumerate(drawn.film.render(40, 1)):
@@ -208,7 +208,9 @@ def test_colours_by_loss_show_the_last_recorded_one_and_mark_what_has_none(tmp_p
     table.loc[2, "train_loss"] = np.nan
     drawn = composed(spec(color="train_loss"), [save_embedding(tmp_path / "e.h5", table, xy)])
     assert drawn.notes[0] == "Crosses: 1 point without a finite loss."
-    dots, crosses = (next(c for c in drawn.figure.axes[0].collections if c.get_zorder() == order) for order in (3.5, 6))
+    dots, crosses = (
+        next(c for c in panels_of(drawn.figure)[0].collections if c.get_zorder() == order) for order in (3.5, 6)
+    )
     counts = [(len(dots.get_offsets()), len(crosses.get_offsets())) for _ in drawn.film.render(40, 1)]
     assert counts == [(2, 0)] * 4 + [(1, 1)] * 4 + [(2, 0)] * 5
 
@@ -318,7 +320,7 @@ def test_each_figure_belongs_to_one_rule(moving_plan):
 
 def test_dots_wear_the_colours_of_kind_embedding(clouds):
     drawn = composed(spec(), clouds[:1])
-    dots = next(c for c in drawn.figure.axes[0].collections if c.get_zorder() == 3.5)
+    dots = next(c for c in panels_of(drawn.figure)[0].collections if c.get_zorder() == 3.5)
     expected = [mpl.colors.to_rgb(color) for color in ("#0072B2", "#D55E00", "#009E73", "#992E70", "#F0B429")]
     np.testing.assert_allclose(dots.get_facecolors()[::4, :3], expected)
 

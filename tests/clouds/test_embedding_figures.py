@@ -10,7 +10,17 @@ import pytest
 from harness import draw, inputs
 from matplotlib.collections import LineCollection, PathCollection
 from PIL import Image
-from specimens import PCA, PHATE, PROVENANCE, embedding_spec, jump_cloud, points_of, save_embedding
+from specimens import (
+    PCA,
+    PHATE,
+    PROVENANCE,
+    embedding_spec,
+    jump_cloud,
+    legend_of,
+    panels_of,
+    points_of,
+    save_embedding,
+)
 
 from lossatlas.clouds.figures import embedding as embedding_kind
 from lossatlas.draw import style
@@ -43,7 +53,7 @@ def test_csv_holds_the_drawn_numbers(tmp_path, cloud_file):
     np.testing.assert_array_equal(numbers[["x", "y"]].to_numpy(), xy)
     for column in ("seed", "step", "epoch", "train_loss"):
         np.testing.assert_array_equal(numbers[column].to_numpy(), table[column].to_numpy())
-    axes = composed(embedding_spec(), [cloud_file]).figure.axes[0]
+    axes = panels_of(composed(embedding_spec(), [cloud_file]).figure)[0]
     drawn = {tuple(p) for p in np.asarray(points_of(axes).get_offsets())}
     assert drawn == {tuple(p) for p in xy[1:]}
     assert not list(tmp_path.glob(".*"))
@@ -58,7 +68,7 @@ def test_loss_colours_are_shared_by_all_panels(tmp_path):
     assert len(bars) == 1
     assert bars[0].get_ylim() == pytest.approx((low, high))
     cmap = mpl.colormaps[style.VALUE_MAP]
-    for axes, (table, _) in zip(drawn.figure.axes[:2], tables, strict=True):
+    for axes, (table, _) in zip(panels_of(drawn.figure), tables, strict=True):
         moving = table[table["seed"] >= 0].sort_values("epoch", kind="stable")
         share = (np.log(moving["train_loss"]) - np.log(low)) / (np.log(high) - np.log(low))
         np.testing.assert_allclose(points_of(axes).get_facecolors()[:, :3], cmap(share.to_numpy())[:, :3], atol=0.02)
@@ -79,7 +89,7 @@ def test_loss_that_is_nan_inf_or_zero_is_drawn_and_counted(tmp_path):
     with Image.open(out["png"]) as image:
         assert json.loads(image.text["lossatlas-notes"]) == list(notes)
     assert len(pd.read_csv(out["csv"])) == len(table)
-    axes = composed(embedding_spec(color="train_loss"), [path]).figure.axes[0]
+    axes = panels_of(composed(embedding_spec(color="train_loss"), [path]).figure)[0]
     scatters = [np.asarray(c.get_offsets()) for c in axes.collections if isinstance(c, PathCollection)]
     assert any(len(s) == 3 and {tuple(p) for p in s} == {tuple(p) for p in xy[[3, 4, 5]]} for s in scatters), "crosses"
     assert len(points_of(axes).get_offsets()) == len(table) - 1 - 3
@@ -102,7 +112,7 @@ def test_points_without_coordinates_are_left_out_and_counted(tmp_path):
 
 @pytest.mark.parametrize("hue, lighter", [("descending", True), ("ascending", False)])
 def test_hue_by_epoch(cloud_file, hue, lighter):
-    axes = composed(embedding_spec(hue=hue), [cloud_file]).figure.axes[0]
+    axes = panels_of(composed(embedding_spec(hue=hue), [cloud_file]).figure)[0]
     faces = points_of(axes).get_facecolors()[:, :3].sum(axis=1)
     per_epoch = np.array([part.mean() for part in np.split(faces, 4)])  # drawn in epoch order, 20 trajectories
     assert (np.diff(per_epoch) > 0).all() == lighter
@@ -111,7 +121,7 @@ def test_hue_by_epoch(cloud_file, hue, lighter):
 
 def test_diamonds_lines_and_the_minimum(cloud_file):
     table, xy = jump_cloud()
-    axes = composed(embedding_spec(), [cloud_file]).figure.axes[0]
+    axes = panels_of(composed(embedding_spec(), [cloud_file]).figure)[0]
     lines = next(c for c in axes.collections if isinstance(c, LineCollection))
     assert len(lines.get_segments()) == 20
     assert all(len(segment) == 4 for segment in lines.get_segments())
@@ -119,7 +129,7 @@ def test_diamonds_lines_and_the_minimum(cloud_file):
     jumps = {tuple(p) for p in xy[(table["epoch"] == 0) & (table["seed"] >= 0)]}
     assert any({tuple(p) for p in s} == jumps for s in scatters)
     assert any(len(s) == 1 and tuple(s[0]) == (0.0, 0.0) for s in scatters)
-    bare = composed(embedding_spec(diamonds=False, lines=False), [cloud_file]).figure.axes[0]
+    bare = panels_of(composed(embedding_spec(diamonds=False, lines=False), [cloud_file]).figure)[0]
     assert not any(isinstance(c, LineCollection) for c in bare.collections)
     assert len(bare.collections) == 2
 
@@ -130,7 +140,7 @@ def test_nothing_is_clipped_and_scales_are_equal(tmp_path):
     canvas = drawn.figure.canvas
     canvas.draw()
     width, height = drawn.figure.get_size_inches() * drawn.figure.dpi
-    for axes in drawn.figure.axes[:8]:
+    for axes in panels_of(drawn.figure):
         offsets = np.asarray(points_of(axes).get_offsets())
         for limits, values in zip((axes.get_xlim(), axes.get_ylim()), offsets.T, strict=True):
             assert limits[0] < values.min()
@@ -147,7 +157,7 @@ def test_nothing_is_clipped_and_scales_are_equal(tmp_path):
 
 def test_axes_are_named_after_the_method(tmp_path):
     files = [save_embedding(tmp_path / f"{i}.h5", *jump_cloud(), method=m) for i, m in enumerate((PHATE, PCA))]
-    phate, pca = composed(embedding_spec(2), files).figure.axes[:2]
+    phate, pca = panels_of(composed(embedding_spec(2), files).figure)
     assert phate.get_xlabel() == "PHATE 1"
     assert not len(phate.get_xticks())
     assert [pca.get_xlabel(), pca.get_ylabel()] == ["PC 1 (50.0 %)", "PC 2 (12.3 %)"]
@@ -170,7 +180,7 @@ def test_branches_of_a_tree_have_a_legend_and_shades_of_their_own(tmp_path):
     assert f"{first:g}" in texts
     assert f"{last:g}" in texts
     alone = composed(embedding_spec(), files[:1])  # the longer branches leave the jumps' shades as they are
-    faces = [points_of(one.figure.axes[0]).get_facecolors() for one in (drawn, alone)]
+    faces = [points_of(panels_of(one.figure)[0]).get_facecolors() for one in (drawn, alone)]
     np.testing.assert_array_equal(*faces)
 
 
@@ -179,7 +189,7 @@ def test_long_settings_are_told_in_full(tmp_path):
     texts = {}
     for columns in (1, 4):
         drawn = composed({**embedding_spec(4), "columns": columns}, [path] * 4)
-        below = [text.get_text() for text in drawn.figure.axes[0].texts if text.get_text()[:1] != "a"]
+        below = [text.get_text() for text in panels_of(drawn.figure)[0].texts if text.get_text()[:1] != "a"]
         texts[columns] = " ".join(" ".join(below).split())
         assert "…" not in texts[columns]
     assert texts[1] == texts[4]
@@ -195,11 +205,11 @@ def test_whole_trainings_are_coloured_by_run_with_stars_at_the_initialisations(t
     xy = np.random.default_rng(0).normal(size=(len(rows), 2))
     path = save_embedding(tmp_path / "e.h5", pd.DataFrame(rows), xy)
     drawn = composed(embedding_spec(color="run", labels={"sgd": "SGD", "adam": "Adam"}), [path])
-    axes = drawn.figure.axes[0]
+    axes = panels_of(drawn.figure)[0]
     assert len(next(c for c in axes.collections if isinstance(c, LineCollection)).get_segments()) == 4
     stars = np.asarray(axes.collections[-1].get_offsets())
     np.testing.assert_array_equal(np.sort(stars[:, 0]), np.sort(xy[::3, 0]))
-    shown = [t.get_text() for t in drawn.figure.axes[1].texts]
+    shown = legend_of(drawn.figure)
     assert [t for t in shown if t in ("SGD", "Adam")] == ["SGD", "Adam"]
     assert "initialisation" in shown
 

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from harness import inputs
+from specimens import legend_of, panels_of
 
 from lossatlas.clouds.figures import score_panels
 from lossatlas.clouds.numbers import Scores
@@ -63,10 +64,10 @@ def test_numbers_are_the_scores_by_cloud_metric_and_setting(given):
 
 def test_panels_show_them_and_clouds_that_rank_nothing_are_faint(given):
     drawn = composed(ENTRY, given)
-    panels = drawn.figure.axes[:4]
-    assert [axes.get_ylabel() for axes in panels] == ["DEMaP", "wholeness"] * 2
+    panels = panels_of(drawn.figure)
+    assert [axes.get_ylabel() for axes in panels] == ["DEMaP"] * 2 + ["wholeness"] * 2
     for axes, (metric, score) in zip(
-        panels, [(m, s) for m in ("euclidean", "cosine") for s in ("demap", "wholeness")], strict=True
+        panels, [(m, s) for s in ("demap", "wholeness") for m in ("euclidean", "cosine")], strict=True
     ):
         wanted = drawn.numbers[(drawn.numbers["metric"] == metric) & (drawn.numbers["score"] == score)]
         marks = [line for line in axes.lines if line.get_marker() not in ("None", None, "")]
@@ -74,17 +75,16 @@ def test_panels_show_them_and_clouds_that_rank_nothing_are_faint(given):
         faint = {line.get_alpha() for line in marks if line.get_marker() == score_panels.MARKERS[1]}
         assert faint == {score_panels.FAINT if score == "demap" else 1.0}
         assert {line.get_alpha() for line in marks if line.get_marker() == score_panels.MARKERS[0]} == {1.0}
-    texts = [text.get_text() for axes in drawn.figure.axes for text in axes.texts]
-    assert "0.8 (DEMaP)" in texts
+    assert "0.8 (DEMaP)" in legend_of(drawn.figure)
     without = composed({**ENTRY, "least": {}}, given)
     assert without.numbers["counts"].all()
-    assert "Faint" not in [text.get_text() for axes in without.figure.axes for text in axes.texts]
+    assert "Faint" not in legend_of(without.figure)
 
 
 def test_a_metric_that_nothing_was_scored_under_has_no_panel(given):
     numbers = composed({**ENTRY, "metrics": ["cosine"], "show": ["wholeness"], "least": {}}, given).numbers
     assert set(numbers["metric"]) == {"cosine"}
-    assert len(composed({**ENTRY, "metrics": ["euclidean"]}, given).figure.axes) == 2 + 1
+    assert len(panels_of(composed({**ENTRY, "metrics": ["euclidean"]}, given).figure)) == 2
 
 
 @pytest.mark.parametrize(

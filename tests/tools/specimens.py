@@ -117,6 +117,16 @@ def points_of(axes):
     return max(scatters, key=lambda c: len(c.get_offsets()))
 
 
+def panels_of(figure):
+    """Return the axes of a figure's panels in their order: neither legends nor colour bars."""
+    return [axes for axes in figure.axes if axes.axison and axes.get_label() != "<colorbar>"]
+
+
+def legend_of(figure):
+    """Return the texts of a figure's legends."""
+    return [text.get_text() for axes in figure.axes if not axes.axison for text in axes.texts]
+
+
 def embedding_spec(panels=1, **changes):
     """The YAML of a figure of kind embedding, a cloud a panel."""
     entries = [{"cloud": f"cloud{i}", "embedding": "phate", "title": f"cloud {i}"} for i in range(panels)]

@@ -16,7 +16,9 @@ from specimens import (
     claim,
     cloud,
     jump_cloud,
+    legend_of,
     out_and_back,
+    panels_of,
     points_of,
     save_embedding,
     save_gram,
@@ -86,7 +88,7 @@ def test_figure_draws_the_closed_form_and_its_csv_says_so(tmp_path):
     second = numbers[(numbers["panel"] == "b") & (numbers["quantity"] == "distance_ratio") & (numbers["step"] == 1.0)]
     np.testing.assert_allclose(second["mean"], [1.0, 1.3, 1.6, 1.2, 0.8])
 
-    axes = composed(spec(), paths).figure.axes
+    axes = panels_of(composed(spec(), paths).figure)
     ratios, cosines = [axes[0], axes[2]], [axes[1], axes[3]]
     lines = {line.get_linestyle(): line for line in ratios[1].lines[1:]}
     assert len(ratios[1].lines) == 3, "the dashed line at 1 and a line a step"
@@ -104,13 +106,13 @@ def test_embedding_row_is_that_of_kind_embedding(tmp_path):
     embeddings = [save_embedding(tmp_path / f"{i}.h5", table, xy) for i in range(2)]
     grams = [save_gram(tmp_path / f"g{i}.h5", cloud(straight, seeds=range(5), steps=STEPS)) for i in range(2)]
     figure = composed(spec(embedded=True), grams, embeddings).figure
-    tops = [figure.axes[0], figure.axes[3]]
+    tops = panels_of(figure)[::3]
     for axes in tops:
         assert {tuple(p) for p in np.asarray(points_of(axes).get_offsets())} == {tuple(p) for p in xy[1:]}
         assert axes.get_xlabel() == "PHATE 1"
         box = axes.get_position()
         assert box.width * figure.get_figwidth() == pytest.approx(box.height * figure.get_figheight())
-    shown = [t.get_text() for t in figure.axes[-1].texts]
+    shown = legend_of(figure)
     assert [s for s in shown if s in ("Direction (seed)", "Jump, by step size", "Lines, by step size")] == [
         "Direction (seed)",
         "Jump, by step size",
@@ -130,7 +132,7 @@ def test_nothing_is_clipped_or_overlaps(tmp_path, embedded):
     figure.canvas.draw()
     width, height = figure.get_size_inches() * figure.dpi
     texts = [t for axes in figure.axes for t in [*axes.texts, axes.xaxis.label, axes.yaxis.label]] + figure.texts
-    for axes in figure.axes[:-1]:
+    for axes in panels_of(figure):
         for axis in (axes.xaxis, axes.yaxis):
             low, high = sorted(axis.get_view_interval())
             texts += [t.label1 for t in axis.get_major_ticks() if t.label1.get_visible() and low <= t.get_loc() <= high]
@@ -139,10 +141,10 @@ def test_nothing_is_clipped_or_overlaps(tmp_path, embedded):
         assert min(b.x0, b.y0, width - b.x1, height - b.y1) >= 0, f"{text} is cut"
     for (one, a), (other, b) in combinations(boxes, 2):
         assert not (a.x0 < b.x1 - 1 and b.x0 < a.x1 - 1 and a.y0 < b.y1 - 1 and b.y0 < a.y1 - 1), f"{one} on {other}"
-    frames = [axes.get_window_extent() for axes in figure.axes[:-1]]
+    frames = [axes.get_window_extent() for axes in panels_of(figure)]
     for a, b in combinations(frames, 2):
         assert not (a.x0 < b.x1 - 1 and b.x0 < a.x1 - 1 and a.y0 < b.y1 - 1 and b.y0 < a.y1 - 1), "panels overlap"
-    letters = [t.get_text() for axes in figure.axes[:-1] for t in axes.texts if len(t.get_text()) == 1]
+    letters = [text.get_text() for text in figure.texts if len(text.get_text()) == 1]
     assert letters == list("abcde"[:count])
 
 
@@ -315,15 +317,6 @@ def test_factor_ratio_whose_second_effect_may_vanish_has_no_upper_end():
     found = measure("factor_ratio", crossed([0.6, 0.62, 0.58], [-0.1, 0.0, 0.2]))
     assert found.value == pytest.approx(0.6 / (0.1 / 3))
     assert found.interval.high == np.inf
-
-
-def test_titles_break_after_commas():
-    assert returns_kind._wrapped("bad minimum, decay, no augmentation", 24) == [
-        "bad minimum, decay,",
-        "no augmentation",
-    ]
-    assert returns_kind._wrapped("a title without any comma at all", 20) == ["a title without any", "comma at all"]
-    assert returns_kind._wrapped("", 20) == [""]
 
 
 def test_factor_claims(tmp_path):

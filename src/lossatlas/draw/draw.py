@@ -37,8 +37,8 @@ def draw(
         mpl.rcdefaults()
         mpl.rcParams.update(settings)
         drawn: Drawn = resolve(spec.draw)(spec, inputs)
-        mend(drawn.figure)
         drawn.figure.say([signature(provenance)])
+        mend(drawn.figure)
         save(drawn, outputs, spec.title or spec.name(), provenance)
     return drawn.notes
 
@@ -50,7 +50,7 @@ def signature(provenance: Mapping[str, Any]) -> str:
         provenance: ``data_sets``, the data sets in words, and ``preset``, its name.
     """
     said = ["; ".join(provenance.get("data_sets", ()))]
-    said.append(f"preset {provenance['preset']}" if provenance.get("preset") else "")
+    said.append(f"preset\u00a0{provenance['preset']}" if provenance.get("preset") else "")
     return " \u00b7 ".join(filter(None, said))
 
 

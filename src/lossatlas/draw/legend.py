@@ -128,6 +128,7 @@ class Sidebar:
             box, inches = axes.get_position(), figure.get_size_inches()
             left, above = box.x0 * inches[0], (1 - box.y1) * inches[1] + top + 0.06
             place = axes_at(figure, left + 0.12 * flat, above, *((FLAT, 0.1) if flat else (0.11, length)))
+            place.set_label("<colorbar>")  # as matplotlib names those it places itself
             own = type(norm)(norm.vmin, norm.vmax)  # the panels' own scale would put its ticks back
             side = "horizontal" if flat else "vertical"
             drawn = figure.colorbar(mpl.cm.ScalarMappable(own, cmap), cax=place, orientation=side)

@@ -24,6 +24,8 @@ LINE, INDENT = 0.135, 0.16
 USUAL = {1: 1, 2: 2, 3: 3, 4: 2}
 """Panels a row where nobody says: at most three, and four in two rows, which can be read on a phone."""
 
+NO_BREAK = "\u00a0"
+
 Left = float | Callable[[int, int], float]
 """Inches left of a panel; or from its number and that of panels in a row, those of this one."""
 
@@ -125,6 +127,7 @@ def grid(
     right: float = 0.0,
     least: float = NARROW,
     letters: bool = True,
+    over: float = 0.0,
 ) -> Grid:
     """Lay out a page: panels of one size in rows, each with its letter and title above, and all that belongs to them.
 
@@ -140,6 +143,7 @@ def grid(
         right: of each panel, for a second axis.
         least: the narrowest a panel may be.
         letters: whether panels are named by letters, where there are several.
+        over: between each panel and its title, for what stands at its upper side.
     """
     left, under, above = gap
     page = fit(count, columns, width, sidebar, left, right, least)
@@ -152,7 +156,7 @@ def grid(
     for row in range(rows):
         mine = range(row * columns, min((row + 1) * columns, count))
         heads = max(len(lines[i]) for i in mine)
-        top += above + LINE * heads + (0.05 if heads else 0.0)
+        top += above + over + LINE * heads + (0.05 if heads else 0.0)
         tops.append(top)
         top += tall + max(below[i] for i in mine)
         bottoms.append(top)
@@ -177,7 +181,7 @@ def grid(
         found.places.append(place)
         begin = EDGE if row == 0 else bottoms[row - 1]
         figure.cells.append(Box(page.begin(column), begin, page.step(column), bottoms[row] - begin))
-        _head(figure, place, letter_of(i) if lettered else "", lines[i])
+        _head(figure, place._replace(top=place.top - over), letter_of(i) if lettered else "", lines[i])
     figure.say(notes)
     return found
 
@@ -216,8 +220,13 @@ def letter_of(number: int) -> str:
 
 
 def _lines(title: str, inches: float, lettered: bool) -> list[str]:
-    indent = INDENT if lettered else 0.0
-    return measure.wrapped(title, inches - indent, TITLE) or ([""] if lettered else [])
+    """Return a title's lines, broken after commas where that is enough."""
+    inches -= INDENT if lettered else 0.0
+    parts = title.replace(" ", NO_BREAK).replace(f",{NO_BREAK}", ", ")
+    lines = measure.wrapped(parts, inches, TITLE)
+    if any(measure.width(line, TITLE) > inches for line in lines):
+        lines = measure.wrapped(title, inches, TITLE)
+    return lines or ([""] if lettered else [])
 
 
 def _head(figure: Sheet, place: Box, letter: str, lines: Sequence[str]) -> None:

@@ -189,7 +189,9 @@ def axes_at(figure: Figure, left: float, top: float, width: float, height: float
     whole_width, whole_height = figure.get_size_inches()
     bottom = whole_height - top - height
     place = (left / whole_width, bottom / whole_height, width / whole_width, height / whole_height)
-    return figure.add_axes(place, **how)
+    axes = figure.add_axes(place, **how)
+    axes.set_anchor("NW")  # one of equal scales stays below its title
+    return axes
 
 
 def box3d(axes: Any) -> None:

@@ -96,13 +96,17 @@ def compose_kernels(spec: KernelComponents, inputs: Inputs) -> Drawn:
     shown = {(v, k) for scores, _ in loaded for v, k in zip(scores["variant"], scores["kernel"], strict=True)}
     columns = [column for column in columns if column in shown]
     heads = [KERNEL_NAMES[kernel] if variant == "trained" else VARIANT_NAMES[variant] for variant, kernel in columns]
-    size = {"width": 1.1, "height": lambda given: given, "least": 0.7, "gap": (0.24, 0.05, 0.08), "letters": False}
     page = grid(
         len(loaded) * len(columns),
         len(columns),
-        sidebar=_kernel_legend(spec),
+        1.1,
+        lambda width: width,
+        _kernel_legend(spec),
         titles=[*heads, *[""] * (len(columns) * (len(loaded) - 1))],
-        **size,
+        gap=(0.24, 0.05, 0.08),
+        least=0.7,
+        letters=False,
+        over=0.15,
     )
     for i, (panel, (scores, points)) in enumerate(zip(spec.panels, loaded, strict=True)):
         for k, (variant, kernel) in enumerate(columns):
@@ -128,7 +132,7 @@ def _draw_kernel(axes: Axes, points: pd.DataFrame, scores: pd.DataFrame) -> None
     if not scores.empty:
         row = scores.iloc[0]
         text = f"{row['plane']:.2f}, p {row['plane_p']:.2g}"
-        axes.text(0.5, 1.02, text, transform=axes.transAxes, ha="center", va="bottom", fontsize=6)
+        axes.text(0.5, 1.02, text, transform=axes.transAxes, ha="center", va="bottom", fontsize=style.SMALL)
 
 
 def _kernel_legend(spec: OfTwo) -> Sidebar:

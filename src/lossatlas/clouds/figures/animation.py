@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
@@ -17,8 +16,8 @@ from lossatlas.clouds.figures.embedding import Colors, Panel, layout, marks, num
 from lossatlas.clouds.spec import Animation
 from lossatlas.draw import style
 from lossatlas.draw.film import Film, Frame
-from lossatlas.draw.legend import Sidebar
-from lossatlas.draw.style import Drawn
+from lossatlas.draw.legend import Entry, Sidebar
+from lossatlas.draw.style import Drawn, Sheet
 from lossatlas.errors import LossatlasError
 from lossatlas.specs.registry import Inputs
 
@@ -143,14 +142,14 @@ class Stage:
 
     clock: Clock
     colors: Colors
-    figure: Figure = field(default_factory=Figure)
+    figure: Sheet = field(default_factory=lambda: style.new_figure(1.0, 1.0))
     actors: list["_Cast | _Counter"] = field(default_factory=list)
 
     def add_counter(self, sidebar: Sidebar) -> None:
         """Put an epoch counter on top of the legends."""
         counter = _Counter(self.colors.first, self.colors.last)
         self.actors.append(counter)
-        sidebar.entries.insert(0, (counter.HEIGHT, lambda _, axes, top: counter.draw(axes, top, sidebar.width)))
+        sidebar.on_top(Entry(counter.HEIGHT, counter.WIDTH, lambda _, axes, top: counter.draw(axes, top)))
 
     def add_panel(self, axes: Axes, panel: Panel, area: float) -> None:
         """Put the trajectories of a panel into its axes."""
@@ -266,16 +265,16 @@ def _faded(rgb: Floats, share: float | Floats) -> Floats:
 class _Counter:
     """The epoch in figures and as a bar."""
 
-    HEIGHT = 0.52
+    HEIGHT, WIDTH = 0.5, 1.3
     BAR = 0.07
 
     def __init__(self, first: float, last: float) -> None:
         self.first, self.last = first, last
         self.artists: list[Artist] = []
 
-    def draw(self, axes: Axes, top: float, width: float) -> None:
-        """Draw it below ``top`` in a sidebar."""
-        self.length = width - 0.3
+    def draw(self, axes: Axes, top: float) -> None:
+        """Draw it below ``top`` in a legend."""
+        self.length = self.WIDTH - 0.1
         look: dict[str, Any] = {"ha": "left", "va": "baseline"}
         axes.text(0.0, top + 0.2, "Epoch", fontsize=9, fontweight="bold", **look)
         self.text = axes.text(0.51, top + 0.2, "", fontsize=10.5, fontweight="bold", **look)

@@ -37,7 +37,7 @@ AXES = {
     "random": "random direction",
     "random_plane": "random direction",
 }
-BELOW = ("metric", "knn", "t", "perplexity", "n_neighbors", "min_dist", "kernel")
+BELOW = ("metric", "knn", "t", "perplexity", "n_neighbors", "min_dist", "kernel", "directions")
 """Settings that always stand below a panel."""
 
 LINEAR = ("pca", "random", "random_plane")
@@ -56,8 +56,8 @@ GROUPS = {
 }
 """Colours of groups of points: headings of their legend and of that of their shades."""
 
-PANEL_WIDTH = 3.5
-"""Of a panel where there is room for it, inches."""
+WIDE, WIDTH = 3.5, 2.8
+"""Of a panel that is alone and of one among several, where there is room for it; inches."""
 
 LINE = 0.125
 """Height of a line below a panel, inches."""
@@ -331,7 +331,7 @@ def layout(
     page = grid(
         count,
         spec.columns or {7: 4, 8: 4}.get(count),
-        PANEL_WIDTH,
+        WIDE if count == 1 else WIDTH,
         lambda width: width,
         sidebar,
         [*feet, *notes],

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lossatlas.draw import style
 from lossatlas.draw.legend import Sidebar
 from lossatlas.draw.panels import layout
 from lossatlas.draw.style import AXIS_LABELS, Drawn
+from lossatlas.draw.ticks import log_ticks
 from lossatlas.levelsets.files import history
 from lossatlas.levelsets.numbers import best, continued, metric, sweeps
 from lossatlas.levelsets.spec import Budget
@@ -22,8 +22,11 @@ LOOKS: dict[str, dict[str, Any]] = {
     "adam": {"color": "#009E73", "linestyle": (0, (1.2, 1.2))},
     "sgd": {"color": "#992E70", "linestyle": (0, (6, 1.5, 1.2, 1.5))},
 }
-SPACE = (0.5, 0.4, 0.28)
-"""Inches left of, below and above a panel, which has an upper axis."""
+SPACE = (0.56, 0.54, 0.1)
+"""Inches left of, below and above a panel."""
+
+APART = 0.16
+"""Least share of an axis between two marks of the upper one."""
 
 NAMES = {
     "traversal": "level-set traversal",
@@ -42,7 +45,7 @@ def compose(spec: Budget, inputs: Inputs) -> Drawn:
     """
     curves = [_curves(inputs, panel.cloud, spec.choose) for panel in spec.panels]
     heads = [_title(panel.title, table) for panel, table in zip(spec.panels, curves, strict=True)]
-    figure, panels = layout(len(curves), spec.columns, (2.45, 2.0), _sidebar(), gap=SPACE, titles=heads)
+    figure, panels = layout(len(curves), spec.columns, (2.45, 2.0), _sidebar(), gap=SPACE, titles=heads, over=0.16)
     for axes, table in zip(panels, curves, strict=True):
         _draw(axes, table)
     numbers = pd.concat([t.assign(panel=p.title) for p, t in zip(spec.panels, curves, strict=True)])
@@ -71,7 +74,7 @@ def _title(title: str, table: pd.DataFrame) -> str:
 
 def _draw(axes: Axes, table: pd.DataFrame) -> None:
     """Draw the curves of one cloud (:func:`_curves`)."""
-    most = table["example_gradients"].max()
+    most = float(table["example_gradients"].max())
     for label, look in LOOKS.items():
         mine = table[table["label"].str.startswith(label)]
         if mine.empty:
@@ -85,13 +88,17 @@ def _draw(axes: Axes, table: pd.DataFrame) -> None:
     begin = table.loc[table["label"] == "traversal", "example_gradients"].min()
     axes.axvline(begin, color=style.FAINT, linewidth=0.8, linestyle=":")
     axes.set_xscale("log")
-    least = table["example_gradients"].min()
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if most > 60 * least else (1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(_thousands))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("example-wise gradients, phase 1 included")
+    least = float(table["example_gradients"].min())
+    span = np.diff(np.log(axes.get_xlim()))[0]
+    ticks = log_ticks(least, most, 5)
+    axes.set_xticks(ticks, [_thousands(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("example-wise gradients,\nphase 1 included")
     after = axes.secondary_xaxis("top", functions=(lambda x: x, lambda x: x))
-    marks = [mark for mark in 10.0 ** np.arange(3, 10) if begin / 30 < mark <= most - begin]
+    marks: list[float] = []
+    for mark in 10.0 ** np.arange(9, 2, -1):
+        if mark <= most - begin and (not marks or np.log((begin + marks[0]) / (begin + mark)) > APART * span):
+            marks.insert(0, float(mark))
     after.set_xticks([begin + mark for mark in marks], [_thousands(mark) for mark in marks])
     after.tick_params(labelsize=style.SMALL, length=2, pad=1)
     after.minorticks_off()
@@ -101,7 +108,7 @@ def _draw(axes: Axes, table: pd.DataFrame) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _thousands(value: float, _: object = None) -> str:
+def _thousands(value: float) -> str:
     return f"{value / 1e6:g}M" if value >= 1e6 else f"{value / 1e3:g}k" if value >= 1e3 else f"{value:g}"
 
 

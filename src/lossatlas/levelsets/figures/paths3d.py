@@ -37,11 +37,11 @@ def compose(spec: Paths3d, inputs: Inputs) -> Drawn:
     sidebar.marker("origin of weight space", marker="o", color=ORIGIN, markersize=6, fillstyle="none")
     sidebar.text("Panels have scales of their own.")
     heads = [
-        f"{panel.title}: {100 * part.sum():.1f}% of the variance in PCs {words}"
+        f"{panel.title}, PCs\u00a0{words}: {100 * part.sum():.1f}%\u00a0of\u00a0the\u00a0variance"
         for panel, (_, shares) in zip(spec.panels, found, strict=True)
-        for part, words in ((shares[:3], "1 to 3"), (shares[3:], "4 to 6"))
+        for part, words in ((shares[:3], "1-3"), (shares[3:], "4-6"))
     ]
-    page = grid(len(heads), 2, 2.75, lambda width: 0.94 * width, sidebar, titles=heads, gap=(0.25, 0.1, 0.08))
+    page = grid(len(heads), 2, 2.75, lambda width: 0.86 * width, sidebar, titles=heads, gap=(0.25, 0.1, 0.08))
     for i, (table, _) in enumerate(found):
         for half in range(2):
             _draw(page.axes(2 * i + half, projection="3d"), table, [3 * half + k for k in range(3)])
@@ -89,7 +89,7 @@ def _draw(axes: Any, table: pd.DataFrame, components: list[int]) -> None:
             axes.scatter(*point.T, marker=marker, s=size, linewidths=0.8, zorder=10, depthshade=False, **look)
     for axis, k in zip((axes.xaxis, axes.yaxis, axes.zaxis), components, strict=True):
         axis.set_label_text(f"PC {k + 1}")
-        axis.labelpad = -6
+        axis.labelpad = -4
         axis.set_major_locator(MaxNLocator(4))  # more labels run into one another on the slanted axes
         axis.pane.set_facecolor("#f7f7f7")
     style.box3d(axes)

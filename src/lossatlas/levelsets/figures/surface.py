@@ -56,7 +56,8 @@ def _title(panel: SurfacePanel, found: Surface) -> str:
     if not _planar(found):
         return panel.title
     stretch = (np.ptp(found.x) / np.ptp(found.y)) * (HEIGHT / WIDTH)
-    said = f"{100 * found.explained.sum():.2f}% of the variance in two PCs; PC 2 drawn {stretch:.2g} times as large"
+    said = f"{100 * found.explained.sum():.2f}% of the variance in two PCs; "
+    said += f"PC 2 drawn {stretch:.2g} times as large".replace(" ", "\u00a0")
     return "\n".join(filter(None, [panel.title, said]))
 
 

@@ -33,7 +33,7 @@ def compose(spec: Lines, inputs: Inputs) -> Drawn:
     sidebar.line("accuracy (right)", color=ACCURACY, linewidth=1.5)
     sidebar.heading("Part of the data")
     for part, dashes in DASHES.items():
-        if any(f"{part}_loss" in grid.measured for grid in grids):
+        if any(part in _parts(grid) for grid in grids):
             sidebar.line(
                 {"train": "training", "test": "test"}[part], color=style.FAINT, linewidth=1.3, linestyle=dashes
             )
@@ -60,6 +60,13 @@ def _ends(grid: Grid) -> str:
     return f"test errors {found[0]} and {found[1]}" if len(found) == 2 else ""
 
 
+def _parts(grid: Grid) -> list[str]:
+    """Return the parts of the data that are drawn: a test part that is the training part again would hide it."""
+    parts = [part for part in DASHES if f"{part}_loss" in grid.measured]
+    same = len(parts) == 2 and np.array_equal(grid.measured["train_loss"], grid.measured["test_loss"], equal_nan=True)
+    return parts[:1] if same else parts
+
+
 def _range(grids: list[Grid]) -> tuple[float, float]:
     """Return the limits of the losses, shared by all panels; what lies above the upper one is outside of the picture.
 
@@ -74,10 +81,8 @@ def _draw(axes: Axes, panel: Segment, grid: Grid, limits: tuple[float, float]) -
     right = axes.twinx()
     for end in (0.0, 1.0):
         axes.axvline(end, color="#8c8c8c", linewidth=0.7, linestyle=":", zorder=0)
-    for part, dashes in DASHES.items():
-        if f"{part}_loss" not in grid.measured:
-            continue
-        look: dict[str, Any] = {"linestyle": dashes, "linewidth": 1.3}
+    for part in _parts(grid):
+        look: dict[str, Any] = {"linestyle": DASHES[part], "linewidth": 1.3}
         loss = grid.measured[f"{part}_loss"][0]
         axes.plot(grid.x, np.where(np.isfinite(loss), np.clip(loss, 1e-6, 1e6), np.nan), color=LOSS, **look)
         right.plot(grid.x, 100 * grid.measured[f"{part}_accuracy"][0], color=ACCURACY, **look)

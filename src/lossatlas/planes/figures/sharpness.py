@@ -42,7 +42,7 @@ def compose(spec: Sharpness, inputs: Inputs) -> Drawn:
     lost = sum(grid.lost("train_loss") for found in grids for grid in found)
     notes = (f"{lost} points of the lines without a finite loss (inf or NaN) are gaps.",) if lost else ()
     heads = [*(TITLES[how] for how in NORMALISATIONS), "growth of the weights", "histogram of the weights"]
-    figure, panels = layout(5, 3, (2.25, 1.75), sidebar, notes, titles=heads)
+    figure, panels = layout(5, 3, (2.25, 1.75), sidebar, notes, (0.56, 0.54, 0.1), titles=heads)
     curves = pd.concat(
         [
             _curve(found, how).assign(panel=how, series=label)
@@ -92,7 +92,7 @@ def _draw_curves(axes: Axes, curves: pd.DataFrame, colors: Mapping[str, Any], ho
         axes.fill_between(mine["x"], mine["low"], mine["high"], color=color, alpha=0.16, linewidth=0)
         axes.plot(mine["x"], mine["value"], color=color, linewidth=1.3)
     axes.set_yscale("log")
-    axes.set_xlabel("position on the line" + (f" (unit: {scale:g} a weight)" if how == "none" else ""))
+    axes.set_xlabel("position on the line" + (f"\n(unit: {scale:g} a weight)" if how == "none" else ""))
     axes.set_ylabel("training loss")
     _plain(axes)
 

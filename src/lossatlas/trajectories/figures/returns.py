@@ -8,14 +8,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 
 from lossatlas.clouds.figures import embedding
 from lossatlas.clouds.files import Gram
 from lossatlas.draw import style
 from lossatlas.draw.legend import Sidebar
 from lossatlas.draw.panels import grid, letter_of
-from lossatlas.draw.style import DASHES, Drawn, axes_at
+from lossatlas.draw.style import DASHES, Drawn, Sheet, axes_at
 from lossatlas.errors import LossatlasError
 from lossatlas.specs.registry import Inputs
 from lossatlas.trajectories.numbers import per_trajectory, trajectories
@@ -30,7 +29,7 @@ LABELS = {
 NUMBERS = ["panel", "cloud", "step", "epoch", "quantity", "mean", "low", "high", "n"]
 """Columns of the figure's CSV."""
 
-HEIGHT, BETWEEN = 1.15, 0.12
+HEIGHT, BETWEEN = 0.9, 0.12
 """Height of a row of curves, and the space to the next, in inches."""
 
 _MEASURED: dict[str, tuple[str, Retrainings]] = {
@@ -113,7 +112,7 @@ def _layout(
     embedded: Sequence[embedding.Panel],
     colors: embedding.Colors | None,
     notes: Sequence[str],
-) -> Figure:
+) -> Sheet:
     count = len(spec.panels)
     looks = {
         step: {"color": color, "linestyle": DASHES[i % 4], "linewidth": 1.3}
@@ -126,7 +125,7 @@ def _layout(
     feet = embedding.describe(embedded)
     linear = any(panel.name in embedding.LINEAR for panel in embedded)
 
-    def left(i: int, columns: int) -> float:
+    def beside(i: int, columns: int) -> float:
         return 0.62 if i % columns == 0 else 0.52 if linear else 0.2
 
     page = grid(
@@ -138,7 +137,7 @@ def _layout(
         [*feet, *notes],
         titles=[entry.title for entry in spec.panels],
         least=1.3,
-        gap=(left, 0.38, 0.1),
+        gap=(beside, 0.38, 0.1),
     )
     limits = {quantity: _limits(numbers[numbers["quantity"] == quantity]) for quantity in LABELS}
     epochs = (float(numbers["epoch"].min()), float(numbers["epoch"].max()))
@@ -159,7 +158,7 @@ def _layout(
 def _limits(numbers: pd.DataFrame) -> tuple[float, float]:
     """Return limits of an axis that all panels share: everything drawn, and 1."""
     low, high = min(float(numbers["low"].min()), 1.0), max(float(numbers["high"].max()), 1.0)
-    margin = 0.06 * max(high - low, 0.02)
+    margin = 0.06 * max(high - low, 0.5)
     return low - margin, high + margin
 
 
