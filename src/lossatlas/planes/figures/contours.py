@@ -21,7 +21,6 @@ from lossatlas.planes.files import Grid, Trust
 from lossatlas.planes.spec import Contours, PlanePanel
 from lossatlas.specs.registry import Inputs
 
-
 EDGE, ROOM = np.array([0.2, 0.13]), np.array([0.36, 0.17])
 """Inches that a line's number keeps from the edges of its panel, and from other numbers, across and up."""
 
