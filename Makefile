@@ -77,7 +77,7 @@ docs: setup
 	$(BIN)/python -m lossatlas.workflow.generated
 	$(BIN)/python -m lossatlas.cli.page
 
-# make dvc       write dvc.yaml from the laptop preset of the published studies; the bundled store has what it names, no more
+# make dvc       write dvc.yaml from the laptop preset, without config/store.yaml; the bundled store has what it names, no more
 dvc: setup
 	$(BIN)/python -m lossatlas.workflow.dvc_stages
 	$(BIN)/dvc repro

@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image, PngImagePlugin
 
 from lossatlas import publish as command
@@ -146,6 +147,27 @@ def test_the_page_says_what_was_found(results, tmp_path):
     for name in ("claims.csv", "tables/table1.csv", "figures/fig10.png"):
         assert f"({name})" in text
         assert (folder / name).is_file()
+
+
+def test_the_page_says_what_differs_from_the_preset(results, tmp_path):
+    assert "differs" not in (publication(results, tmp_path / "plain") / "README.md").read_text()
+    config = {
+        "preset": "paper",
+        "variants": {"cifar10": "jpeg"},
+        "overrides": {"mine": {"runs": {"a": {"replicas": [0]}}}, "other": {"runs": {"b": None}}},
+    }
+    for record in [
+        *results.glob("figures/mine/*.json"),
+        *results.glob("tables/mine/*.json"),
+        results / "claims/mine.json",
+    ]:
+        vouch(record, about("paper", config=config, spec={"title": "T"}))
+    folder = publication(results, tmp_path / "changed")
+    text = (folder / "README.md").read_text()
+    assert folder.name == "paper"
+    assert "| preset | paper, with keys of its own (below) |" in text
+    told = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    assert told == {"variants": {"cifar10": "jpeg"}, "overrides": {"mine": {"runs": {"a": {"replicas": [0]}}}}}
 
 
 def test_a_picture_is_small_and_its_rare_marks_keep_their_colours(results, rng):

@@ -11,6 +11,7 @@ from scipy import stats
 from lossatlas.claims.spec import Holds
 from lossatlas.claims.verdict import judge
 from lossatlas.clouds.files import Gram
+from lossatlas.levelsets.measures import in_deviations
 from lossatlas.statistics import around
 
 DIMENSION = 40
@@ -73,6 +74,25 @@ def test_numbers_along_a_path_are_means_over_paths(rng):
     assert ratio.value == pytest.approx(norm2[:, 2].mean() / norm2[:, 0].mean())
     assert ratio.interval.low < ratio.value < ratio.interval.high
     assert measure("path_change", {"cloud": cloud}, quantity="test_accuracy").value is None
+
+
+def test_the_share_of_the_papers_steps_is_that_of_the_shortest_path(rng):
+    """Paths of 20 steps: all of 20, half of 40; one that came to its end is whole, whatever its steps."""
+    cloud = {"cloud": paths(rng, 3, 3, stopped=[["", "", "steps"]] * 3)}
+    assert measure("walked_share", cloud, steps=20).value == 1.0
+    assert measure("walked_share", cloud, steps=10).value == 1.0
+    assert measure("walked_share", cloud, steps=40).value == 0.5
+    ended = {"cloud": paths(rng, 3, 3, stopped=[["", "", why] for why in ("angle", "stationary", "steps")])}
+    found = measure("walked_share", ended, steps=40)
+    assert (found.value, found.each) == (0.5, [1.0, 1.0, 0.5])
+    ended = {"cloud": paths(rng, 2, 3, stopped=[["", "", "angle"]] * 2)}
+    assert measure("walked_share", ended, steps=40).value == 1.0
+
+
+def test_a_gap_in_deviations_has_a_least_unit():
+    gap, deviation = np.array([-0.1, 0.0, 0.02, -0.1]), np.array([0.05, 0.0, 0.01, 0.0])
+    np.testing.assert_allclose(in_deviations(gap, deviation, 0.0), [-2.0, 0.0, 2.0, -np.inf])
+    np.testing.assert_allclose(in_deviations(gap, deviation, 1 / 30), [-2.0, 0.0, 0.6, -3.0])
 
 
 def test_a_column_that_never_falls_has_no_early_fall(rng):

@@ -199,6 +199,22 @@ def test_a_stage_that_is_no_more_leaves_the_lock_file(project, tmp_path):
     run(elsewhere, *check, "--check")
 
 
+def test_a_study_that_is_left_out_has_no_stage(project, tmp_path):
+    elsewhere = clone(project, tmp_path / "elsewhere")
+    store, check = elsewhere / "config/store.yaml", [sys.executable, "-m", "lossatlas.workflow.dvc_stages"]
+    run(elsewhere, *check, "--check")
+    store.write_text("without: [tiny]\n")
+    assert "dvc.yaml is not what" in run(elsewhere, *check, "--check", fails=True)
+    run(elsewhere, *check)
+    assert yaml.safe_load((elsewhere / "dvc.yaml").read_text()) == {"stages": {}}
+    store.write_text("without: [tyni]\n")
+    said = run(elsewhere, *check, fails=True)
+    assert said.startswith("lossatlas: error: config/store.yaml: without: 'tyni' is not a study; valid: ")
+    assert "tiny" in said
+    store.write_text("without:\n")
+    assert "without is None, expected a list of studies" in run(elsewhere, *check, fails=True)
+
+
 def test_a_corrupted_object_is_refused_by_name(project, tmp_path, rng):
     store = tmp_path / "store"
     shutil.copytree(project / "artifacts", store)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from lossatlas.claims.measurement import counted
 from lossatlas.claims.spec import STATEMENT_VERDICTS, VERDICTS
@@ -232,6 +233,7 @@ def readme(folder: Path) -> str:
         f"{about.get('title', '')}. {about.get('reference', '')}\n",
         "Written by `python -m lossatlas.publish`; `make check` compares every file here with the record beside it.\n",
         markdown([("", False), ("", False)], _facts(about)),
+        *_changed(about),
         "\n## Statements of the paper\n",
         statements(folder),
         f"\n[statements.csv](statements.csv) has them as printed, with what is measured and what would refute them; "
@@ -257,7 +259,7 @@ def _facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
     classes = work.get("classes") or {last.get("class", "unknown"): 0}
     absent = f"; {work['absent']} more are not in the tree" if work.get("absent") else ""
     return [
-        ("preset", str(about["preset"])),
+        ("preset", str(about["preset"]) + (", with keys of its own (below)" if _changed(about) else "")),
         ("commit of the claims", str(about.get("commit", "unknown"))),
         ("commits of the artefacts", ", ".join(work.get("commits", ())) or "unknown"),
         ("class of machine", "; ".join(classes)),
@@ -270,6 +272,19 @@ def _facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"jobs{absent}",
         ),
     ]
+
+
+def _changed(about: Mapping[str, Any]) -> list[str]:
+    """Return what the configuration replaced of the preset, as it was written."""
+    config = about.get("config") or {}
+    keys = {
+        "variants": config.get("variants"),
+        "overrides": {key: value for key, value in (config.get("overrides") or {}).items() if key == about["study"]},
+    }
+    if not any(keys.values()):
+        return []
+    text = yaml.safe_dump({key: value for key, value in keys.items() if value}, sort_keys=False, width=110)
+    return ["\n## What differs from the preset\n", f"```yaml\n{text}```"]
 
 
 def _counts(verdicts: pd.Series, known: Sequence[str]) -> str:

@@ -38,6 +38,7 @@ from lossatlas.levelsets.spec import (
     ShareBelow,
     StartLoss,
     StepsMended,
+    WalkedShare,
 )
 from lossatlas.specs.registry import Inputs
 from lossatlas.statistics import Interval, around, of_clusters, of_difference, of_mean, of_ratio
@@ -116,6 +117,18 @@ def share_below(spec: ShareBelow, inputs: Inputs) -> Measurement:
     columns = _columns(_gram(spec, inputs), spec.quantity)
     shares = np.array([float((values[1:] < values[0]).mean()) for _, values in columns])
     return _mean(shares, f"{spec.quantity}, smallest share {shares.min():.2f}, largest {shares.max():.2f}")
+
+
+def walked_share(spec: WalkedShare, inputs: Inputs) -> Measurement:
+    """Steps over those of the paper, at most 1, and 1 where a path came to an end of its own; the least of all paths.
+
+    What is said of a whole path cannot be refuted by a part of it.
+    """
+    last = ends(_gram(spec, inputs).table)[1]
+    shares = np.minimum(last["steps"].to_numpy(float) / spec.steps, 1.0)
+    shares[last["stopped"].isin(("angle", "stationary")).to_numpy()] = 1.0
+    steps = int(last["steps"].min())
+    return Measurement(float(shares.min()), None, len(shares), f"{steps} of {spec.steps} steps", UNIT, shares.tolist())
 
 
 def steps_mended(spec: StepsMended, inputs: Inputs) -> Measurement:
@@ -257,6 +270,12 @@ def rival_gap(spec: RivalGap, inputs: Inputs) -> Measurement:
     return Measurement(float(gaps.mean()), of_mean(gaps), len(gaps), detail, "pairs", gaps.tolist())
 
 
+def in_deviations(gap: Array, deviation: Array, resolution: float) -> Array:
+    """Return gaps in standard deviations, (n,), which count as at least the resolution; no gap is none in any unit."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(gap == 0, 0.0, gap / np.maximum(deviation, resolution))
+
+
 def least_margin(spec: LeastMargin, inputs: Inputs) -> Measurement:
     """How far mean performance falls below that of weight decay at worst, over any number of gradients, in deviations.
 
@@ -281,7 +300,7 @@ def least_margin(spec: LeastMargin, inputs: Inputs) -> Measurement:
         spent = np.array([(p["start_gradients"] + p["example_gradients"]).to_numpy(float)[:shortest] for p in a])
         other = np.array([at(rows, quantity, "example_gradients", spent.mean(0)) for rows in b])
         spread = np.maximum(performance.std(0, ddof=1), other.std(0, ddof=1))
-        return float((sign * (performance.mean(0) - other.mean(0)) / np.maximum(spread, 1e-12)).min())
+        return float(in_deviations(sign * (performance.mean(0) - other.mean(0)), spread, spec.resolution).min())
 
     if count < 3:
         return nothing(f"{count} paths or networks", count)

@@ -612,6 +612,14 @@ class AngleLeft(OfTraversals):
     run: ClassVar[str] = "lossatlas.levelsets.measures:angle_left"
 
 
+class WalkedShare(OfTraversals):
+    """Steps of a traversal over those of the paper; 1 where it came to an end of its own. The least of all paths."""
+
+    measure: ClassVar[str] = "walked_share"
+    run: ClassVar[str] = "lossatlas.levelsets.measures:walked_share"
+    steps: int = key("Steps of the paper.", ge=1)
+
+
 class StepsMended(OfTraversals):
     """Corrector steps, or steps taken back, per predictor step of a traversal, mean over paths."""
 
@@ -665,6 +673,11 @@ class LeastMargin(Chosen, OfTraversals):
 
     measure: ClassVar[str] = "least_margin"
     run: ClassVar[str] = "lossatlas.levelsets.measures:least_margin"
+    resolution: float = key(
+        "Smallest deviation that counts: of accuracies one test example, below which no difference can be seen.",
+        0.0,
+        ge=0,
+    )
 
 
 class DistanceLeft(OfTraversals):

@@ -5,8 +5,7 @@
 
 A study is one stage, named as it is, so that ``dvc pull <study>`` brings its trained runs, Gram matrices, embeddings
 and scores (all that its figures need), the prepared data and its scorecard, a DVC metric. What several studies need is
-in the stage ``shared``. Where there is a folder ``docs/results``, the studies are those whose results stand in it;
-the stages of others leave dvc.lock, too.
+in the stage ``shared``. Studies that ``config/store.yaml`` names have none; their stages leave dvc.lock, too.
 Paths carry spec hashes, so a changed number changes this file; data are no dependencies of a stage, since those
 hashes count their checksums.
 """
@@ -20,13 +19,13 @@ import yaml
 
 from lossatlas.errors import LossatlasError
 from lossatlas.specs.artefact import Artefact
-from lossatlas.specs.yaml import read_yaml
+from lossatlas.specs.yaml import nearest, read_yaml
 from lossatlas.study import subjects
 from lossatlas.study.config import load
 from lossatlas.study.plan import Plan, StudyPlan
 from lossatlas.workflow import resources
 
-PUBLISHED = Path("docs/results")
+STORE = Path("config/store.yaml")
 SMALL = 300_000
 """Bytes of weights that a stored training has at most."""
 FLOAT_BYTES = 4
@@ -121,17 +120,45 @@ def forgotten(root: Path, written: Mapping) -> dict | None:
     return None if len(kept) == len(known) else {**found, "stages": kept}
 
 
+def _left_out(root: Path) -> list[str]:
+    """Return the studies that have no stage.
+
+    Raises:
+        LossatlasError: the file does not list studies that there are.
+    """
+    if not (root / STORE).is_file():
+        return []
+    file = read_yaml(root / STORE)
+    names = file.get("without") if isinstance(file, Mapping) else None
+    if not isinstance(names, list):
+        raise LossatlasError(f"{STORE}: without is {names!r}, expected a list of studies; [] leaves out none")
+    known = sorted(path.stem for path in (root / "config/studies").glob("*.yaml"))
+    for name in names:
+        if name not in known:
+            raise LossatlasError(f"{STORE}: without: {name!r} is not a study; {nearest(str(name), known)}")
+    return names
+
+
+def _written(root: Path) -> dict:
+    """Return the content of dvc.yaml for the configuration in a folder."""
+    raw = read_yaml(root / "config" / "config.yaml")
+    left_out = _left_out(root)
+    raw["studies"] = [entry for entry in raw["studies"] if Path(entry).stem not in left_out]
+    entries = {Path(entry).stem: str(entry) for entry in raw["studies"]}
+    return stages(Plan(load(raw, root)), entries) if entries else {"stages": {}}
+
+
 def main() -> int:
     """Write or check dvc.yaml in the working directory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="do not write; exit 1 when the file is out of date")
     check = parser.parse_args().check
     root = Path.cwd()
-    raw = read_yaml(root / "config" / "config.yaml")
-    if (root / PUBLISHED).is_dir():
-        raw["studies"] = [entry for entry in raw["studies"] if (root / PUBLISHED / Path(entry).stem).is_dir()]
-    entries = {Path(entry).stem: str(entry) for entry in raw["studies"]}
-    written = stages(Plan(load(raw, root)), entries)
+    try:
+        written = _written(root)
+    except LossatlasError as error:
+        print("\n".join(f"lossatlas: error: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        return 1
     text = HEADER + yaml.safe_dump(written, sort_keys=False, width=120)
     file, lock = root / "dvc.yaml", forgotten(root, written)
     if check:

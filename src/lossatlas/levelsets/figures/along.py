@@ -22,12 +22,16 @@ COLUMNS = ["panel", "label", "x", "mean", "std", "paths"]
 
 @dataclass(frozen=True)
 class _Panel:
-    """One panel: its title, what is drawn (replicas, points), and a line to compare them with, with its name."""
+    """One panel: its title, what is drawn (replicas, points), and a line to compare them with, with its name.
+
+    Values that have a bound get no band, which would pass it.
+    """
 
     title: str
     drawn: np.ndarray
     reference: float | None = None
     name: str = ""
+    bounded: bool = False
 
 
 def compose(spec: Along, inputs: Inputs) -> Drawn:
@@ -69,7 +73,7 @@ def _panels(table: pd.DataFrame, paths: list[pd.DataFrame], count: int, choose: 
     panels = [
         _Panel("angle of ∇L and ∇|θ|² (degrees)", column("angle"), 180.0),
         _Panel("squared norm |θ|²", column("norm2")),
-        _Panel("largest |L - L0| / tolerance", kept, 1.0),
+        _Panel("largest |L \N{MINUS SIGN} L0| / tolerance", kept, 1.0, bounded=True),
     ]
     value = best(table, choose)
     rows = sweeps(table, "weight_decay")
@@ -88,7 +92,8 @@ def _panels(table: pd.DataFrame, paths: list[pd.DataFrame], count: int, choose: 
 def _draw(axes: Axes, steps: np.ndarray, panel: _Panel) -> pd.DataFrame:
     mean, std = panel.drawn.mean(0), panel.drawn.std(0, ddof=1) if len(panel.drawn) > 1 else 0 * panel.drawn[0]
     axes.plot(steps, panel.drawn.T, color=OURS, linewidth=0.4, alpha=0.5)
-    axes.fill_between(steps, mean - std, mean + std, color=OURS, alpha=0.18, linewidth=0)
+    if not panel.bounded:
+        axes.fill_between(steps, mean - std, mean + std, color=OURS, alpha=0.18, linewidth=0)
     axes.plot(steps, mean, color=OURS, linewidth=1.5)
     if panel.reference is not None:
         color = THEIRS if panel.name else style.FAINT

@@ -35,6 +35,9 @@ NAMES = {
     "sgd": "from the same start, SGD",
 }
 
+PRINTED = ("traversal", "decay")
+"""The paper's curves, which have bands; four of them over one another would hide all (the numbers have every one)."""
+
 
 def compose(spec: Budget, inputs: Inputs) -> Drawn:
     """Draw the panels, a cloud of traversals and its sweep with its history each.
@@ -60,9 +63,8 @@ def _sidebar() -> Sidebar:
     sidebar.line("its last value", color=LOOKS["decay"]["color"], linewidth=0.6)
     sidebar.line("end of phase 1", color=style.FAINT, linewidth=0.8, linestyle=":")
     sidebar.text("upper axis: of phase 2 alone")
-    sidebar.heading("Replicas")
-    sidebar.line("line: mean", color=style.FAINT, linewidth=1.4)
-    sidebar.line("band: ± 1 std. dev.", color=style.FAINT, linewidth=6, alpha=0.22)
+    sidebar.text("lines: means over replicas")
+    sidebar.text("bands: ± 1 std. dev. (first two)")
     return sidebar
 
 
@@ -83,8 +85,9 @@ def _draw(axes: Axes, table: pd.DataFrame) -> None:
         if label == "decay":
             axes.plot([x.iloc[-1], most], [mine["mean"].iloc[-1]] * 2, color=look["color"], linewidth=0.6, zorder=2)
         axes.plot(x, mine["mean"], linewidth=1.4, zorder=3, **look)
-        low, high = mine["mean"] - mine["std"], mine["mean"] + mine["std"]
-        axes.fill_between(x, low, high, color=look["color"], alpha=0.18, linewidth=0)
+        if label in PRINTED:
+            low, high = mine["mean"] - mine["std"], mine["mean"] + mine["std"]
+            axes.fill_between(x, low, high, color=look["color"], alpha=0.18, linewidth=0)
     begin = table.loc[table["label"] == "traversal", "example_gradients"].min()
     axes.axvline(begin, color=style.FAINT, linewidth=0.8, linestyle=":")
     axes.set_xscale("log")
