@@ -79,11 +79,11 @@ def test_axes_have_names_and_limits_and_tell_what_is_cut(tmp_path):
     assert composed["free"].notes == ()
     assert panels_of(composed["free"].figure)[0].get_ylim()[1] > 2e4
     cut = panels_of(composed["cut"].figure)[0]
-    assert composed["cut"].notes == ("a: up to 2e+04, cut at 10.",)
+    assert composed["cut"].notes == ("Panel a ends at 10; values go up to 20,000.",)
     assert cut.get_ylim()[1] == 10
     mend(composed["cut"].figure)
     assert {"1", "10"} <= {label.get_text() for label in cut.get_yticklabels()}, "plain numbers over two decades"
-    assert composed["both"].notes == ("a: down to 0.5, cut at 0.6.",)
+    assert composed["both"].notes == ("Panel a begins at 0.6; values go down to 0.5.",)
     assert panels_of(composed["both"].figure)[0].get_ylim() == (0.6, 1e6)
 
 

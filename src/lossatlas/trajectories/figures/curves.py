@@ -133,13 +133,19 @@ def _summarise(rows: pd.DataFrame, label: str, y: str, spec: Curves) -> Curve:
 
 
 def _beyond(spec: Curves, y: str, curves: Sequence[Curve], letter: str) -> str:
-    """Return what the limits of a panel cut off: "c: up to 2.1e+04, cut at 10."; "" where that is nothing."""
+    """Return what the limits of a panel cut off: "Panel c ends at 10; values go up to 21,000."; "" for nothing."""
     low, high = spec.limits.get(y, (None, None))
     values = pd.concat([curve.summary[["low", "high"]] for curve in curves])
     least, most = float(values["low"].min()), float(values["high"].max())
-    cut = [f"down to {least:.2g}, cut at {low:g}"] if low is not None and least < low else []
-    cut += [f"up to {most:.2g}, cut at {high:g}"] if high is not None and most > high else []
-    return f"{letter}: {' and '.join(cut)}." if cut else ""
+    cut = [f"begins at {low:g}; values go down to {_number(least)}"] if low is not None and least < low else []
+    cut += [f"ends at {high:g}; values go up to {_number(most)}"] if high is not None and most > high else []
+    return f"Panel {letter} {', and '.join(cut)}." if cut else ""
+
+
+def _number(value: float) -> str:
+    """Return a number with two digits as one reads it: 21,000."""
+    rounded = float(f"{value:.2g}")
+    return f"{rounded:,.0f}" if 1000 <= abs(rounded) < 1e7 else f"{rounded:g}"
 
 
 def _layout(spec: Curves, labels: Sequence[str], panels: Sequence[Sequence[Curve]], notes: Sequence[str]) -> Any:
