@@ -106,9 +106,7 @@ def _places(axes: Axes, lines: Any) -> list[tuple[float, float]]:
 
     A line that has no room for its number goes without: beside cliffs ten of them may lie in a hair's breadth.
     """
-    inches = axes.get_figure().get_size_inches()
-    box = axes.get_position()
-    size = np.array([box.width * inches[0], box.height * inches[1]])
+    size = np.array([axes.bbox.width, axes.bbox.height]) / axes.figure.dpi
     low = np.array([axes.get_xlim()[0], axes.get_ylim()[0]])
     reach = np.array([axes.get_xlim()[1], axes.get_ylim()[1]]) - low
     taken: list[Array] = []
