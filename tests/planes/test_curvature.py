@@ -201,7 +201,7 @@ def test_small_networks_ratios_are_right(fresh_seed):
 
 
 def test_the_hessian_over_weights_is_a_block_of_the_whole(fresh_seed):
-    landscape, theta = network("resnet", fresh_seed, dtype=torch.float64)
+    landscape, theta = network("mlp", fresh_seed, dtype=torch.float64)
     kept = torch.from_numpy(landscape.layout.numbers("weight"))
     assert 0 < len(kept) < landscape.dim
     exact = np.linalg.eigvalsh(dense(landscape, theta)[np.ix_(kept, kept)])

@@ -4,6 +4,7 @@ Lines at equal losses are what makes panels comparable: where the line of 1 encl
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,9 @@ from lossatlas.draw.style import Drawn
 from lossatlas.planes.files import Grid, Trust
 from lossatlas.planes.spec import Contours, PlanePanel
 from lossatlas.specs.registry import Inputs
+
+EDGE, ROOM = np.array([0.2, 0.13]), np.array([0.36, 0.17])
+"""Inches that a line's number keeps from the edges of its panel, and from other numbers, across and up."""
 
 
 def compose(spec: Contours, inputs: Inputs) -> Drawn:
@@ -92,7 +96,30 @@ def levelled(axes: Axes, grid: Grid, loss: Array, norm: LogNorm, levels: Sequenc
     lines = axes.contour(grid.x, grid.y, logs, levels=np.log10(inside), colors=colors, linewidths=0.7)
     lines.set(linestyle="-")
     named = dict(zip(lines.levels, [f"{level:g}" for level in inside], strict=True))
-    axes.clabel(lines, fmt=named, fontsize=style.SMALL - 1, inline=True, inline_spacing=1.5)
+    places = _places(axes, lines)
+    if places:
+        axes.clabel(lines, fmt=named, fontsize=style.SMALL, inline=True, inline_spacing=1.5, manual=places)
+
+
+def _places(axes: Axes, lines: Any) -> list[tuple[float, float]]:
+    """Return where lines are labelled, in data coordinates: each once, on its longest piece, apart from each other.
+
+    A line that has no room for its number goes without: beside cliffs ten of them may lie in a hair's breadth.
+    """
+    size = np.array([axes.bbox.width, axes.bbox.height]) / axes.figure.dpi
+    low = np.array([axes.get_xlim()[0], axes.get_ylim()[0]])
+    reach = np.array([axes.get_xlim()[1], axes.get_ylim()[1]]) - low
+    taken: list[Array] = []
+    for pieces in lines.allsegs:
+        longest = max(pieces, key=len, default=np.zeros((0, 2)))
+        at = (longest - low) / reach * size  # inches from the corner
+        kept = at[(at > EDGE).all(axis=1) & (at < size - EDGE).all(axis=1)]
+        if taken and len(kept):
+            gaps = np.abs(kept[:, None] - np.array(taken)[None]) / ROOM
+            kept = kept[(gaps.max(axis=2) > 1).all(axis=1)]
+        if len(kept):
+            taken.append(kept[len(kept) // 3])
+    return [tuple(place / size * reach + low) for place in taken]
 
 
 def heading(title: str, *below: str) -> str:

@@ -65,7 +65,7 @@ def compose(spec: CurvatureMaps, inputs: Inputs) -> Drawn:
         notes.append(f"Crossed: points where an eigenvalue has not reached the tolerance ({loose}).")
     words = verdicts(spec.panels, inputs)
     heads = [heading(p.title, errors(p, plane), w) for p, plane, w in zip(spec.panels, planes, words, strict=True)]
-    heads += [_summary(found) for found in maps]
+    heads += [heading(p.title, _summary(found)) for p, found in zip(spec.panels, maps, strict=True)]
     figure, panels = layout(2 * count, count, (2.3, 2.3), sidebar, notes, titles=heads)
     for i, (plane, found) in enumerate(zip(planes, maps, strict=True)):
         levelled(panels[i], plane, plane.measured["train_loss"], norm, spec.levels)

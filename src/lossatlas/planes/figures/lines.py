@@ -50,13 +50,6 @@ def compose(spec: Lines, inputs: Inputs) -> Drawn:
     return Drawn(figure, _numbers(spec, grids), notes)
 
 
-def _parts(grid: Grid) -> list[str]:
-    """Return the parts of the data that are drawn: a test part that is the training part again would hide it."""
-    parts = [part for part in DASHES if f"{part}_loss" in grid.measured]
-    same = len(parts) == 2 and np.array_equal(grid.measured["train_loss"], grid.measured["test_loss"], equal_nan=True)
-    return parts[:1] if same else parts
-
-
 def _ends(grid: Grid) -> str:
     """Return the test errors at both minima in words; empty where the test part or one of them was not measured."""
     found = []
@@ -65,6 +58,13 @@ def _ends(grid: Grid) -> str:
         if "test_accuracy" in grid.measured and abs(grid.x[at] - end) < 1e-9:
             found.append(f"{100 * (1 - grid.measured['test_accuracy'][0, at]):.1f}%")
     return f"test errors {found[0]} and {found[1]}" if len(found) == 2 else ""
+
+
+def _parts(grid: Grid) -> list[str]:
+    """Return the parts of the data that are drawn: a test part that is the training part again would hide it."""
+    parts = [part for part in DASHES if f"{part}_loss" in grid.measured]
+    same = len(parts) == 2 and np.array_equal(grid.measured["train_loss"], grid.measured["test_loss"], equal_nan=True)
+    return parts[:1] if same else parts
 
 
 def _range(grids: list[Grid]) -> tuple[float, float]:
