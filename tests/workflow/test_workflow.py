@@ -67,7 +67,9 @@ def test_everything_is_made(built):
     for figure in FIGURES:
         assert f'href="pages/tiny/{figure}.html"' in page
         said = (results / f"figures/all/pages/tiny/{figure}.html").read_text()
-        assert re.search(rf"studies=\[\S*tiny\.yaml\]&#39; -- results/figures/tiny/{figure}\.\w+<", said), "how to make it"
+        assert re.search(rf"studies=\[\S*tiny\.yaml\]&#39; -- results/figures/tiny/{figure}\.\w+<", said), (
+            "how to make it"
+        )
     assert not (results / ".state").exists() or not list((results / ".state").rglob("*.*"))
     assert not list(results.rglob("*.part"))
 
