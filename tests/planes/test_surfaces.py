@@ -1,6 +1,8 @@
 """Lines, planes and curvature maps as jobs: naive loops, resumption, tiles, batch-norm statistics, one-line errors."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import harness
 import numpy as np
@@ -19,6 +21,7 @@ from lossatlas.landscape.directions import gaussian, normalise
 from lossatlas.landscape.landscape import NetworkLandscape, recompute_batch_norm
 from lossatlas.landscape.layout import Layout
 from lossatlas.own.point import Point
+from lossatlas.planes.figures.relief import write_page
 from lossatlas.planes.files import Grid, Trust
 from lossatlas.planes.jobs.tile import tile
 from lossatlas.planes.numbers import apart
@@ -532,3 +535,24 @@ def test_rules_plan_every_job_once_and_make_a_relief(tmp_path):
 
 def test_a_gathered_figure_is_made_by_the_rules(tmp_path):
     assert_made_by_the_rules(tmp_path, "tiny_surfaces", "curvature")
+
+
+def test_the_page_opens_on_the_most_rugged_surface_with_its_minimum_pinned(tmp_path):
+    """The bowl is listed first, the rugged one in sight, each with a pin on its own lowest point."""
+    axis = np.arange(-2.0, 3)
+    x, y = np.meshgrid(axis, axis)
+    bowl, rough = 0.5 + x**2 + y**2, 10.0 ** (2 * ((x + 2 * y) % 3) - 1)
+    rough[4, 1] = 0.01
+    minimum = {"test_accuracy": 0.9}
+    grids = [SimpleNamespace(x=axis, y=axis, measured={"train_loss": z}, minimum=minimum) for z in (bowl, rough)]
+    write_page(tmp_path / "p.html", ["bowl", "rough"], grids, [np.log10(bowl), np.log10(rough)])
+    text = (tmp_path / "p.html").read_text()
+    call = text[text.rindex("Plotly.newPlot(") :]
+    data, end = json.JSONDecoder().raw_decode(call[call.index("[") :])
+    layout = json.JSONDecoder().raw_decode(call[call.index("{", call.index("[") + end) :])[0]
+    assert [trace["visible"] for trace in data] == [False, True, False, True]
+    assert [trace["type"] for trace in data] == ["surface", "surface", "scatter3d", "scatter3d"]
+    assert (data[2]["x"][0], data[2]["y"][0], data[2]["z"][0]) == (0, 0, pytest.approx(np.log10(0.5)))
+    assert (data[3]["x"][0], data[3]["y"][0], data[3]["z"][0]) == (-1, 2, pytest.approx(-2))
+    assert layout["updatemenus"][0]["active"] == 1
+    assert layout["title"]["text"] == "rough, test error 10.0%"

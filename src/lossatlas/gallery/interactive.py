@@ -143,8 +143,8 @@ def _path(points: pd.DataFrame, jumps: bool) -> dict[str, Any]:
     return {
         "name": ", ".join(name),
         "fixed": bool(fixed),
-        **{column: _list(points[column].to_numpy(float)) for column in ("epoch", "x", "y")},
-        "loss": _list(loss.to_numpy(float)),
+        **{column: _list(np.asarray(points[column], dtype=float)) for column in ("epoch", "x", "y")},
+        "loss": _list(np.asarray(loss, dtype=float)),
     }
 
 

@@ -93,7 +93,7 @@
         uirevision: "kept", // the view stays where it was turned to when another surface is chosen
         scene: {
           uirevision: "kept", aspectmode: "manual", aspectratio: { x: 1, y: 1, z: 0.65 },
-          camera: { eye: narrow ? { x: 1.6, y: -1.8, z: 1.05 } : { x: 1.2, y: -1.35, z: 0.75 }, center: { x: 0, y: 0, z: -0.14 } },
+          camera: { eye: narrow ? { x: 2.0, y: -2.25, z: 1.25 } : { x: 1.2, y: -1.35, z: 0.75 }, center: { x: 0, y: 0, z: -0.14 } },
           xaxis: { ...axis, title: { text: "first direction" } }, yaxis: { ...axis, title: { text: "second direction" } },
           zaxis: { ...axis, title: { text: "loss" }, range: [low, high + 0.2 * (high - low)], ...ticks },
         },

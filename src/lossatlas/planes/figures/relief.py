@@ -16,7 +16,7 @@ from lossatlas.arrays import Array
 from lossatlas.draw import style
 from lossatlas.draw.legend import Sidebar
 from lossatlas.draw.panels import grid as layout_of
-from lossatlas.draw.plane import MAP, PAGE, SCENE, scale
+from lossatlas.draw.plane import MAP, PAGE, SCENE, ruggedness, scale
 from lossatlas.draw.style import Drawn
 from lossatlas.draw.ticks import log_labels, log_ticks
 from lossatlas.draw.vtk import quads, write_polydata
@@ -97,34 +97,25 @@ def _picture(
 
 
 def write_page(path: Path, titles: Sequence[str], grids: Sequence[Grid], heights: Sequence[Array]) -> None:
-    """Write a page with one surface at a time, chosen from a list; plotly's script is inside."""
+    """Write a page with one surface at a time, chosen from a list; plotly's script is inside.
+
+    The most rugged one is first in sight; a pin stands on the lowest point of each.
+    """
     import plotly.graph_objects as go
 
     low = min(float(np.nanmin(z)) for z in heights)
     high = max(float(np.nanmax(z)) for z in heights)
+    first = int(np.argmax([ruggedness(grid.measured["train_loss"]) for grid in grids]))
     figure = go.Figure()
-    for i, (grid, z) in enumerate(zip(grids, heights, strict=True)):
-        figure.add_trace(
-            go.Surface(
-                x=grid.x,
-                y=grid.y,
-                z=np.round(z, 4),
-                customdata=grid.measured["train_loss"],
-                visible=i == 0,
-                colorscale="Viridis",
-                cmin=low,
-                cmax=high,
-                colorbar={"title": {"text": "log10 loss"}},
-                contours={"z": {"show": True, "usecolormap": True, "project_z": True}},
-                hovertemplate="(%{x:.3g}, %{y:.3g}): loss %{customdata:.4g}<extra></extra>",
-            )
-        )
+    for draw in (_surface, _pin):
+        for i, (grid, z) in enumerate(zip(grids, heights, strict=True)):
+            figure.add_trace(draw(grid, z, low, high).update(visible=i == first))
     names = [f"{title}, test error {error(grid):.1f}%" for title, grid in zip(titles, grids, strict=True)]
     buttons = [
         {
             "label": name,
             "method": "update",
-            "args": [{"visible": [j == i for j in range(len(names))]}, {"title.text": name}],
+            "args": [{"visible": 2 * [j == i for j in range(len(names))]}, {"title.text": name}],
         }
         for i, name in enumerate(names)
     ]
@@ -132,13 +123,50 @@ def write_page(path: Path, titles: Sequence[str], grids: Sequence[Grid], heights
     for axis, text in (("xaxis", "first direction"), ("yaxis", "second direction")):
         ends[axis] = {"title": {"text": text}}
     figure.update_layout(
-        title={"text": names[0]},
+        title={"text": names[first]},
         scene=ends,
         margin={"l": 0, "r": 0, "t": 90, "b": 0},
-        updatemenus=[{"buttons": buttons, "x": 0.0, "xanchor": "left", "y": 1.0, "yanchor": "bottom"}],
+        updatemenus=[{"buttons": buttons, "active": first, "x": 0.0, "xanchor": "left", "y": 1.0, "yanchor": "bottom"}],
     )
     text = figure.to_html(include_plotlyjs=True, div_id="surfaces", **PAGE)
     path.write_text(text, encoding="utf-8")
+
+
+def _surface(grid: Grid, z: Array, low: float, high: float) -> Any:
+    """Return a surface and the lines of equal height below it."""
+    import plotly.graph_objects as go
+
+    return go.Surface(
+        x=grid.x,
+        y=grid.y,
+        z=np.round(z, 4),
+        customdata=grid.measured["train_loss"],
+        colorscale="Viridis",
+        cmin=low,
+        cmax=high,
+        colorbar={"title": {"text": "log10 loss"}},
+        contours={"z": {"show": True, "usecolormap": True, "project_z": True}},
+        hovertemplate="(%{x:.3g}, %{y:.3g}): loss %{customdata:.4g}<extra></extra>",
+    )
+
+
+def _pin(grid: Grid, z: Array, _: float, high: float) -> Any:
+    """Return a line from the lowest point of a surface up to where it is seen."""
+    import plotly.graph_objects as go
+
+    row, column = np.unravel_index(np.nanargmin(z), z.shape)
+    loss = grid.measured["train_loss"][row, column]
+    return go.Scatter3d(
+        x=[grid.x[column]] * 2,
+        y=[grid.y[row]] * 2,
+        z=[z[row, column], high],
+        mode="lines+markers+text",
+        text=["", "lowest point"],
+        line={"color": "#d81b60", "width": 4},
+        marker={"color": "#d81b60", "size": [4, 0.1]},
+        showlegend=False,
+        hovertemplate=f"lowest point of the grid: loss {loss:.4g}<extra></extra>",
+    )
 
 
 def write_vtp(path: Path, titles: Sequence[str], grids: Sequence[Grid], heights: Sequence[Array]) -> None:
