@@ -88,7 +88,7 @@ def test_it_ends_well_whenever_it_is_asked(bench, rng, job):
     made = bench(job)
     total = made.run(event="calls", seconds=1e9).events
     ended = 0
-    for at in rng.integers(1, total + 1, 20 if EVERY else 2):
+    for at in rng.integers(1, total + 1, 20 if EVERY else 1):
         first, _, wrong = made.terminate("calls", int(at))
         assert not wrong, "\n".join([f"{job}, asked to end at call {at} of {total}: {first.said}", *wrong])
         ended += first.status == EXIT
