@@ -821,7 +821,8 @@ class Bench:
         wrong += [f"{path}: other bits" for path in self.outputs if found.get(path) != self.expected[path]]
         now = listing(folder)
         wrong += [f"{path} is left behind" for path in now if path not in self.made and not re.search(ASIDE, path)]
-        return wrong + [f"{path} is gone" for path in self.made if path not in now]
+        # A job that commits nothing makes no folder for state, and so leaves no empty one.
+        return wrong + [f"{path} is gone" for path in self.made if path not in now and not re.search(ASIDE, path)]
 
     def _judge_injured(self, done, fault):
         if done.hangs:
