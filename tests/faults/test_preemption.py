@@ -14,6 +14,7 @@ from faults import EXIT, JOBS, Bench, Server, build, compile_shim, memory, missi
 
 from lossatlas import preemption
 from lossatlas.files import clock
+from lossatlas.files.hdf5 import create
 from lossatlas.files.ledger import Ledger
 from lossatlas.files.state import State
 from lossatlas.study import subjects
@@ -119,6 +120,15 @@ def test_a_job_without_state_ends_where_it_is(listening):
     with pytest.raises(preemption.Preempted) as ended:
         terminate()
     assert ended.value.code == EXIT == preemption.EXIT
+
+
+def test_a_job_that_writes_what_it_has_made_ends_that(listening, tmp_path):
+    with create(tmp_path / "made.h5", "points", {}) as file:
+        terminate()
+        file["theta"] = np.zeros(3)
+    assert (tmp_path / "made.h5").exists()
+    with pytest.raises(preemption.Preempted):
+        terminate()
 
 
 def test_a_job_with_state_ends_at_its_next_commit(listening, tmp_path):
