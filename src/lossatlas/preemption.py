@@ -1,11 +1,13 @@
 """Whether this process has been asked to end: by SIGTERM, which schedulers send before they kill, or by its own clock.
 
 A job that keeps state then goes on to the next place where it can commit, commits, and ends there. A job that keeps
-none ends at once when it gets SIGTERM; by the clock it goes on, since it may still be done in time. Whatever ends so
-ends with :data:`EXIT`, and the same command goes on from what was committed.
+none ends at once when it gets SIGTERM, unless it is writing what it has made; by the clock it goes on, since it may
+still be done in time. Whatever ends so ends with :data:`EXIT`, and the same command goes on from what was committed.
 """
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 EXIT = 75
@@ -25,6 +27,7 @@ class _Process:
     asked = False
     late = False
     keeps_state = False
+    held = 0
 
 
 def listen(seconds: float | None = None) -> None:
@@ -41,7 +44,7 @@ def listen(seconds: float | None = None) -> None:
 
 def _requested(number: int, frame: FrameType | None) -> None:
     _Process.asked = True
-    if not _Process.keeps_state:
+    if not _Process.keeps_state and not _Process.held:
         raise Preempted
 
 
@@ -52,6 +55,19 @@ def _time_is_up(number: int, frame: FrameType | None) -> None:
 def time_was_up() -> bool:
     """Whether it was the clock that asked this process to end."""
     return _Process.late
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Go on to the end of this block, whatever is asked: a job that writes what it has made is all but done.
+
+    HDF5 also calls back into Python while it writes, and takes an exception there for a disk that fails.
+    """
+    _Process.held += 1
+    try:
+        yield
+    finally:
+        _Process.held -= 1
 
 
 def keep_state() -> None:

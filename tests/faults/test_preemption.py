@@ -14,6 +14,7 @@ from faults import EXIT, JOBS, Bench, Server, build, compile_shim, memory, missi
 
 from lossatlas import preemption
 from lossatlas.files import clock
+from lossatlas.files.hdf5 import create
 from lossatlas.files.ledger import Ledger
 from lossatlas.files.state import State
 from lossatlas.study import subjects
@@ -88,7 +89,7 @@ def test_it_ends_well_whenever_it_is_asked(bench, rng, job):
     made = bench(job)
     total = made.run(event="calls", seconds=1e9).events
     ended = 0
-    for at in rng.integers(1, total + 1, 20 if EVERY else 2):
+    for at in rng.integers(1, total + 1, 20 if EVERY else 1):
         first, _, wrong = made.terminate("calls", int(at))
         assert not wrong, "\n".join([f"{job}, asked to end at call {at} of {total}: {first.said}", *wrong])
         ended += first.status == EXIT
@@ -119,6 +120,15 @@ def test_a_job_without_state_ends_where_it_is(listening):
     with pytest.raises(preemption.Preempted) as ended:
         terminate()
     assert ended.value.code == EXIT == preemption.EXIT
+
+
+def test_a_job_that_writes_what_it_has_made_ends_that(listening, tmp_path):
+    with create(tmp_path / "made.h5", "points", {}) as file:
+        terminate()
+        file["theta"] = np.zeros(3)
+    assert (tmp_path / "made.h5").exists()
+    with pytest.raises(preemption.Preempted):
+        terminate()
 
 
 def test_a_job_with_state_ends_at_its_next_commit(listening, tmp_path):

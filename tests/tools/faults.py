@@ -111,6 +111,9 @@ OPERATIONS = (
 EXIT = 75
 """Exit status of a job that was asked to end."""
 
+LISTENS = 8
+"""Calls of functions of ours before a job's frame takes a SIGTERM as a request; there it ends the process itself."""
+
 PATIENCE = 900
 """Seconds after which a job is taken to hang, also on a machine that does other work."""
 
@@ -783,7 +786,9 @@ class Bench:
         first = self.run(event=event, at=at, seconds=1e9)
         wrong = [f"it prints {line!r}" for line in first.noise[:1]]
         ended = [line for line in first.said.splitlines() if "asked to end (SIGTERM)" in line]
-        if first.hangs or first.signal or first.status not in (0, EXIT):
+        if first.signal == signal.SIGTERM and event == "calls" and at < LISTENS:
+            pass  # it has done nothing yet
+        elif first.hangs or first.signal or first.status not in (0, EXIT):
             wrong.append(f"it ends with status {first.status}, signal {first.signal}: {first.said[-300:]!r}")
         elif first.status == EXIT and (len(ended) != 1 or first.errors):
             wrong.append(f"{len(ended)} lines say that it was asked to end, {len(first.errors)} are errors")
@@ -821,7 +826,8 @@ class Bench:
         wrong += [f"{path}: other bits" for path in self.outputs if found.get(path) != self.expected[path]]
         now = listing(folder)
         wrong += [f"{path} is left behind" for path in now if path not in self.made and not re.search(ASIDE, path)]
-        return wrong + [f"{path} is gone" for path in self.made if path not in now]
+        # A job that commits nothing makes no folder for state, and so leaves no empty one.
+        return wrong + [f"{path} is gone" for path in self.made if path not in now and not re.search(ASIDE, path)]
 
     def _judge_injured(self, done, fault):
         if done.hangs:

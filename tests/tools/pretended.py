@@ -7,6 +7,8 @@ host would wait for is counted: reading a number or a boolean mask, copies to th
 Of cuDNN's rules it knows the one that a recurrent layer in eval mode has no backward pass. What it cannot see: TF32,
 memory, the order of sums, and what C++ does between two calls from Python. A tensor of which it has seen nothing (made
 in C++) goes with either device.
+
+    python tests/tools/pretended.py        the waits of every kind of job that asks for a GPU, and what for
 """
 
 import contextlib
@@ -267,3 +269,41 @@ def device():
         torch.use_deterministic_algorithms(determinism[0], warn_only=determinism[1])
         with contextlib.suppress(RuntimeError):
             torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
+
+
+def main():
+    """Make the artefacts of tests/study/frozen/every_kind.yaml that a GPU is asked for; print what was waited for."""
+    import shutil
+    import tempfile
+
+    import frozen_bits
+    from harness import job
+
+    from lossatlas.specs.registry import resolve
+    from lossatlas.study import subjects
+
+    def make(made):
+        output = folder / made.path
+        if not output.exists():
+            inputs = {role: [make(part) for part in parts] for role, parts in made.inputs.items()}
+            pretend = subjects.steps()[made.kind].gpu
+            with device() if pretend else contextlib.nullcontext() as mode:
+                resolve(made.run)(job(made.spec, output, folder / "state" / made.id, **inputs))
+            if pretend:
+                most = ", ".join(f"{count} {what}" for what, count in mode.places.most_common(4))
+                print(f"{mode.count:5} {made.kind:10} {made.label}: {most}")
+        return output
+
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        shutil.copy(frozen_bits.FROZEN / "vectors.npy", folder)
+        artefacts = list(frozen_bits.artefacts().values())
+        os.chdir(folder)
+        for made in artefacts:
+            if subjects.steps()[made.kind].gpu:
+                make(made)
+        os.chdir(Path(__file__).parent)
+
+
+if __name__ == "__main__":
+    main()

@@ -9,6 +9,7 @@ import torch
 from scipy import optimize
 from torch.nn import functional as F
 
+from lossatlas.landscape.memory import Fits
 from lossatlas.train.lbfgs_gss import FIRST_TRIAL, GOLDEN, LBFGSGoldenSection, golden_section
 from lossatlas.train.optimizers import Objective
 from lossatlas.train.spec import OPTIMIZERS
@@ -107,7 +108,7 @@ def test_resume_to_the_same_bits(rng):
             return F.cross_entropy(net(x[start:stop]).double(), y[start:stop], reduction="sum")
 
         for _ in range(steps):
-            optimizer.step(Objective(net.parameters(), total, len(x), 32))
+            optimizer.step(Objective(net.parameters(), total, len(x), Fits(32)))
 
     optimizer = LBFGSGoldenSection(network.parameters(), **OPTIONS)
     broken = int(rng.integers(1, 25))

@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from lossatlas.errors import LossatlasError
+from lossatlas.landscape.memory import Fits
 from lossatlas.specs.base import read
 from lossatlas.train.loop import Examples, Training
 from lossatlas.train.optimizers import Objective
@@ -87,7 +88,7 @@ def test_objective_is_the_mean_loss_whatever_the_chunks(rng, chunk):
     def total(start, stop):
         return F.cross_entropy(network(examples.x[start:stop]), examples.y[start:stop], reduction="sum")
 
-    objective = Objective(network.parameters(), total, len(examples.x), chunk)
+    objective = Objective(network.parameters(), total, len(examples.x), Fits(chunk))
     whole = F.cross_entropy(network(examples.x), examples.y)
     expected = torch.autograd.grad(whole, list(network.parameters()))
     for _ in range(2):  # gradients do not pile up

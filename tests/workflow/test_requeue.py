@@ -8,6 +8,7 @@ import textwrap
 import time
 
 import pytest
+import torch
 from harness import ROOT
 
 from lossatlas.preemption import EXIT
@@ -31,6 +32,8 @@ JOB = """
     with job(snakemake):
         state, clock = State(Path("state")) if sys.argv[2] == "state" else None, Clock()
         print("ready", flush=True)
+        if sys.argv[2] == "memory":
+            raise type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried to allocate 2.00 GiB")
         for second in range(3000):
             time.sleep(0.01)
             if state and clock.due():
@@ -77,6 +80,17 @@ def test_a_job_that_keeps_none_uses_its_time(tmp_path, slurm):
     done = run(tmp_path, "none")
     assert done.returncode == 0, done.stderr
     assert len(asked()) == 1
+
+
+def test_a_minibatch_that_a_gpu_does_not_hold_is_one_line(tmp_path):
+    """By its name: a job that needs no torch imports none."""
+    assert torch.OutOfMemoryError.__name__ == "OutOfMemoryError"
+    done = run(tmp_path, "memory")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(
+        "lossatlas: error: the GPU's memory does not hold one minibatch of made: use a GPU with more"
+    )
 
 
 @pytest.mark.parametrize("said", ["NONE", "N/A", ""])

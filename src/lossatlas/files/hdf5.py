@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from lossatlas import preemption
 from lossatlas.errors import LossatlasError
 from lossatlas.files import checksum
 from lossatlas.files.disk import denied, sync_folder
@@ -67,7 +68,7 @@ def create(path: Path, kind: str, provenance: Mapping) -> Iterator[h5py.File]:
         kind: attribute ``kind``: ``points``, ``gram``, ``embedding``, ``data``.
         provenance: JSON-able description of what made it; written last, so that its seconds count the writing.
     """
-    with atomic(Path(path)) as part:
+    with preemption.held(), atomic(Path(path)) as part:
         block = checksum.SEAL_BYTES
         with _Sink(part) as sink, h5py.File(sink, "w", libver="latest", userblock_size=block) as file:
             file.attrs["kind"] = kind

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from lossatlas.files.clock import Clock
 from lossatlas.files.state import State
 
-Answers = list[NDArray[np.generic]]
+Answers = list[NDArray[Any]]
 
 
 class Ledger:
@@ -35,7 +36,7 @@ class Ledger:
         """Keep it in the state of a job."""
         self.clock, self._state = Clock(), state
         self._unit, self._parts = -1, 0
-        self._told: deque[NDArray[np.generic]] = deque()
+        self._told: deque[NDArray[Any]] = deque()
         self._new: Answers = []
         self._reading = False
 
@@ -50,7 +51,7 @@ class Ledger:
         self._told.clear()
         self._new.clear()
 
-    def __call__(self, find: Callable[[], NDArray[np.generic]]) -> NDArray[np.generic]:
+    def __call__(self, find: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """Return the next evaluation: the one that was kept, or what ``find`` returns, which is kept.
 
         Raises:

@@ -106,6 +106,11 @@ class State:
         part._whole, part._stretches = self._whole, self._stretches
         return part
 
+    @property
+    def one_of_several(self) -> bool:
+        """Whether this is the state of one unit of a job."""
+        return bool(self._name)
+
     def read(self, name: str) -> bytes | None:
         """Return what was written under a name; None where nothing was, or where it is set aside, which a line says.
 

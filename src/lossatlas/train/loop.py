@@ -224,13 +224,20 @@ class Recorder:
         """Whether another commit is due, in the middle of a unit of work or after a short one."""
         return self.clock.due()
 
-    def epoch(self, training: "Training", epoch: int, *inside: Any) -> None:
+    def epoch(
+        self,
+        training: "Training",
+        epoch: int,
+        inside: Callable[[float], Any] | None = None,
+        inside_points: int = 1,
+    ) -> None:
         """Train one epoch, from the step that was committed last, and commit inside of it where that is due.
 
         Args:
             training: the one under way.
             epoch: its number.
-            *inside: ``inside`` and ``inside_points`` of :meth:`Training.epoch`.
+            inside: see :meth:`Training.epoch`.
+            inside_points: see there.
         """
 
         def pause(within: Within) -> None:
@@ -238,7 +245,7 @@ class Recorder:
                 self.state.keep(training, epoch, within)
                 self.commit()
 
-        training.epoch(epoch, *inside, begun=Within(self.state.step, self.state.draws), pause=pause)
+        training.epoch(epoch, inside, inside_points, Within(self.state.step, self.state.draws), pause)
 
 
 def _float32(flat: Tensor) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 
 from lossatlas.arrays import Array
@@ -32,15 +33,16 @@ the study's number of the draw, empty for methods without randomness."""
 
 def scores(job: Job) -> None:
     """Score embeddings of the cloud of ``gram`` against its geometry, or that of ``truth``; resumes by picture."""
-    truth = [Gram.load(path) for path in job.files("truth")]
+    truth = job.maybe("truth")
     state = State(job.state, job.provenance)
     ledger = Ledger(state)
     ledger.begin(0)
-    write(job.output, score(Gram.load(job.file("gram")), job.spec, *truth, told=ledger), job.provenance)
+    exact = None if truth is None else Gram.load(truth)
+    write(job.output, score(Gram.load(job.file("gram")), job.spec, exact, ledger), job.provenance)
     state.remove()
 
 
-Told = Callable[[Callable[[], Array]], Array]
+Told = Callable[[Callable[[], NDArray[Any]]], NDArray[Any]]
 """Takes what computes an array; returns that, or what was kept of it."""
 
 
