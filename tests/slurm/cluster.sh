@@ -2,6 +2,8 @@
 # A real SLURM of one node with two pretend GPUs on this machine, for the tests. As root, with slurm-wlm and munge:
 #
 #   tests/slurm/cluster.sh start    start munged, slurmctld and slurmd
+#   tests/slurm/cluster.sh start-limited    the same with accounting (slurmdbd on a MariaDB of its own), where the user may
+#                                   have LIMIT jobs in the queue and partition gpu ends a job after a minute
 #   tests/slurm/cluster.sh status   say whether they run, and what the node does; exit 1 when they do not
 #   tests/slurm/cluster.sh stop     cancel all jobs and stop what start has started
 #   tests/slurm/cluster.sh controller-kill | controller-start    the two halves of a restarted slurmctld
@@ -13,6 +15,9 @@ set -euo pipefail
 STATE=/run/lossatlas-slurm
 CONF=/etc/slurm/slurm.conf
 GRES=/etc/slurm/gres.conf
+DBD=/etc/slurm/slurmdbd.conf
+LIMIT=3
+SQL_PORT=13306
 MARK="# lossatlas test cluster"
 
 fail() {
@@ -29,8 +34,19 @@ configure() {
   if [ -e "$CONF" ] && ! grep -qF "$MARK" "$CONF"; then
     fail "$CONF is not of this script; this machine has a SLURM of its own, which the tests leave alone"
   fi
-  local host
+  local host accounting gpu_time
   host=$(hostname -s)
+  accounting="AccountingStorageType=accounting_storage/none"
+  gpu_time=INFINITE
+  if [ "$LIMITED" = yes ]; then
+    gpu_time=1
+    accounting="AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStorageEnforce=associations,limits
+AccountingStorageTRES=gres/gpu
+AccountingStoreFlags=job_comment
+EnforcePartLimits=ALL"
+  fi
   mkdir -p "$STATE/ctld" "$STATE/slurmd"
   touch "$STATE/gpu0" "$STATE/gpu1"
   cat > "$CONF" <<END
@@ -49,7 +65,7 @@ SlurmdLogFile=$STATE/slurmd.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
+$accounting
 MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
@@ -61,7 +77,7 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2
 SlurmdParameters=config_overrides
 NodeName=$host NodeAddr=127.0.0.1 Sockets=1 CoresPerSocket=2 ThreadsPerCore=1 RealMemory=512000 Gres=gpu:test:2 State=UNKNOWN
 PartitionName=cpu Nodes=$host Default=YES MaxTime=INFINITE State=UP
-PartitionName=gpu Nodes=$host MaxTime=INFINITE State=UP
+PartitionName=gpu Nodes=$host MaxTime=$gpu_time State=UP
 END
   echo "NodeName=$host Name=gpu Type=test File=$STATE/gpu[0-1]" > "$GRES"
 }
@@ -86,6 +102,55 @@ start_munge() {
   cp /run/munge/munged.pid "$STATE/munged.pid"
 }
 
+start_accounting() { # MariaDB on a port of its own, slurmdbd, and an association that limits the user
+  local user
+  user=$(id -un)
+  if [ -e "$DBD" ] && ! grep -qF "$MARK" "$DBD"; then
+    fail "$DBD is not of this script; this machine has a SLURM of its own, which the tests leave alone"
+  fi
+  if ! running mariadbd; then
+    mariadb-install-db --no-defaults --datadir="$STATE/mysql" --user="$user" --skip-test-db \
+      --auth-root-authentication-method=normal > "$STATE/mysql-install.log" 2>&1 || fail "no database; see $STATE/mysql-install.log"
+    cat > "$STATE/init.sql" <<END
+CREATE DATABASE IF NOT EXISTS slurm_acct_db;
+CREATE USER IF NOT EXISTS 'slurm'@'127.0.0.1' IDENTIFIED BY 'slurm';
+GRANT ALL ON slurm_acct_db.* TO 'slurm'@'127.0.0.1';
+END
+    setsid mariadbd --no-defaults --datadir="$STATE/mysql" --user="$user" --socket="$STATE/mysql.sock" \
+      --bind-address=127.0.0.1 --port="$SQL_PORT" --skip-name-resolve --pid-file="$STATE/mariadbd.pid" \
+      --init-file="$STATE/init.sql" --innodb-flush-log-at-trx-commit=0 > "$STATE/mariadbd.log" 2>&1 < /dev/null &
+    await "mariadbd does not answer" bash -c "exec 3<> /dev/tcp/127.0.0.1/$SQL_PORT"
+  fi
+  (
+    umask 077
+    cat > "$DBD" <<END
+$MARK
+AuthType=auth/munge
+DbdHost=$(hostname -s)
+DbdAddr=127.0.0.1
+SlurmUser=root
+PidFile=$STATE/slurmdbd.pid
+LogFile=$STATE/slurmdbd.log
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort=$SQL_PORT
+StorageUser=slurm
+StoragePass=slurm
+StorageLoc=slurm_acct_db
+END
+  )
+  running slurmdbd || slurmdbd
+  await "slurmdbd does not answer" sacctmgr --noheader show cluster
+  {
+    sacctmgr --immediate --quiet add cluster lossatlas
+    sacctmgr --immediate --quiet add account tests
+    sacctmgr --immediate --quiet add user "$user" account=tests
+    sacctmgr --immediate --quiet modify user "$user" set maxsubmitjobs="$LIMIT"
+  } > "$STATE/sacctmgr.log" 2>&1 || true # what is there already is no fault
+  [ "$(sacctmgr --noheader --parsable2 show assoc user="$user" format=maxsubmit | sort -u)" = "$LIMIT" ] \
+    || fail "the limit of $LIMIT jobs was not set; see $STATE/sacctmgr.log and $STATE/slurmdbd.log"
+}
+
 node_is_up() {
   case $(sinfo --noheader --nodes "$(hostname -s)" --format %T | head -n 1) in
     idle | mixed | allocated) ;;
@@ -98,8 +163,14 @@ start() {
   for tool in slurmctld slurmd munged; do
     PATH=$PATH:/usr/sbin command -v "$tool" > /dev/null || fail "$tool is missing; apt-get install slurm-wlm munge"
   done
+  if [ "$LIMITED" = yes ]; then
+    for tool in slurmdbd mariadbd mariadb-install-db; do
+      PATH=$PATH:/usr/sbin command -v "$tool" > /dev/null || fail "$tool is missing; apt-get install slurmdbd mariadb-{server,client}-core"
+    done
+  fi
   configure
   start_munge
+  [ "$LIMITED" = no ] || start_accounting
   running slurmctld || slurmctld -i
   await "slurmctld does not answer" scontrol ping
   running slurmd || slurmd
@@ -126,7 +197,8 @@ stop() {
       sleep 0.2
     done
   fi
-  for daemon in slurmd slurmctld munged; do stop_daemon "$daemon" TERM; done
+  for daemon in slurmd slurmctld slurmdbd mariadbd munged; do stop_daemon "$daemon" TERM; done
+  if grep -qF "$MARK" "$DBD" 2> /dev/null; then rm -f "$DBD"; fi
   if grep -qF "$MARK" "$CONF" 2> /dev/null; then rm -f "$CONF" "$GRES"; fi
   rm -rf "$STATE"
 }
@@ -148,12 +220,17 @@ status() {
 }
 
 export PATH=$PATH:/usr/sbin
+LIMITED=no
 case ${1:-} in
+  start-limited)
+    LIMITED=yes
+    start
+    ;;
   start | stop | status) "$1" ;;
   controller-kill) stop_daemon slurmctld KILL ;;
   controller-start)
     slurmctld
     await "slurmctld does not answer" scontrol ping
     ;;
-  *) fail "usage: cluster.sh start | stop | status | controller-kill | controller-start" ;;
+  *) fail "usage: cluster.sh start | start-limited | stop | status | controller-kill | controller-start" ;;
 esac

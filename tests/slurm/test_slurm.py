@@ -27,25 +27,10 @@ LONGER = {"runs": {"minimum": {"recipe": {"epochs": 14 * max(INTERRUPTIONS, 5), 
 # undisturbed
 
 
-@pytest.fixture
-def profile(tmp_path):
-    """Fill the profile in as docs/cluster.md says: partitions and the kind of GPU, in their one place."""
-    text = (ROOT / "slurm/config.yaml").read_text()
-    for line, value in (('# slurm_partition: "cpu"', 'slurm_partition: "cpu"'),
-                        ('# slurm_partition: "gpu"', 'slurm_partition: "gpu"'),
-                        ('# gpu_model: "a100"', 'gpu_model: "test"')):  # fmt: skip
-        assert text.count(line) == 1
-        text = text.replace(line, value)
-    folder = tmp_path / "profile"
-    folder.mkdir()
-    (folder / "config.yaml").write_text(text)
-    return folder
-
-
-def test_from_login_node_to_figure(tmp_path, profile):
+def test_from_login_node_to_figure(tmp_path):
     tree = tmp_path / "tree"
     tree.mkdir()
-    done = slurm_cluster.snakemake(tree, "results/figures/small/norms.png", profile=profile)
+    done = slurm_cluster.snakemake(tree, "results/figures/small/norms.png")
     assert done.returncode == 0, done.stdout
     assert (tree / "results/figures/small/norms.png").stat().st_size > 1000
     assert not (tree / "results/.locks").exists()

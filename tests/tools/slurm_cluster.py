@@ -32,13 +32,25 @@ main()
 """The command `snakemake`; SLURM is asked for the state of jobs every second, for users every 65 to 180 s."""
 
 
-def missing():
-    """Return why there can be no cluster here, or nothing."""
+TOOLS = {"slurm-wlm munge": ("slurmctld", "slurmd", "munged", "squeue")}
+ACCOUNTING = {"slurmdbd mariadb-server-core mariadb-client-core": ("slurmdbd", "mariadbd", "my_print_defaults")}
+"""Packages -> programs of theirs that the tests start."""
+
+
+def missing(accounting=False):
+    """Return why there can be no cluster here, or none with accounting, or nothing."""
     if os.geteuid() != 0:
         return "starting SLURM's daemons needs root"
     path = os.environ["PATH"] + ":/usr/sbin"
-    absent = [tool for tool in ("slurmctld", "slurmd", "munged", "squeue") if not shutil.which(tool, path=path)]
-    return f"{', '.join(absent)} missing; apt-get install slurm-wlm munge" if absent else ""
+    for packages, tools in {**TOOLS, **(ACCOUNTING if accounting else {})}.items():
+        absent = [tool for tool in tools if not shutil.which(tool, path=path)]
+        if absent:
+            return f"{', '.join(absent)} missing; apt-get install {packages}"
+    return ""
+
+
+PARTITIONS = "cpu_partition: cpu, gpu_partition: gpu, gpu_model: test, gpu_worth: 0"
+"""What the pretend cluster has, as the configuration's `cluster` says it; every network goes to its GPUs."""
 
 
 def cluster(action):
@@ -65,10 +77,10 @@ def until(condition, what):
     raise AssertionError(f"waited {PATIENCE} s for {what}")
 
 
-def arguments(folder, *targets, profile=ROOT / "slurm", options=(), overrides=None):
+def arguments(folder, *targets, profile=ROOT / "slurm", options=(), overrides=None, cluster=PARTITIONS):
     """Return Snakemake's arguments for targets of the small study, in a folder; without SLURM where there is no profile."""
     where = ["--profile", str(profile)] if profile else ["--cores", "2"]
-    config = ("overrides=" + json.dumps({"small": overrides or {}}),)
+    config = ("overrides=" + json.dumps({"small": overrides or {}}), f"cluster={{{cluster}}}")
     options = (*where, "--directory", str(folder), *options)
     return harness.arguments(*targets, study=STUDY, options=options, config=config)
 
