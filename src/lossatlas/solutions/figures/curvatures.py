@@ -74,7 +74,10 @@ def _draw(axes: Axes, sets: dict[str, pd.DataFrame], quantity: str, looks: dict[
         axes.plot(rows["loss"], values, marker, color=color, **look)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    for axis in (axes.xaxis, axes.yaxis):
+    for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        if high < 100 * low:
+            style.plain_log(axis, low, high)
+            continue
         axis.set_major_locator(LogLocator(numticks=6))
         axis.set_minor_locator(NullLocator())
     axes.grid(True, color="#e4e4e4", linewidth=0.5, zorder=0)
