@@ -285,9 +285,9 @@ def _draw_rows(axes: Axes, rows: pd.DataFrame, quantity: str, names: Mapping[str
         axes.set_ylim(-0.06, 1.06)
     else:
         axes.set_yscale("log")
-        low, high = axes.get_ylim()
-        if high < 20 * low:
-            style.plain_log(axes.yaxis, low, high)
+        bottom, top = axes.get_ylim()
+        if top < 20 * bottom:
+            style.plain_log(axes.yaxis, bottom, top)
     axes.set_xlim(left=-0.04 * float(rows["step"].max()))
     axes.grid(True, color="#e4e4e4", linewidth=0.5, zorder=0)
     axes.spines[["top", "right"]].set_visible(False)
