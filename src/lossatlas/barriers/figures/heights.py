@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from lossatlas.barriers.dyads import compare
 from lossatlas.barriers.numbers import at_step, measured, sample
 from lossatlas.barriers.spec import OfSets, PathConvergence, PathHeights
+from lossatlas.claims.measurement import counted
 from lossatlas.draw import style
 from lossatlas.draw.legend import Sidebar
 from lossatlas.draw.panels import grid, layout
@@ -51,7 +52,7 @@ def compose_heights(spec: PathHeights, inputs: Inputs) -> Drawn:
         for panel in spec.panels
     ]
     names = _ordered(spec, tables)
-    sidebar = _legend(spec, names)
+    sidebar = _legend(spec, names, [min(map(len, sets.values())) < FEW for sets in tables])
     heads = [f"{panel.title}: {_counts(sets)}" for panel, sets in zip(spec.panels, tables, strict=True)]
     figure, axes_of = layout(len(tables), spec.columns, (2.6, 1.85), sidebar, titles=heads)
     for axes, sets in zip(axes_of, tables, strict=True):
@@ -80,7 +81,7 @@ def _counts(sets: Mapping[str, pd.DataFrame]) -> str:
     shown = []
     for values, word in (([len(rows) for rows in sets.values()], "paths"), (_steps(sets), "steps")):
         low, high = min(values), max(values)
-        shown.append(f"{low} {word}" if low == high else f"{low} to {high} {word}")
+        shown.append(counted(low, word) if low == high else f"{low} to {high} {word}")
     return ", ".join(shown)
 
 
@@ -104,7 +105,8 @@ def _strips(axes: Axes, sets: Mapping[str, pd.DataFrame], names: Mapping[str, in
     if len(positive) == len(heights) and positive.max() > 5 * positive.min():
         axes.set_xscale("log")
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.ticklabel_format(axis="x", useOffset=False)
     axes.margins(x=0.08)
     axes.grid(True, axis="x", color="#e4e4e4", linewidth=0.5, zorder=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -136,14 +138,17 @@ def _histograms(axes: Axes, sets: Mapping[str, pd.DataFrame], names: Mapping[str
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(spec: OfSets, names: Mapping[str, int]) -> Sidebar:
+def _legend(spec: OfSets, names: Mapping[str, int], few: Sequence[bool] = ()) -> Sidebar:
+    """Return the legend of sets, and of the medians of panels whose paths are drawn one by one or are not."""
     sidebar = Sidebar()
     sidebar.heading("Paths between")
     for name, k in names.items():
         sidebar.line(spec.labels.get(name, name), color=SET_COLORS[k], linewidth=1.8, linestyle=DASHES[k])
-    if isinstance(spec, PathHeights):
-        sidebar.marker("median of a histogram", marker="^", color=style.FAINT, markersize=6)
-        sidebar.line(f"median of fewer than {FEW}", color=style.FAINT, linewidth=1.8)
+    if False in few:
+        sidebar.marker("median", marker="^", color=style.FAINT, markersize=6)
+    if True in few:
+        sidebar.line("median", color=style.FAINT, linewidth=1.8)
+        sidebar.marker("one path", marker="o", color=style.FAINT, markersize=4.2, alpha=0.65, markeredgewidth=0)
     return sidebar
 
 

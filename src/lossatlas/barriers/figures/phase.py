@@ -22,6 +22,9 @@ LOOKS: dict[str, tuple[str, str, str]] = {
 }
 """Variant -> name, marker, colour."""
 
+LEAST = 1e-3
+"""Least difference of squared deviations that is shown: it needs 2,000 vectors. Smaller ones stand at the edge."""
+
 
 def compose(spec: KernelPhase, inputs: Inputs) -> Drawn:
     """Draw the line n = coth((a^2 - b^2) / 2) and the sets of every probe beside it.
@@ -52,44 +55,54 @@ def _rows(title: str, inputs: Inputs, probe: str) -> list[dict[str, Any]]:
 
 
 def _draw(axes: Axes, numbers: pd.DataFrame) -> None:
-    low = min(float(numbers["difference"].min()), 3e-3) / 2
     high = max(float(numbers["difference"].max()), 0.6) * 2
-    y = np.geomspace(low, high, 400)
+    y = np.geomspace(LEAST, high, 400)
     line = 1 / np.tanh(y / 2)
     right = max(600.0, 3 * float(numbers["narrower"].max()))
     axes.fill_betweenx(y, line, right, color="#e9eef5", linewidth=0, zorder=0)
     axes.plot(line, y, color=style.INK, linewidth=1.3, zorder=2)
-    for variant, (_, marker, color) in LOOKS.items():
-        for _, row in numbers[numbers["variant"] == variant].iterrows():
-            clear = row["pc1"] > CLEAR
-            face = color if clear else "white"
+    for variant, mine in numbers.groupby("variant", sort=False):
+        _, marker, color = LOOKS[str(variant)]
+        for _, row in mine.iterrows():
+            place = row["narrower"], max(row["difference"], LEAST * 1.2)
+            face = color if row["pc1"] > CLEAR else "white"
+            shape = marker if row["difference"] >= LEAST else "v"
             look: dict[str, Any] = {"markersize": 6, "markeredgecolor": color, "markeredgewidth": 1.2, "zorder": 4}
-            axes.plot(row["narrower"], row["difference"], marker, markerfacecolor=face, **look)
-            side = -1 if variant == "gaussian" else 1
-            axes.annotate(
-                str(row["title"]),
-                (row["narrower"], row["difference"]),
-                xytext=(6 * side, 0),
-                textcoords="offset points",
-                ha="left" if side > 0 else "right",
-                va="center",
-                fontsize=style.SMALL,
-                color=color,
-                zorder=5,
-            )
+            axes.plot(*place, shape, markerfacecolor=face, clip_on=False, **look)
+        _names(axes, mine, -1 if variant == "gaussian" else 1, color)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(1.5, right)
-    axes.set_ylim(low, high)
-    axes.text(
-        0.97, 0.97, "PC 1 separates", transform=axes.transAxes, ha="right", va="top", fontsize=8, color=style.FAINT
-    )
-    axes.text(
-        0.03, 0.03, "it does not", transform=axes.transAxes, ha="left", va="bottom", fontsize=8, color=style.FAINT
-    )
+    axes.set_ylim(LEAST, high)
+    words: dict[str, Any] = {"transform": axes.transAxes, "fontsize": 8, "color": style.FAINT}
+    axes.text(0.97, 0.97, "PC 1 separates", ha="right", va="top", **words)
+    axes.text(0.97, 0.03, "it does not", ha="right", va="bottom", **words)
     axes.set_xlabel("vectors of the narrower set")
     axes.set_ylabel("$a^2 - b^2$, a and b: deviations of the weights")
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _names(axes: Axes, rows: pd.DataFrame, side: int, color: str) -> None:
+    """Write the points' titles beside them; those of one number of vectors whose names would overlap share one."""
+    for count, mine in rows.groupby("narrower"):
+        groups: list[tuple[float, list[str]]] = []
+        for _, row in mine.sort_values("difference").iterrows():
+            height, title = max(float(row["difference"]), LEAST * 1.2), str(row["title"])
+            if groups and height < 1.25 * groups[-1][0]:
+                groups[-1][1].append(title)
+            else:
+                groups.append((height, [title]))
+        for height, titles in groups:
+            look: dict[str, Any] = {"ha": "left" if side > 0 else "right", "va": "center", "fontsize": style.SMALL}
+            axes.annotate(
+                "; ".join(titles),
+                (float(count), height),  # type: ignore[arg-type]
+                xytext=(6 * side, 0),
+                textcoords="offset points",
+                color=color,
+                zorder=5,
+                **look,
+            )
 
 
 def _sidebar(variants: list[str]) -> Sidebar:
