@@ -286,10 +286,10 @@ def _mass_work(made: Artefact) -> Work:
     moves = MASS_RUNGS * (spec["burn"] + spec["moves"]) * ladders + len(LLC_FACTORS) * (
         2 * spec["burn"] + spec["moves"]
     )
-    gradients = moves * MASS_STEPS * spec["chains"]
+    gradients = members * moves * MASS_STEPS * spec["chains"]
     losses = MASS_RUNGS * ladders * 2 * spec["moves"] * spec["chains"] + 2 * spec["rays"] * 22
-    rows = members * (3 * gradients + losses)
-    return Work(net.parameters, rows, net.layers, 0, net.flops * rows * train, train, test, size)
+    rows = gradients + members * losses
+    return Work(net.parameters, rows, net.layers, 0, net.flops * (rows + 2 * gradients) * train, train, test, size)
 
 
 MASSES = Step(
