@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from harness import measure
+from harness import study as planned
 from scipy.stats import norm
 
 from lossatlas.basins.figures.nearest import compose, scaled
@@ -119,3 +120,11 @@ def test_the_nearest_bad_minimum_of_each_start_is_found_and_measured_in_what_sgd
 def test_a_cloud_without_searches_is_refused(rng):
     with pytest.raises(LossatlasError, match="no searches"):
         searches(Gram.from_rows(rng.standard_normal((3, 4)), pd.DataFrame({"epoch": [0, 1, 2]})))
+
+
+@pytest.mark.parametrize("train", [40, 1234])
+def test_a_title_may_say_how_many_examples_there_are(train):
+    figure = {"kind": "accuracies", "title": "On {data}: {examples}", "caption": "c", "rows": [{"run": "alone"}]}
+    data = {"name": "swissroll", "train": train, "test": 100}
+    found = planned("tiny_generalization", figures={"shown": figure}, runs={"alone": {"data": data}})
+    assert found.figures["shown"].spec["title"].endswith(f": {train:,} training examples")
