@@ -95,7 +95,7 @@ def test_the_nearest_bad_minimum_of_each_start_is_found_and_measured_in_what_sgd
     assert found[0].nearest["tether"].tolist() == [0.1, 0.1]
     assert found[0].nearest["settled_accuracy"].tolist() == pytest.approx([0.8, 0.8])
     assert found[0].clean["distance"].tolist() == [5.0, 5.0]
-    wanted = {"distance": 0.2, "found": 1.0, "clean": 0.375, "sgd_test_accuracy": 0.97}
+    wanted = {"distance": 0.2, "found": 1.0, "clean": 0.375, "against_clean": 0.6, "sgd_test_accuracy": 0.97}
     for quantity, value in wanted.items():
         number = measure("nearest", {"cloud": gram}, quantity=quantity)
         assert number.value == pytest.approx(value)

@@ -203,7 +203,7 @@ def test_figures_are_drawn_with_their_numbers(made, tmp_path):
 def test_claims_are_measured(made):
     folder, found = made
     table = evaluate(found.claims.spec["claims"], inputs_of(found.claims, folder), "tiny", "quick")
-    assert len(table) == 9
+    assert len(table) == 11
     assert np.isfinite(table["ours"].astype(float)).all()
     volumes = joined([Volumes.load(folder / made.path) for made in found.get("volume", "basins", "")])
     rows = at_cutoff(volumes, 0.8)

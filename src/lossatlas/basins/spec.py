@@ -704,7 +704,7 @@ class MassRank(OfMass):
 
 
 class OpenCones(Measure):
-    """Share of minima from which the last layer can grow a thousandfold below the cutoff, draws about it included."""
+    """Share of minima from which the last layer can grow a thousandfold below the cutoff."""
 
     measure: ClassVar[str] = "open_cones"
     run: ClassVar[str] = "lossatlas.basins.measures:open_cones"
@@ -718,9 +718,10 @@ class Nearest(Measure):
     measure: ClassVar[str] = "nearest"
     run: ClassVar[str] = "lossatlas.basins.measures:nearest"
     cloud: Annotated[Input, Accepts("gram")] = key("A cloud of kind ends: paths, searches, controls, settled ends.")
-    quantity: Literal["distance", "found", "clean", "settled_accuracy", "sgd_test_accuracy"] = key(
+    quantity: Literal["distance", "found", "clean", "against_clean", "settled_accuracy", "sgd_test_accuracy"] = key(
         "distance: from a start to the nearest bad minimum found, over what SGD covers (median over starts). found: "
-        "share of starts with one. clean: distance of a clean training of equal length, over the same. "
+        "share of starts with one. clean: distance of a clean training of equal length, over the same. against_clean: "
+        "the first over the second. "
         "settled_accuracy: test accuracy of bad minima after training without poison (median). sgd_test_accuracy: "
         "where SGD ends.",
         "distance",
