@@ -1,6 +1,7 @@
 """Gaussian masses of basins with known answers: ellipsoids, products of balls, linear networks, and tiny networks."""
 
 import math
+from dataclasses import replace
 
 import mpmath
 import numpy as np
@@ -303,6 +304,14 @@ def test_the_figure_and_the_measures_of_masses(made, tmp_path):
     apart = measure("mass_agreement", {"mass": file}, width=0.3)
     assert apart.value == pytest.approx((table["log_mass"] - table["log_mass_back"]).abs().max())
     assert measure("open_cones", {"mass": file}).value == 0
+    three = [
+        replace(file, table=file.table.assign(replica=k, test_accuracy=file.table["test_accuracy"] + k))
+        for k in range(3)
+    ]
+    assert measure("mass_rank", {"mass": three}, width=0.3).n == 3
+    order = good["label_stability"] > bad["label_stability"]
+    rank = measure("mass_rank", {"mass": three[:1] * 3}, width=0.3, quantity="label_stability")
+    assert rank.value == pytest.approx(1.0 if order == (good["test_accuracy"] > bad["test_accuracy"]) else -1.0)
     with pytest.raises(LossatlasError, match=r"0\.7 was not measured"):
         measure("mass_gap", {"first": file, "second": file}, width=0.7)
     spec = {

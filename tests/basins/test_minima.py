@@ -226,6 +226,23 @@ def test_volume_gap_pairs_replicas():
     assert "1 without a volume" in found.detail
 
 
+def test_gaps_of_accuracy_and_the_spread_of_radii_are_over_initialisations():
+    rows = []
+    for replica in range(6):
+        for value, accuracy in ((0.0, 0.9 + 0.01 * replica), (0.5, 0.3)):
+            radii = {"radius_median": 0.1, "radius_largest": 0.1 * (1.2 + 0.1 * replica), "directions": 7}
+            accuracies = {"test_accuracy": accuracy, "train_accuracy": 1.0}
+            rows.append({"replica": replica, "value": value, "cutoff": 0.1, **accuracies, **radii})
+    volumes = Volumes(pd.DataFrame(rows), np.empty((12, 1, 0)), np.empty(0), np.empty((12, 0, 0)))
+    gap = measure("minima_gap", {"first": volumes, "second": volumes}, first_value=0.0, second_value=0.5)
+    assert gap.value == pytest.approx(0.625)
+    assert gap.n == 6
+    assert gap.interval.low == pytest.approx(statistics.of_mean([0.6 + 0.01 * k for k in range(6)]).low)
+    spread = measure("radius_spread", {"volume": volumes}, value=0.0)
+    assert spread.value == pytest.approx(1.45)
+    assert (spread.interval.low, spread.interval.high) == pytest.approx((1.2, 1.7))
+
+
 def test_separation_of_rings():
     x = np.array([[0.4, 0], [0, 0.4], [0.41, 0], [0, -0.41], [0.95, 0]])
     y = np.array([0, 0, 1, 1, 1])
@@ -244,7 +261,7 @@ def test_separation_of_rings():
         ({"probes": {"basins": {"volume": {"runs": ["alone"]}}}}, "give either sweep or runs"),
         ({"probes": {"planes": {"slices": {"grid": 6}}}}, "6 is even"),
         ({"probes": {"planes": {"slices": {"values": [0.7]}}}}, "no member of sweep 'betas'"),
-        ({"sweeps": {"betas": {"parameter": "lr"}}}, "only beta or weight_decay may differ"),
+        ({"sweeps": {"betas": {"parameter": "lr"}}}, "only beta, weight_decay or tether may differ"),
         ({"sweeps": {"betas": {"early": True}}}, "keeps no early-stopped points"),
         ({"sweeps": {"betas": {"lockstep": False}, "mines": {"lockstep": False}}}, "needs lockstep"),
         ({"sweeps": {"mines": {"start": {"every": 7}}}}, "does not record every 7 epochs"),
