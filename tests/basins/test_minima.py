@@ -224,6 +224,9 @@ def test_volume_gap_pairs_replicas():
     assert found.value == pytest.approx((100 + 300) / 2)
     assert found.n == 2
     assert "1 without a volume" in found.detail
+    volumes = replace(volumes, table=volumes.table.assign(dimension=50))
+    per_weight = {"first_value": 0.0, "second_value": 0.2, "column": "log10_volume_per_weight"}
+    assert measure("volume_gap", {"first": volumes, "second": volumes}, **per_weight).value == pytest.approx(200 / 50)
 
 
 def test_gaps_of_accuracy_and_the_spread_of_radii_are_over_initialisations():

@@ -63,7 +63,10 @@ def basin_rank(spec: BasinRank, inputs: Inputs) -> Measurement:
 
 
 def _side(volumes: Sequence[Volumes], cutoff: float, value: float | None) -> pd.DataFrame:
-    return of_value(at_cutoff(joined(volumes), cutoff), value)
+    rows = of_value(at_cutoff(joined(volumes), cutoff), value)
+    if "dimension" in rows:
+        rows = rows.assign(log10_volume_per_weight=rows["log10_volume"] / rows["dimension"])
+    return rows
 
 
 def volume_gap(spec: VolumeGap, inputs: Inputs) -> Measurement:

@@ -596,7 +596,10 @@ class VolumeGap(AtCutoff, Measure):
     second: VolumeInput = key("Basins that they are compared with.")
     first_value: float | None = key("Swept value of the minima `first`; null = all.", None)
     second_value: float | None = key("Swept value of the minima `second`; null = all.", None)
-    column: Column = key("What is compared.", "log10_volume")
+    column: Column | Literal["log10_volume_per_weight"] = key(
+        "What is compared; per weight: over the number of weights that directions move, as networks of other sizes are.",
+        "log10_volume",
+    )
 
 
 class EffectiveDirections(AtCutoff, Measure):
