@@ -597,7 +597,7 @@ class VolumeGap(AtCutoff, Measure):
     first_value: float | None = key("Swept value of the minima `first`; null = all.", None)
     second_value: float | None = key("Swept value of the minima `second`; null = all.", None)
     column: Column | Literal["log10_volume_per_weight"] = key(
-        "What is compared; per weight: over the number of weights that directions move, as networks of other sizes are.",
+        "What is compared; per weight: over the number of weights that move, to compare networks of other sizes.",
         "log10_volume",
     )
 
