@@ -127,9 +127,9 @@ def test_a_product_of_balls_where_directions_scaled_filter_by_filter_are_wrong_w
     scale = filter_scale(theta, layout)
     assert scale.scale.tolist() == [1.0] * 16
     assert scale.group.tolist() == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4
-    new = visible(Around(landscape, theta, scale), 1.0, np.array([1.0]), 4000, generator(rng)).log_volume
+    new = visible(Around(landscape, theta, scale), 1.0, np.array([1.0]), 8000, generator(rng)).log_volume
     exact = -4 * math.log(10.0)
-    assert new - log_ball(16) == pytest.approx(exact, abs=0.8)
+    assert new - log_ball(16) == pytest.approx(exact, abs=2)  # few rays carry it; 16 nats apart from the other
     assert old < exact - 10
 
 
