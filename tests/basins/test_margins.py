@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from harness import measure
+from harness import study as planned
 from scipy.stats import norm
 
 from lossatlas.basins.figures.nearest import compose, scaled
@@ -94,7 +95,7 @@ def test_the_nearest_bad_minimum_of_each_start_is_found_and_measured_in_what_sgd
     assert found[0].nearest["tether"].tolist() == [0.1, 0.1]
     assert found[0].nearest["settled_accuracy"].tolist() == pytest.approx([0.8, 0.8])
     assert found[0].clean["distance"].tolist() == [5.0, 5.0]
-    wanted = {"distance": 0.2, "found": 1.0, "clean": 0.375, "sgd_test_accuracy": 0.97}
+    wanted = {"distance": 0.2, "found": 1.0, "clean": 0.375, "against_clean": 0.6, "sgd_test_accuracy": 0.97}
     for quantity, value in wanted.items():
         number = measure("nearest", {"cloud": gram}, quantity=quantity)
         assert number.value == pytest.approx(value)
@@ -119,3 +120,11 @@ def test_the_nearest_bad_minimum_of_each_start_is_found_and_measured_in_what_sgd
 def test_a_cloud_without_searches_is_refused(rng):
     with pytest.raises(LossatlasError, match="no searches"):
         searches(Gram.from_rows(rng.standard_normal((3, 4)), pd.DataFrame({"epoch": [0, 1, 2]})))
+
+
+@pytest.mark.parametrize("train", [40, 1234])
+def test_a_title_may_say_how_many_examples_there_are(train):
+    figure = {"kind": "accuracies", "title": "On {data}: {examples}", "caption": "c", "rows": [{"run": "alone"}]}
+    data = {"name": "swissroll", "train": train, "test": 100}
+    found = planned("tiny_generalization", figures={"shown": figure}, runs={"alone": {"data": data}})
+    assert found.figures["shown"].spec["title"].endswith(f": {train:,} training examples")

@@ -1,6 +1,7 @@
 """Gaussian masses of basins with known answers: ellipsoids, products of balls, linear networks, and tiny networks."""
 
 import math
+from dataclasses import replace
 
 import mpmath
 import numpy as np
@@ -126,9 +127,9 @@ def test_a_product_of_balls_where_directions_scaled_filter_by_filter_are_wrong_w
     scale = filter_scale(theta, layout)
     assert scale.scale.tolist() == [1.0] * 16
     assert scale.group.tolist() == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4
-    new = visible(Around(landscape, theta, scale), 1.0, np.array([1.0]), 4000, generator(rng)).log_volume
+    new = visible(Around(landscape, theta, scale), 1.0, np.array([1.0]), 8000, generator(rng)).log_volume
     exact = -4 * math.log(10.0)
-    assert new - log_ball(16) == pytest.approx(exact, abs=0.8)
+    assert new - log_ball(16) == pytest.approx(exact, abs=2)  # few rays carry it; 16 nats apart from the other
     assert old < exact - 10
 
 
@@ -303,6 +304,14 @@ def test_the_figure_and_the_measures_of_masses(made, tmp_path):
     apart = measure("mass_agreement", {"mass": file}, width=0.3)
     assert apart.value == pytest.approx((table["log_mass"] - table["log_mass_back"]).abs().max())
     assert measure("open_cones", {"mass": file}).value == 0
+    three = [
+        replace(file, table=file.table.assign(replica=k, test_accuracy=file.table["test_accuracy"] + k))
+        for k in range(3)
+    ]
+    assert measure("mass_rank", {"mass": three}, width=0.3).n == 3
+    order = good["label_stability"] > bad["label_stability"]
+    rank = measure("mass_rank", {"mass": three[:1] * 3}, width=0.3, quantity="label_stability")
+    assert rank.value == pytest.approx(1.0 if order == (good["test_accuracy"] > bad["test_accuracy"]) else -1.0)
     with pytest.raises(LossatlasError, match=r"0\.7 was not measured"):
         measure("mass_gap", {"first": file, "second": file}, width=0.7)
     spec = {

@@ -203,7 +203,7 @@ def test_figures_are_drawn_with_their_numbers(made, tmp_path):
 def test_claims_are_measured(made):
     folder, found = made
     table = evaluate(found.claims.spec["claims"], inputs_of(found.claims, folder), "tiny", "quick")
-    assert len(table) == 9
+    assert len(table) == 11
     assert np.isfinite(table["ours"].astype(float)).all()
     volumes = joined([Volumes.load(folder / made.path) for made in found.get("volume", "basins", "")])
     rows = at_cutoff(volumes, 0.8)
@@ -224,6 +224,26 @@ def test_volume_gap_pairs_replicas():
     assert found.value == pytest.approx((100 + 300) / 2)
     assert found.n == 2
     assert "1 without a volume" in found.detail
+    volumes = replace(volumes, table=volumes.table.assign(dimension=50))
+    per_weight = {"first_value": 0.0, "second_value": 0.2, "column": "log10_volume_per_weight"}
+    assert measure("volume_gap", {"first": volumes, "second": volumes}, **per_weight).value == pytest.approx(200 / 50)
+
+
+def test_gaps_of_accuracy_and_the_spread_of_radii_are_over_initialisations():
+    rows = []
+    for replica in range(6):
+        for value, accuracy in ((0.0, 0.9 + 0.01 * replica), (0.5, 0.3)):
+            radii = {"radius_median": 0.1, "radius_largest": 0.1 * (1.2 + 0.1 * replica), "directions": 7}
+            accuracies = {"test_accuracy": accuracy, "train_accuracy": 1.0}
+            rows.append({"replica": replica, "value": value, "cutoff": 0.1, **accuracies, **radii})
+    volumes = Volumes(pd.DataFrame(rows), np.empty((12, 1, 0)), np.empty(0), np.empty((12, 0, 0)))
+    gap = measure("minima_gap", {"first": volumes, "second": volumes}, first_value=0.0, second_value=0.5)
+    assert gap.value == pytest.approx(0.625)
+    assert gap.n == 6
+    assert gap.interval.low == pytest.approx(statistics.of_mean([0.6 + 0.01 * k for k in range(6)]).low)
+    spread = measure("radius_spread", {"volume": volumes}, value=0.0)
+    assert spread.value == pytest.approx(1.45)
+    assert (spread.interval.low, spread.interval.high) == pytest.approx((1.2, 1.7))
 
 
 def test_separation_of_rings():

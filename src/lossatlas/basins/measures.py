@@ -63,7 +63,10 @@ def basin_rank(spec: BasinRank, inputs: Inputs) -> Measurement:
 
 
 def _side(volumes: Sequence[Volumes], cutoff: float, value: float | None) -> pd.DataFrame:
-    return of_value(at_cutoff(joined(volumes), cutoff), value)
+    rows = of_value(at_cutoff(joined(volumes), cutoff), value)
+    if "dimension" in rows:
+        rows = rows.assign(log10_volume_per_weight=rows["log10_volume"] / rows["dimension"])
+    return rows
 
 
 def volume_gap(spec: VolumeGap, inputs: Inputs) -> Measurement:
@@ -258,12 +261,15 @@ def open_cones(spec: OpenCones, inputs: Inputs) -> Measurement:
     parts = []
     for file in inputs.given(spec.mass):
         table = file.minima
-        parts.append(table.assign(cone=in_cone(file), far=file.head[:, 1, -1]))
+        parts.append(table.assign(cone=in_cone(file), far=file.head[:, 0, -1], drawn=file.head[:, 1, -1]))
     rows = of_value(pd.concat(parts, ignore_index=True), spec.value)
     if rows.empty:
         return nothing(f"no minimum of value {spec.value}")
     each = tuple(map(float, rows.groupby("replica")["cone"].mean()))
-    detail = f"{int(rows['cone'].sum())} of {len(rows)} minima; loss a thousandfold out at most {rows['far'].max():.2g}"
+    detail = (
+        f"{int(rows['cone'].sum())} of {len(rows)} minima; loss a thousandfold out at most {rows['far'].max():.2g}, of "
+        f"draws about the ray {rows['drawn'].max():.2g}"
+    )
     return Measurement(float(np.mean(each)), None, len(each), detail, "initialisations", each)
 
 
@@ -296,6 +302,8 @@ def _of_search(one: Search, quantity: str) -> float:
         return one.test_accuracy
     if quantity == "settled_accuracy":
         return float(rows["settled_accuracy"].median())
+    if quantity == "against_clean":
+        return _of_search(one, "distance") / _of_search(one, "clean")
     source = one.clean if quantity == "clean" else rows
     return float(source["distance"].median()) / one.displacement if len(source) else float("nan")
 

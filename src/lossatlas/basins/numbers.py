@@ -172,9 +172,14 @@ def masses_at(files: Sequence[Masses], width: float) -> pd.DataFrame:
 
 
 def in_cone(file: Masses) -> NDArray[np.bool_]:
-    """Return which minima (m,) stay below the cutoff while their last layer grows a thousandfold, draws included."""
-    below = file.head.max(axis=1) <= file.minima["cutoff"].to_numpy()[:, None]
-    return below.all(axis=1) & (file.head[:, 1, -1] < file.head[:, 1, 0])
+    """Return which minima (m,) stay below the cutoff, and gain, while their last layer grows a thousandfold.
+
+    A loss that falls to nothing so far out means that every training point is right by the last layer's weights alone;
+    then it is in a ball about the ray, too: the cone is open.
+    """
+    ray = file.head[:, 0]
+    below = ray <= file.minima["cutoff"].to_numpy()[:, None]
+    return below.all(axis=1) & (ray[:, -1] < np.minimum(ray[:, 0], 1e-6))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -286,10 +286,10 @@ def _mass_work(made: Artefact) -> Work:
     moves = MASS_RUNGS * (spec["burn"] + spec["moves"]) * ladders + len(LLC_FACTORS) * (
         2 * spec["burn"] + spec["moves"]
     )
-    gradients = moves * MASS_STEPS * spec["chains"]
+    gradients = members * moves * MASS_STEPS * spec["chains"]
     losses = MASS_RUNGS * ladders * 2 * spec["moves"] * spec["chains"] + 2 * spec["rays"] * 22
-    rows = members * (3 * gradients + losses)
-    return Work(net.parameters, rows, net.layers, 0, net.flops * rows * train, train, test, size)
+    rows = gradients + members * losses
+    return Work(net.parameters, rows, net.layers, 0, net.flops * (rows + 2 * gradients) * train, train, test, size)
 
 
 MASSES = Step(
@@ -596,7 +596,10 @@ class VolumeGap(AtCutoff, Measure):
     second: VolumeInput = key("Basins that they are compared with.")
     first_value: float | None = key("Swept value of the minima `first`; null = all.", None)
     second_value: float | None = key("Swept value of the minima `second`; null = all.", None)
-    column: Column = key("What is compared.", "log10_volume")
+    column: Column | Literal["log10_volume_per_weight"] = key(
+        "What is compared; per weight: over the number of weights that move, to compare networks of other sizes.",
+        "log10_volume",
+    )
 
 
 class EffectiveDirections(AtCutoff, Measure):
@@ -704,7 +707,7 @@ class MassRank(OfMass):
 
 
 class OpenCones(Measure):
-    """Share of minima from which the last layer can grow a thousandfold below the cutoff, draws about it included."""
+    """Share of minima from which the last layer can grow a thousandfold below the cutoff."""
 
     measure: ClassVar[str] = "open_cones"
     run: ClassVar[str] = "lossatlas.basins.measures:open_cones"
@@ -718,9 +721,10 @@ class Nearest(Measure):
     measure: ClassVar[str] = "nearest"
     run: ClassVar[str] = "lossatlas.basins.measures:nearest"
     cloud: Annotated[Input, Accepts("gram")] = key("A cloud of kind ends: paths, searches, controls, settled ends.")
-    quantity: Literal["distance", "found", "clean", "settled_accuracy", "sgd_test_accuracy"] = key(
+    quantity: Literal["distance", "found", "clean", "against_clean", "settled_accuracy", "sgd_test_accuracy"] = key(
         "distance: from a start to the nearest bad minimum found, over what SGD covers (median over starts). found: "
-        "share of starts with one. clean: distance of a clean training of equal length, over the same. "
+        "share of starts with one. clean: distance of a clean training of equal length, over the same. against_clean: "
+        "the first over the second. "
         "settled_accuracy: test accuracy of bad minima after training without poison (median). sgd_test_accuracy: "
         "where SGD ends.",
         "distance",

@@ -156,7 +156,7 @@ class StudyPlan:
         return Product(self.name, name, spec.hashed(), (spec.draw, frame, *self._loaders(inputs)), inputs)
 
     def _titled(self, spec: Spec, where: str) -> dict[str, Any]:
-        """Return a spec as a mapping in whose titles ``{data}`` and ``{model}`` are what its own references lead to."""
+        """Return a spec as a mapping in whose titles the words of :data:`WORDS` are what its own references lead to."""
 
         def filled(value: Any, place: str) -> Any:
             if isinstance(value, Spec):
@@ -172,7 +172,7 @@ class StudyPlan:
             if isinstance(value, Spec | list):
                 found[key] = filled(value, f"{where}.{key}") if key in found else value
             elif isinstance(value, str) and key in ("title", "caption"):
-                for word, title in (("{data}", _data_title), ("{model}", _model_title)):
+                for word, title in WORDS.items():
                     if word in value:
                         value = value.replace(word, self._behind(spec, word, title, f"{where}.{key}"))
                 found[key] = value
@@ -211,6 +211,23 @@ def _data_title(made: Artefact) -> str | None:
 
 def _model_title(made: Artefact) -> str | None:
     return models.title(made.spec["model"], made.label) if "model" in made.spec else None
+
+
+def _examples_title(made: Artefact) -> str | None:
+    """Return how many training examples there are, and how large images are where they are made smaller."""
+    if made.kind != "data":
+        return None
+    train, size = made.spec.get("train"), made.spec.get("size")
+    count = "all training examples" if train is None else f"{train:,} training examples"
+    return count if size is None else f"{count} of {size} pixels"
+
+
+WORDS: dict[str, Callable[[Artefact], str | None]] = {
+    "{data}": _data_title,
+    "{model}": _model_title,
+    "{examples}": _examples_title,
+}
+"""Words of titles and captions, and what stands in their place."""
 
 
 class Plan:

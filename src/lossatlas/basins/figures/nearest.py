@@ -84,8 +84,8 @@ def _plane(axes: Axes, picture: _Picture) -> None:
     for start, end in zip(starts, bad, strict=True):
         axes.plot(*np.stack([start, end]).T, color="#b0b0b0", linewidth=0.8, zorder=1)
     axes.plot(*path.T, "-o", color=PATH, markersize=2.6, linewidth=0.7, zorder=2)
-    axes.plot(*bad.T, "s", color=BAD, markersize=4.6, zorder=3)
-    axes.plot(*path[-1], "*", color=END, markersize=12, markeredgecolor=style.INK, zorder=4)
+    axes.plot(*bad.T, "s", color=BAD, markersize=4.6, zorder=5)
+    axes.plot(*path[-1], "*", color=END, markersize=11, markeredgecolor=style.INK, zorder=4)
     axes.set_aspect("equal", adjustable="datalim")
     axes.set_xlabel("distance in weight space")
 
@@ -102,7 +102,7 @@ def _distances(axes: Axes, found: Sequence[Search]) -> None:
     axes.set_ylim(bottom=0)
     axes.set_xticks(range(len(found)), [str(k + 1) for k in range(len(found))])
     axes.set_xlabel("path of SGD")
-    axes.set_ylabel("distance from the start / that of SGD")
+    axes.set_ylabel("distance / that of SGD, first to last")
 
 
 def _accuracies(axes: Axes, found: Sequence[Search]) -> None:

@@ -80,10 +80,6 @@ def _draw(axes: Axes, curves: Mapping[str, pd.DataFrame], part: str, x: str) -> 
     axes.set_yscale("log", nonpositive="mask")
     if x == "passes":
         axes.set_xscale("log")
-        low, high = axes.get_xlim()
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high > 100 * low else (1.0, 2.0, 5.0)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("passes of the training set")
     else:
         axes.set_xlabel("epoch (SGD), iteration (L-BFGS-GSS)")
