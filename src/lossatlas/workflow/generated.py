@@ -1,4 +1,4 @@
-"""Files that follow from others: JSON Schemas, docs/reference.md, docs/atlas.md, and numbers in the documentation.
+"""Files that follow from others: JSON Schemas, docs/reference.md, docs/atlas.md, numbers and pictures in the manual.
 
 The first follow from the declarations; the pages of docs/results, what markers put into README.md and the pages of
 docs/ (lossatlas.gallery.pages) and pictures (lossatlas.gallery.pictures), from the published results; the hours in
