@@ -6,6 +6,7 @@ import pytest
 from harness import measure
 from harness import study as planned
 from scipy.stats import norm
+from specimens import searched_cloud
 
 from lossatlas.basins.figures.nearest import compose, scaled
 from lossatlas.basins.files import Boundaries, Labelled
@@ -61,33 +62,8 @@ def test_the_rank_of_margins_over_minima(rng):
     assert found.unit == "initialisations"
 
 
-def cloud(rng):
-    """Return a cloud of two paths, two starts each: searches of two strengths, clean trainings, settled ends."""
-    rows, points = [], []
-
-    def add(point, **row):
-        rows.append({"start": np.nan, "moved": np.nan, "met": np.nan, "replica": 0, "value": 0.0, **row})
-        points.append(point)
-
-    shift = rng.standard_normal(8)
-    base = {"train_accuracy": 1.0, "test_accuracy": 0.97, "train_loss": 0.01, "parameter": "none", "continued": 0}
-    for path in (1, 2):
-        for epoch in (0, 10):
-            add(shift + path * epoch * np.eye(8)[path], epoch=epoch, **base)
-    swept = {**base, "epoch": 50}
-    for path in (1, 2):
-        for start in (0.0, 10.0):
-            for value, moved, met in ((0.0, 4.0, 30.0), (0.1, 2.0 * path, 40.0), (1.0, 0.5, np.nan)):
-                own = {"replica": path, "start": start, "value": value, "moved": moved, "met": met}
-                add(shift + rng.standard_normal(8), **(swept | own | {"parameter": "tether", "test_accuracy": 0.4}))
-                more = {"parameter": "tether", "continued": 1, "test_accuracy": 0.7 + value, "moved": 0.3, "met": 9.0}
-                add(shift + rng.standard_normal(8), **(swept | own | more))
-            add(shift + rng.standard_normal(8), **(swept | {"replica": path, "start": start, "moved": 5.0}))
-    return Gram.from_rows(np.array(points), pd.DataFrame(rows))
-
-
 def test_the_nearest_bad_minimum_of_each_start_is_found_and_measured_in_what_sgd_covers(rng):
-    gram = cloud(rng)
+    gram = searched_cloud(rng)
     found = searches(gram)
     assert [one.displacement for one in found] == pytest.approx([10.0, 20.0])
     assert found[0].nearest["distance"].tolist() == [2.0, 2.0]

@@ -12,7 +12,17 @@ from harness import draw, inputs_of, study
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
-from specimens import PCA, PHATE, cloud, embedding_spec, jump_cloud, out_and_back, save_embedding, save_gram
+from specimens import (
+    PCA,
+    PHATE,
+    cloud,
+    embedding_spec,
+    jump_cloud,
+    out_and_back,
+    save_embedding,
+    save_gram,
+    searched_cloud,
+)
 
 from lossatlas.data.spec import in_words
 from lossatlas.draw import text as words
@@ -172,6 +182,11 @@ def score_panels(folder):
     return entry, {"scores": {"a": [path, path]}}
 
 
+def nearest(folder):
+    gram = searched_cloud(np.random.default_rng())
+    return {"kind": "nearest", "cloud": "a"}, {"gram": {"a": save_gram(folder / "gram.h5", gram)}}
+
+
 def animation(folder):
     entry, files = embedding(folder, 3)
     kept = {key: value for key, value in entry.items() if key in ("panels", "title", "caption")}
@@ -186,6 +201,7 @@ SPECIMENS = {
     "embedded returns": lambda folder: returns(folder, 4, embedded=True),
     "shares": shares,
     "score panels": score_panels,
+    "nearest": nearest,
     "animation": animation,
 }
 

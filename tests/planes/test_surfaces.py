@@ -135,10 +135,10 @@ def test_tiles_do_not_change_the_numbers_and_jobs_resume(made, tmp_path):
     np.testing.assert_array_equal(a.y, b.y)
     for name in a.measured:
         np.testing.assert_array_equal(a.measured[name], b.measured[name])
-    # an interrupted job has left three rows, marked here: they are taken, the rest is computed
+    # an interrupted job has left the points of three rows, marked here: they are taken, the rest is computed
     files = {role: folder / whole.inputs[role][0].path for role in ("data", "run")}
     state = tmp_path / "state"
-    leave_rows(state, {name: values[:3] + 7.0 for name, values in a.measured.items()})
+    leave_rows(state, {name: (values[:3] + 7.0).ravel() for name, values in a.measured.items()})
     output = folder / "again.h5"
     tile(job(whole.spec, output, state, **files))
     again = Grid.load(output).measured["train_loss"]

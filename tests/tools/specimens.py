@@ -131,3 +131,28 @@ def embedding_spec(panels=1, **changes):
     """The YAML of a figure of kind embedding, a cloud a panel."""
     entries = [{"cloud": f"cloud{i}", "embedding": "phate", "title": f"cloud {i}"} for i in range(panels)]
     return {"kind": "embedding", "title": "A figure", "panels": entries, **changes}
+
+
+def searched_cloud(rng):
+    """Return a cloud of two paths, two starts each: searches of two strengths, clean trainings, settled ends."""
+    rows, points = [], []
+
+    def add(point, **row):
+        rows.append({"start": np.nan, "moved": np.nan, "met": np.nan, "replica": 0, "value": 0.0, **row})
+        points.append(point)
+
+    shift = rng.standard_normal(8)
+    base = {"train_accuracy": 1.0, "test_accuracy": 0.97, "train_loss": 0.01, "parameter": "none", "continued": 0}
+    for path in (1, 2):
+        for epoch in (0, 10):
+            add(shift + path * epoch * np.eye(8)[path], epoch=epoch, **base)
+    swept = {**base, "epoch": 50}
+    for path in (1, 2):
+        for start in (0.0, 10.0):
+            for value, moved, met in ((0.0, 4.0, 30.0), (0.1, 2.0 * path, 40.0), (1.0, 0.5, np.nan)):
+                own = {"replica": path, "start": start, "value": value, "moved": moved, "met": met}
+                add(shift + rng.standard_normal(8), **(swept | own | {"parameter": "tether", "test_accuracy": 0.4}))
+                more = {"parameter": "tether", "continued": 1, "test_accuracy": 0.7 + value, "moved": 0.3, "met": 9.0}
+                add(shift + rng.standard_normal(8), **(swept | own | more))
+            add(shift + rng.standard_normal(8), **(swept | {"replica": path, "start": start, "moved": 5.0}))
+    return Gram.from_rows(np.array(points), pd.DataFrame(rows))

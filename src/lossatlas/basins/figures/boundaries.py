@@ -138,9 +138,8 @@ def _slice(axes: Axes, found: Found[Slices], norm: LogNorm, cutoff: float, title
         axes.contour(x, x, loss, levels=[cutoff], colors="#D55E00", linewidths=1.4)
     else:
         side = "above" if np.nanmin(loss) >= cutoff else "below"
-        axes.text(
-            0.5, 0.03, f"all {side} loss {cutoff:g}", transform=axes.transAxes, ha="center", fontsize=6.5, **_HALO
-        )
+        look = {"ha": "center", "fontsize": style.SMALL, **_HALO}
+        axes.text(0.5, 0.03, f"all {side} loss {cutoff:g}", transform=axes.transAxes, **look)
     # A ring, within which a contour close about the minimum is still seen.
     axes.plot(0, 0, marker="o", color=style.INK, markersize=11, markerfacecolor="none", markeredgewidth=0.6)
     axes.set_xlabel("step, first direction")
