@@ -169,6 +169,11 @@ def _tiles(made, places):
     return 2 * len(made.spec["parts"]) * places + 6
 
 
+def _masses(made, places):
+    """Chains tune themselves by numbers: 42 a ray, 12 a move of all chains, and what begins and ends a ladder."""
+    return len(made.spec["members"]) * (190 + 42 * made.spec["rays"] + 12 * made.spec["moves"])
+
+
 BUDGETS = {
     "runs": _runs,
     "retrains": _retrains,
@@ -178,6 +183,9 @@ BUDGETS = {
     "tiles": _tiles,
     "descents": lambda made, places: 3 + 11 * places,  # 4 losses of a central difference, 3 numbers an angle
     "surfaces": lambda made, places: 5 + places,  # a row of losses
+    "hessians": lambda made, places: 2 * places + 10,  # a product: its image, which is kept, and Lanczos' numbers
+    "trusts": lambda made, places: 10 + places,  # a point's loss
+    "masses": _masses,
     "triangles": lambda made, places: 4 + places,
     "slices": lambda made, places: 9 * len(made.spec["members"]) + places,
     "volumes": lambda made, places: 14 * len(made.spec["members"]) + places,  # the losses of up to 32 directions

@@ -134,7 +134,8 @@ def training_processes(folder):
     for process in psutil.process_iter(["cmdline", "cwd"]):
         command = process.info["cmdline"] or []
         if process.info["cwd"] == str(folder) and any(
-            re.search(r"scripts/tmp\w*\.step\.py$", word) for word in command
+            re.fullmatch(r"\S*scripts/tmp\w*\.step\.py", word)
+            for word in command  # not the shell around it
         ):
             found.append(process)
     return found

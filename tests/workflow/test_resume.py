@@ -29,9 +29,12 @@ KINDS = (
     "tiles",
     "descents",
     "volumes",
+    "masses",
     "slices",
     "averages",
     "triangles",
+    "trusts",
+    "hessians",
     "boundaries",
     "imports",
     "grams",
@@ -55,7 +58,10 @@ def smallest(kind):
     found = [made for name in STUDIES for product in products(study(name)) for made in product.artefacts]
     for made in found:  # grows: what they are made from
         found += [part for parts in made.inputs.values() for part in parts if part not in found]
-    of_kind = [one for one in found if one.kind == kind and np.ptp(one.spec.get("rows", [0, 9])) > 2]
+    if not any(one.kind == kind for one in found):
+        found += frozen_bits.artefacts().values()
+    rows = kind not in ("hessians", "masses")  # of others than points, one alone would be no unit of several
+    of_kind = [one for one in found if one.kind == kind and not (rows and np.ptp(one.spec.get("rows", [0, 9])) <= 2)]
     return min(of_kind, key=lambda one: (not one.inputs, len(str(one.spec)), one.id))
 
 

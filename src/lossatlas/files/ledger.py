@@ -30,11 +30,13 @@ class Ledger:
     Attributes:
         clock: since the last commit, which may be that of others.
         stored: whether something of this unit is on disk.
+        before: called before a commit, to put on disk what earlier units found.
     """
 
     def __init__(self, state: State) -> None:
         """Keep it in the state of a job."""
         self.clock, self._state = Clock(), state
+        self.before: Callable[[], None] = lambda: None
         self._unit, self._parts = -1, 0
         self._told: deque[NDArray[Any]] = deque()
         self._new: Answers = []
@@ -75,6 +77,7 @@ class Ledger:
         """
         if self._new:
             with self.clock.committing():
+                self.before()
                 self._write()
 
     def _read(self) -> None:

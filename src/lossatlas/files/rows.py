@@ -40,6 +40,15 @@ def compute(
     del done[count:]
     kept = len(done)
     clock = Clock() if ledger is None else ledger.clock
+
+    def keep() -> None:
+        nonlocal kept
+        if state is not None and kept < len(done):
+            kept = len(done)
+            state.write(FILE, _packed(done))
+
+    if ledger is not None:
+        ledger.before = keep
     with Progress(name, count, len(done)) as bar:
         for i in range(len(done), count):
             if ledger is not None:
@@ -49,10 +58,9 @@ def compute(
             # A ledger is of the row under way: what it has put on disk of this one is lost when the next begins.
             if state is not None and (clock.due() or (ledger is not None and ledger.stored)):
                 with clock.committing():
-                    kept = len(done)
-                    state.write(FILE, _packed(done))
-    if state is not None and state.one_of_several and kept < count:
-        state.write(FILE, _packed(done))  # the next unit's commits keep nothing of this one
+                    keep()
+    if state is not None and state.one_of_several:
+        keep()  # the next unit's commits keep nothing of this one
     return _stacked(done)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lossatlas.arrays import Array
 from lossatlas.errors import LossatlasError
+from lossatlas.files.ledger import Ledger
 from lossatlas.landscape.directions import gaussian
 from lossatlas.landscape.landscape import Landscape
 from lossatlas.landscape.layout import WEIGHT, Layout
@@ -295,6 +296,15 @@ def smoothed(nodes: Array, weights: Array, at: Array, width: float) -> Array:
 def hessian_at(landscape: Landscape, theta: Tensor) -> Product:
     """Return the product with the Hessian of a landscape at theta (D,)."""
     return lambda v: landscape.hvp(theta, v)
+
+
+def remembered(product: Product, ledger: Ledger) -> Product:
+    """Return a product that keeps its images in a ledger, so that a resumed point takes none of them again."""
+
+    def again(v: Tensor) -> Tensor:
+        return torch.from_numpy(ledger(lambda: product(v).cpu().numpy())).to(v.device)
+
+    return again
 
 
 def starting_vector(dim: int, seed: int, device: torch.device, lean: torch.dtype | None = None) -> Tensor:

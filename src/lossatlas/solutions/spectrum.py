@@ -12,9 +12,10 @@ import math
 import torch
 from torch import Tensor
 
+from lossatlas.files.ledger import Ledger
 from lossatlas.landscape.landscape import Landscape
 from lossatlas.landscape.layout import WEIGHT, Layout
-from lossatlas.planes.curvature import extremes, hessian_at, starting_vector, trace
+from lossatlas.planes.curvature import extremes, hessian_at, remembered, starting_vector, trace
 from lossatlas.solutions.spec import SCALES
 
 
@@ -34,7 +35,14 @@ def filter_scales(theta: Tensor, layout: Layout) -> Tensor:
 
 
 def spectrum(
-    landscape: Landscape, theta: Tensor, layout: Layout, tolerance: float, products: int, probes: int, seed: int
+    landscape: Landscape,
+    theta: Tensor,
+    layout: Layout,
+    tolerance: float,
+    products: int,
+    probes: int,
+    seed: int,
+    ledger: Ledger | None = None,
 ) -> dict[str, float]:
     """Return the curvature at a point.
 
@@ -46,6 +54,7 @@ def spectrum(
         products: most Hessian-vector products for them.
         probes: random vectors behind a trace.
         seed: of everything random.
+        ledger: in which the products are kept; None = nowhere.
 
     Returns:
         ``loss``, and for ``raw`` (H) and ``filter`` (S H S): ``<scale>_max``, ``<scale>_min``, their residuals
@@ -53,6 +62,8 @@ def spectrum(
         ``<scale>_trace_error``, its standard error.
     """
     raw, scales = hessian_at(landscape, theta), filter_scales(theta, layout)
+    if ledger is not None:
+        raw = remembered(raw, ledger)
     found = {"loss": float(landscape.loss(theta))}
 
     def scaled(v: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -34,7 +35,8 @@ USUAL = ("Exiting because a job execution failed", "At least one job did not com
 PASSED = ("SLURM run ID",)
 """What Snakemake says that a person needs to find the run's jobs."""
 
-_SIGNAL = re.compile(r"died with <Signals\.(\w+)")
+_SIGNAL = re.compile(r"died with <Signals\.(\w+)|non-zero exit status (\d+)")
+"""What Snakemake says of a script that a signal ended, or of the shell around it: 128 and its number."""
 
 STOPPED = ("Terminating processes on user request", "Will exit after finishing currently running jobs")
 """What Snakemake says when it is told to stop."""
@@ -103,8 +105,8 @@ class Run:
         number, logs = said["jobid"], [str(log) for log in said.get("log") or ()]
         self._drain()
         self.forecast.fail(number)
-        signal = next(iter(_SIGNAL.findall(self._errors[-1])), "") if self._errors else ""
-        reported = said.get("rule_msg") or (f"ended by {signal} and said nothing" if signal else "")
+        killed = _signal(self._errors[-1]) if self._errors else ""
+        reported = said.get("rule_msg") or (f"ended by {killed} and said nothing" if killed else "")
         failure, used = failures.read(logs, said.get("output") or (), self._printed, reported)
         if used is not None:
             self._printed.remove(used)
@@ -166,6 +168,15 @@ class Run:
         if self.log:
             lines.append(f"lossatlas: full log: {self.log}")
         return [*lines, *unusual, *wording.closing(failed, FAILURES)]
+
+
+def _signal(error: str) -> str:
+    """Return the name of the signal that ended a job, by what Snakemake says of it; empty where none did."""
+    name, status = (_SIGNAL.findall(error) or [("", "")])[0]
+    if status and int(status) > 128:
+        with suppress(ValueError):
+            return signal.Signals(int(status) - 128).name
+    return name
 
 
 def pace() -> Pace:

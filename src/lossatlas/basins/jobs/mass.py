@@ -4,11 +4,13 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lossatlas.arrays import Array
@@ -18,13 +20,11 @@ from lossatlas.basins.jobs.minima import Minimum, minima
 from lossatlas.basins.ladder import Mass, Rung, Settings, climb, counted, descend, masses, tempered
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import create, write_table
+from lossatlas.files.ledger import Ledger
 from lossatlas.files.state import State
 from lossatlas.progress import Progress
 from lossatlas.seeds import derive
 from lossatlas.specs.registry import Job
-
-FILE = "mass.npz"
-"""Name of a minimum's results in a job's state."""
 
 COUNTED = 4096
 """Exact draws at a width where half of them or more lie below the cutoff."""
@@ -46,14 +46,12 @@ def mass(job: Job) -> None:
             weights, and the largest of draws about it. Logarithms ``log_*`` are natural.
     """
     state, parts = State(job.state, job.provenance), []
+    ledger = Ledger(state)
+    ledger.begin(0)
     with Progress(f"mass {job.spec['label']}", len(job.spec["members"])) as bar:
         for number, minimum in enumerate(minima(job)):
-            own = state.within(str(number))
-            found = own.load(FILE, _Found.read)
-            if found is None:
-                found = _of_minimum(job.spec, minimum, number)
-                own.write(FILE, found.written())
-            parts.append(found)
+            kept = ledger(partial(_written, job.spec, minimum, number))
+            parts.append(_Found.read(kept.tobytes()))
             bar.update()
     with create(job.output, "mass", job.provenance) as file:
         file.create_dataset("factors", data=HEAD)
@@ -71,11 +69,11 @@ class _Found:
     rungs: list[dict[str, Any]]
     head: Array
 
-    def written(self) -> memoryview:
+    def written(self) -> NDArray[np.uint8]:
         """Return it as bytes."""
         sink, text = io.BytesIO(), json.dumps([self.table, self.rungs])
         np.savez(sink, head=self.head, rows=np.frombuffer(text.encode(), dtype=np.uint8))
-        return sink.getbuffer()
+        return np.frombuffer(sink.getvalue(), dtype=np.uint8)
 
     @classmethod
     def read(cls, data: bytes) -> "_Found":
@@ -83,6 +81,11 @@ class _Found:
         with np.load(io.BytesIO(data)) as file:
             table, rungs = json.loads(file["rows"].tobytes())
             return cls(table, rungs, file["head"])
+
+
+def _written(spec: Mapping, minimum: Minimum, number: int) -> NDArray[np.uint8]:
+    """Return what is found of a minimum, as bytes that a ledger can keep."""
+    return _of_minimum(spec, minimum, number).written()
 
 
 def _of_minimum(spec: Mapping, minimum: Minimum, number: int) -> _Found:

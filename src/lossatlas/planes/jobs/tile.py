@@ -102,15 +102,6 @@ def _between(network: Trained, buffers: Tensor) -> AtPoint:
     return mixed
 
 
-def _remembered(product: curvature.Product, ledger: Ledger) -> curvature.Product:
-    """Return a product that keeps its images, so that a resumed point takes none of them again."""
-
-    def again(v: Tensor) -> Tensor:
-        return torch.from_numpy(ledger(lambda: product(v).cpu().numpy())).to(v.device)
-
-    return again
-
-
 def _curvature(network: Trained, about: Mapping[str, Any], ledger: Ledger) -> AtPoint:
     """Return the measurement of the training loss's Hessian: both ends of its spectrum, and what else is asked.
 
@@ -132,7 +123,7 @@ def _curvature(network: Trained, about: Mapping[str, Any], ledger: Ledger) -> At
         product = curvature.hessian_at(landscape, theta)
         if kept is not None:
             product = curvature.of_block(product, kept, landscape.dim)
-        product = _remembered(product, ledger)
+        product = curvature.remembered(product, ledger)
         starts = [curvature.starting_vector(dim, one, device) for one in seeds]
         ends = curvature.extremes_of_starts(
             lambda start: curvature.extremes(product, start, about["tolerance"], about["products"], **how), starts

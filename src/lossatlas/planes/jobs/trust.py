@@ -1,12 +1,18 @@
 """The job that asks whether a slice of a study is right, as a picture of one's own network is asked."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
+from lossatlas.arrays import Array
 from lossatlas.files.hdf5 import create, write_table
+from lossatlas.files.ledger import Ledger
+from lossatlas.files.state import State
+from lossatlas.landscape.landscape import Landscape
 from lossatlas.landscape.placed import At
 from lossatlas.planes.jobs import span
 from lossatlas.planes.trust import SliceTrust
@@ -34,13 +40,30 @@ def trust(job: Job) -> None:
     count = len(cut.x) * (len(cut.y) if cut.shift is not None else len(shown))
     step = float(cut.x[1] - cut.x[0]) if len(cut.x) > 1 else reach
     here = At(network.parts["train"], network.theta, network.layout, spec["label"])
-    asked = SliceTrust(here, shown, reach, how, spec["seed"], count, step, between=end is not None, scale=scale)
+    state = State(job.state, job.provenance)
+    told, between = _told(Ledger(state)), end is not None
+    asked = SliceTrust(here, shown, reach, how, spec["seed"], count, step, told, between, scale)
     explained = None if cut.explained is None else float(cut.explained.sum())
     verdict = asked.verdict(explained, spec["directions"])
     checks = [(one.name, one.outcome, one.number, one.criterion, one.sentence) for one in verdict.checks]
     with create(job.output, "trust", job.provenance) as file:
         file.attrs["outcome"], file.attrs["cost"] = verdict.outcome, verdict.cost
         write_table(file, pd.DataFrame(checks, columns=["name", "outcome", "number", "criterion", "sentence"]))
+    state.remove()
+
+
+def _told(ledger: Ledger) -> Callable[[Landscape, Iterable[Tensor], int], Array]:
+    """Return what evaluates points one by one, and keeps their losses."""
+    ledger.begin(0)
+
+    def evaluate(landscape: Landscape, points: Iterable[Tensor], total: int) -> Array:
+        return np.array([float(ledger(partial(_loss, landscape, point))) for point in points])
+
+    return evaluate
+
+
+def _loss(landscape: Landscape, point: Tensor) -> Array:
+    return np.array(float(landscape.loss(point)))
 
 
 def _random(spec: Mapping[str, Any]) -> tuple[str | None, float, list[int]]:

@@ -6,6 +6,7 @@ import torch
 
 from lossatlas.errors import LossatlasError
 from lossatlas.files.hdf5 import create, open_hdf5, table_in, write_table
+from lossatlas.files.ledger import Ledger
 from lossatlas.files.rows import Row, compute
 from lossatlas.files.state import State
 from lossatlas.seeds import derive
@@ -40,15 +41,17 @@ def hessians(job: Job) -> None:
             )
         points = {row: file["theta"][row].astype(np.float64) for row in spec["rows"]}
 
+    state = State(job.state, job.provenance)
+    ledger = Ledger(state)
+
     def measured(i: int) -> Row:
         row = spec["rows"][i]
         theta = torch.from_numpy(points[row]).to(landscape.device)
         settings = spec["tolerance"], spec["products"], spec["trace"]
-        found = spectrum(landscape, theta, landscape.layout, *settings, derive(spec["draw"], "point", row))
+        found = spectrum(landscape, theta, landscape.layout, *settings, derive(spec["draw"], "point", row), ledger)
         return {name: np.float64(value) for name, value in found.items()}  # type: ignore[misc]
 
-    state = State(job.state, job.provenance)
-    found = compute(measured, len(spec["rows"]), state, f"hessians {spec['label']}")
+    found = compute(measured, len(spec["rows"]), state, f"hessians {spec['label']}", ledger)
     about = table.iloc[spec["rows"]].reset_index(drop=True)
     kept = {"row": spec["rows"], "replica": about["replica"], "train_loss": about["train_loss"]}
     with create(job.output, "hessians", job.provenance) as file:
