@@ -96,18 +96,44 @@ def test_every_study_is_valid_at_every_preset(preset):
     assert plan.artefacts
 
 
-def test_what_two_cores_do_of_preset_paper_has_the_names_it_says():
-    """CIFAR-10 is that of preset laptop; the other tasks' paths and sweeps are those of preset paper."""
+@pytest.mark.parametrize(
+    ("study", "at_laptop", "whole"),
+    [
+        (
+            "levelsets",
+            [("sweeps", "cifar_cnv"), ("sweeps", "cifar_cnv_decay"), ("probes", "cifar_cnv")],
+            [
+                (section, f"{task}{more}")
+                for task in ("mnist_cnv", "mnist_ff", "iris", "iris_random", "mpg", "mpg_random")
+                for section, more in (("sweeps", ""), ("sweeps", "_decay"), ("probes", ""))
+            ],
+        ),
+        (
+            "generalization",
+            [
+                ("runs", "linear"),
+                ("runs", "network"),
+                ("runs", "vgg_adam"),
+                ("runs", "vgg_lbfgs"),
+                ("runs", "image_bad"),
+            ]
+            + [("sweeps", "image_betas"), ("probes", "image_basins"), ("probes", "image_planes")],
+            [("sweeps", "betas"), ("sweeps", "nearest"), ("probes", "basins"), ("probes", "masses_good")]
+            + [("probes", "basins_pinched"), ("probes", "basins_settled"), ("runs", "rings_pinched")],
+        ),
+    ],
+)
+def test_what_two_cores_do_of_preset_paper_has_the_names_it_says(study, at_laptop, whole):
+    """Images are those of preset laptop; the rest is that of preset paper."""
     two_cores = {**RAW, **yaml.safe_load((ROOT / "config/paper-on-two-cores.yaml").read_text())}
-    preset = {name: {**RAW, "studies": ["levelsets"], "preset": name} for name in ("laptop", "paper")}
-    found, laptop, paper = (Plan(load(raw, ROOT)).studies["levelsets"] for raw in (two_cores, *preset.values()))
+    preset = {name: {**RAW, "studies": [study], "preset": name} for name in ("laptop", "paper")}
+    found, laptop, paper = (Plan(load(raw, ROOT)).studies[study] for raw in (two_cores, *preset.values()))
 
     def paths(plan, section, name):
         return {made.path for made in plan.made(section, name, Spec, "")}
 
-    tasks = ("mnist_cnv", "mnist_ff", "iris", "iris_random", "mpg", "mpg_random")
-    for task, model in [("cifar_cnv", laptop), *((task, paper) for task in tasks)]:
-        for section, name in (("sweeps", task), ("sweeps", f"{task}_decay"), ("probes", task)):
+    for model, entries in ((laptop, at_laptop), (paper, whole)):
+        for section, name in entries:
             assert paths(found, section, name) == paths(model, section, name), (section, name)
 
 
