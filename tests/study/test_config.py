@@ -111,15 +111,13 @@ def test_every_study_is_valid_at_every_preset(preset):
         (
             "generalization",
             [
-                ("runs", "linear"),
-                ("runs", "network"),
-                ("runs", "vgg_adam"),
-                ("runs", "vgg_lbfgs"),
-                ("runs", "image_bad"),
-            ]
-            + [("sweeps", "image_betas"), ("probes", "image_basins"), ("probes", "image_planes")],
-            [("sweeps", "betas"), ("sweeps", "nearest"), ("probes", "basins"), ("probes", "masses_good")]
-            + [("probes", "basins_pinched"), ("probes", "basins_settled"), ("runs", "rings_pinched")],
+                *[("runs", name) for name in ("linear", "network", "vgg_adam", "vgg_lbfgs", "image_bad")],
+                *[("sweeps", "image_betas"), ("probes", "image_basins"), ("probes", "image_planes")],
+            ],
+            [
+                *[("runs", "rings_pinched"), ("sweeps", "betas"), ("sweeps", "nearest")],
+                *[("probes", name) for name in ("basins", "basins_pinched", "basins_settled", "masses_good")],
+            ],
         ),
     ],
 )
