@@ -66,9 +66,12 @@ def test_a_study_is_made_within_the_limits_of_the_site(tmp_path):
     found = accounted(tmp_path)
     trained = [job for rule, job in found if rule == "train"]
     *before, last = [job["State"] for job in trained]  # on a slow machine it may take a third minute
-    assert (set(before), last) == ({"TIMEOUT"}, "COMPLETED")
+    # SLURM wakes what it ends: a training that commits then, and asks to be queued again, is no TIMEOUT.
+    assert set(before) <= {"TIMEOUT", "REQUEUED"}
+    assert last == "COMPLETED"
+    assert before
     assert len({(job["TimelimitRaw"], job["ReqMem"], job["Partition"]) for job in trained}) == 1
-    assert {job["State"] for _, job in found} == {"TIMEOUT", "COMPLETED"}
+    assert {job["State"] for _, job in found} <= {"TIMEOUT", "REQUEUED", "COMPLETED"}
     for rule, job in found:
         on_networks = rule in ("train", "retrain")
         assert job["Partition"] == ("gpu" if on_networks else "cpu")
