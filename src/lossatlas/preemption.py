@@ -81,10 +81,10 @@ def asked() -> bool:
 
 
 def leave() -> None:
-    """End here if that was asked for: everything so far is committed.
+    """End here if that was asked for: everything so far is committed. Within :func:`held` it goes on.
 
     Raises:
         Preempted: it was.
     """
-    if _Process.asked:
+    if _Process.asked and not _Process.held:
         raise Preempted

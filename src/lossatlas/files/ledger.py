@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lossatlas import preemption
 from lossatlas.files.clock import Clock
 from lossatlas.files.state import State
 
@@ -77,7 +78,8 @@ class Ledger:
         """
         if self._new:
             with self.clock.committing():
-                self.before()
+                with preemption.held():  # of two files: it ends when both are there
+                    self.before()
                 self._write()
 
     def _read(self) -> None:

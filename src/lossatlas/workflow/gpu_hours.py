@@ -106,7 +106,7 @@ def finished(plan: Plan, folders: Iterable[Path]) -> list[tuple[str, str, cost.D
         about = read_provenance(file)
         device = cost.CPU if about.get("device", cost.CPU) == cost.CPU else cost.GPU
         start, taken = cost.NETWORK_SECONDS[device], float(about["seconds"])
-        if taken >= LEAST * start:
+        if taken >= LEAST * start and taken > start:
             found.append((device, made.kind, cost.demand(made), taken - start))
     return found
 
