@@ -63,7 +63,8 @@ def test_a_wrong_speed_is_corrected_as_jobs_finish(rng):
     assert shares[-1] == 1
     assert steps[-1][2] == 0
     for now, share, left in steps[30:-4]:
-        assert left == pytest.approx(end - now, rel=0.25)
+        # jobs are not divided among cores: of two cores one may wait at the end for half of the longest job
+        assert left == pytest.approx(end - now, abs=0.15 * (end - now) + slow * seconds.max() / 2)
         assert share == pytest.approx(now / end, abs=0.1)
     wrong = Forecast(fan(seconds), 2).left(0)
     assert abs(steps[10][2] - (end - steps[10][0])) < abs(wrong - end)
