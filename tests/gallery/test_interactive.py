@@ -67,6 +67,11 @@ def test_the_most_telling_surface_is_first_and_its_network_is_marked():
     more = pd.concat([paths, paths.assign(what="path", x=0.3)])
     (panel,) = interactive.surface(more)["panels"]
     assert panel["x"] == list(axis), "points of paths are no points of the plane"
+    values = bowl.drop(columns="test_error").assign(what="slice").rename(columns={"loss": "value"})
+    decided = pd.concat([values.assign(what="point", x=9.0), values.assign(what="decision", y=7.0), values])
+    (panel,) = interactive.surface(decided)["panels"]
+    assert (panel["x"], panel["y"], panel["lowest"]) == (list(axis), list(axis), [0, 0, 0.5])
+    assert interactive.surface(decided[decided["what"] != "slice"]) is None, "a figure of decisions alone"
 
 
 def points(**columns):

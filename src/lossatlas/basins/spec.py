@@ -481,6 +481,7 @@ class BoundaryFigure(Contoured, Figure):
 
     kind: Literal["boundaries"] = "boundaries"
     draw: ClassVar[str] = "lossatlas.basins.figures.boundaries:compose"
+    interactive: ClassVar[Literal["", "surface", "embedding"]] = "surface"
     panels: list[BoundaryPanel] = key("One minimum each.", min_length=1)
     classes: list[str | int | float] = key("What the classes are called.", ["blue class", "red class"])
     limits: list[Range] | None = key(
@@ -508,6 +509,7 @@ class SliceFigure(Contoured, Figure):
 
     kind: Literal["slices"] = "slices"
     draw: ClassVar[str] = "lossatlas.basins.figures.boundaries:slices"
+    interactive: ClassVar[Literal["", "surface", "embedding"]] = "surface"
     panels: list[SlicePanel] = key("One minimum each.", min_length=1)
 
 

@@ -18,6 +18,9 @@ from lossatlas.draw.plane import LEAST, MOST, ruggedness
 DIGITS = 4
 """Significant digits of a number on the page."""
 
+PLANES = ("plane", "slice")
+"""What rows are called that are points of a plane of weight space."""
+
 
 def plotly_script() -> str:
     """Return plotly's own minified script from its Python package; it asks for no other file."""
@@ -44,8 +47,8 @@ def surface(table: pd.DataFrame) -> dict[str, Any] | None:
     """Return losses over planes.
 
     Args:
-        table: a row a point, ``x``, ``y``, ``loss``, and where there is more than one plane ``panel``; of rows with
-            ``what`` those that say ``plane``.
+        table: a row a point, ``x``, ``y``, ``loss`` (or ``value``), and where there is more than one plane ``panel``;
+            of rows with ``what`` those that say :data:`PLANES`.
 
     Returns:
         ``panels``: each ``title``, ``x`` (nx), ``y`` (ny), ``loss`` (ny, nx) with None for none that is finite,
@@ -54,7 +57,9 @@ def surface(table: pd.DataFrame) -> dict[str, Any] | None:
         rugged it is; ``range`` of the losses of all panels.
     """
     if "what" in table:
-        table = table[table["what"] == "plane"]
+        table = table[table["what"].isin(PLANES)]
+    if "loss" not in table:
+        table = table.rename(columns={"value": "loss"})
     panels = [panel for panel in map(_plane, *zip(*_planes(table), strict=True)) if panel] if len(table) else []
     if not panels:
         return None
