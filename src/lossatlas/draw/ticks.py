@@ -1,5 +1,6 @@
 """Ticks of logarithmic axes: whole powers of ten, or plain numbers where there are few of them; never 10^0.9."""
 
+from collections.abc import Iterable
 from itertools import pairwise
 from math import ceil, floor, log10
 
@@ -40,6 +41,12 @@ def log_labels(ticks: list[float]) -> list[str]:
     if all(PLAIN[0] * 0.999 < tick < PLAIN[1] * 1.001 for tick in ticks):
         return [f"{tick:.4g}" if tick < 1e4 else f"{tick:,.0f}" for tick in ticks]
     return [_power(tick) for tick in ticks]
+
+
+def short_labels(values: Iterable[float]) -> list[str]:
+    """Return numbers as they are printed at many places side by side: without a zero before the decimal point."""
+    names = [f"{value:g}" for value in values]
+    return [name.removeprefix("0") if name.startswith("0.") else name for name in names]
 
 
 def _power(tick: float) -> str:

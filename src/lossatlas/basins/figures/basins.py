@@ -15,6 +15,7 @@ from lossatlas.draw import style, text
 from lossatlas.draw.legend import Sidebar
 from lossatlas.draw.panels import grid, layout
 from lossatlas.draw.style import Drawn
+from lossatlas.draw.ticks import short_labels
 from lossatlas.errors import LossatlasError
 from lossatlas.specs.registry import Inputs
 from lossatlas.statistics import Correlation, rank_correlation
@@ -67,7 +68,7 @@ def _against(axes: Axes, table: pd.DataFrame, values: Sequence[float], columns: 
         mean, low, high = ([getattr(g, f)() if len(g) else np.nan for g in groups] for f in ("mean", "min", "max"))
         axes.plot(place, mean, color=color, linestyle=dash, marker="o", markersize=3, linewidth=1.4, zorder=3)
         axes.fill_between(place, low, high, color=color, alpha=0.18, linewidth=0)
-    axes.set_xticks(list(place), [f"{v:g}" for v in values])
+    axes.set_xticks(list(place), short_labels(values))
 
 
 def _without_volume(of_cutoff: Mapping[float, pd.DataFrame]) -> list[str]:

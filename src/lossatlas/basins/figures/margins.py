@@ -11,6 +11,7 @@ from lossatlas.draw import style
 from lossatlas.draw.legend import Sidebar
 from lossatlas.draw.panels import layout
 from lossatlas.draw.style import Drawn
+from lossatlas.draw.ticks import short_labels
 from lossatlas.specs.registry import Inputs
 
 COLOR = "#0072B2"
@@ -52,7 +53,7 @@ def _panel(axes: Axes, rows: pd.DataFrame, column: str, factor: float) -> None:
     axes.plot([place[value] for value in rows["value"]], factor * rows[column], "o", color=COLOR, ms=2.8, alpha=0.55)
     means = [factor * float(np.nanmean(rows.loc[rows["value"] == value, column])) for value in values]
     axes.plot(range(len(values)), means, color=style.INK, linewidth=1.2)
-    axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
+    axes.set_xticks(range(len(values)), short_labels(values))
     axes.set_xlim(-0.4, len(values) - 0.6)
     axes.set_xlabel("β (not to scale)")
     axes.grid(True, color="#e4e4e4", linewidth=0.5)
