@@ -33,11 +33,11 @@ reproduce: setup
 	$(BIN)/snakemake --cores $(CORES) --config preset=$(PRESET) -- results/figures/all
 	@echo "== open results/figures/all/index.html"
 
+# One worker more than there are cores: the tests of SLURM mostly wait. What a module's tests share is made by one worker.
 test: setup
 	@echo "== tests (at most 20 minutes on 2 cores)"
 	$(BIN)/dvc pull --quiet $(wildcard data/*.dvc)
-	$(BIN)/python -m pytest tests/slurm
-	$(BIN)/python -m pytest -n $(CORES) --ignore=tests/slurm
+	$(BIN)/python -m pytest -n $$(($(CORES) + 1)) --dist loadgroup
 
 # make check     style, types, lint of the workflow, generated files
 check: setup

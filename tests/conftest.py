@@ -10,9 +10,11 @@ os.environ.update({name: value for name, value in PORTABLE.items() if name != "C
 
 import json
 import secrets
+import shutil
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from harness import ALL, make_all, plan, snakemake, study
 
 
@@ -31,25 +33,46 @@ def rng(fresh_seed: int) -> np.random.Generator:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory):
-    """Build the whole tiny study once, by Snakemake; tests copy the folder before they change it."""
-    folder = tmp_path_factory.mktemp("built")
-    (folder / "jobs.json").write_text(json.dumps([job.rule for job in plan(folder, ALL)]))
-    done = snakemake(folder, ALL)
-    assert done.returncode == 0, done.stdout
-    return folder
+def once(request, tmp_path_factory):
+    """Return a function that fills a folder once, whichever worker of pytest-xdist comes first; the others wait for it."""
+    shared = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):
+        shared = shared.parent
+
+    def fill(name, make):
+        folder, done = shared / f"once-{name}", shared / f"once-{name}.done"
+        with FileLock(shared / f"once-{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return fill
 
 
 @pytest.fixture(scope="session")
-def made_study(tmp_path_factory):
+def built(once):
+    """Build the whole tiny study once, by Snakemake; tests copy the folder before they change it."""
+
+    def build(folder):
+        (folder / "jobs.json").write_text(json.dumps([job.rule for job in plan(folder, ALL)]))
+        done = snakemake(folder, ALL)
+        assert done.returncode == 0, done.stdout
+
+    return once("built", build)
+
+
+@pytest.fixture(scope="session")
+def made_study(once):
     """Return a function that makes every artefact of a tiny study, once: its folder, which stays as it is, and its plan."""
     known = {}
 
     def make(name):
         if name not in known:
-            folder, plan = tmp_path_factory.mktemp(name), study(name)
-            make_all(plan, folder)
-            known[name] = folder, plan
+            plan = study(name)
+            known[name] = once(name, lambda folder: make_all(plan, folder)), plan
         return known[name]
 
     return make
