@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
@@ -512,6 +513,7 @@ def run_work(made: Artefact) -> Work:
     return Work(net.parameters, rows, net.layers, steps, flops, train, test, size)
 
 
+@cache
 def sized(made: Artefact) -> tuple[Any, int, int, int]:
     """Return network, training and test examples and bytes of one example of an artefact on networks."""
     (data,) = made.inputs["data"]

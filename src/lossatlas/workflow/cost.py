@@ -119,6 +119,7 @@ def on_networks(rule: str) -> bool:
     return _rules().get(rule, False)
 
 
+@cache
 def work(made: Artefact) -> Work:
     """Return what making an artefact computes."""
     return subjects.steps()[made.kind].work(made)

@@ -1,5 +1,6 @@
 """The plan as the rules see it: input functions, parameters, resources, manifest. Nothing here imports torch."""
 
+import inspect
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -7,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from snakemake.common import overwrite_function_params
 from snakemake.exceptions import WorkflowError
 
 from lossatlas import numerics
@@ -36,6 +38,12 @@ def code_digest(names: Iterable[str], *more: Path) -> str:
     It is a parameter of the rule, so an edit anywhere below redraws.
     """
     return closure.digest(tuple(dict.fromkeys(name.partition(":")[0] for name in names)), *more)
+
+
+def known(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function whose parameters Snakemake knows: it asks for them before each of its many calls."""
+    overwrite_function_params(function, inspect.signature(function).parameters)
+    return function
 
 
 def load_plan(raw: Mapping, root: Path) -> "Wiring":
@@ -81,6 +89,7 @@ class Wiring:
         job (a pulled run, when its data is prepared for a new retraining), whatever ``ancient`` says.
         """
 
+        @known
         def files(wildcards: Any) -> list[str]:
             made = self.artefact(kind, wildcards.id)
             if Path(made.path).exists():
@@ -166,6 +175,7 @@ class Wiring:
             return {**asked, "slurm_partition": partition or "", "gpu_model": model or ""}
 
         def sized(name: str) -> Callable[..., Any]:
+            @known
             def value(wildcards: Any, attempt: int = 1) -> Any:
                 id = getattr(wildcards, "id", "")
                 failures = max(attempt - 1 - timeouts.count(kind, id), 0)
