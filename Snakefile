@@ -4,8 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+from lossatlas.workflow import scheduler, slurm
 from lossatlas.workflow.requeue import SUBMITTED
-from lossatlas.workflow.slurm import mend
 from lossatlas.workflow.watch import begin
 from lossatlas.workflow.wiring import load_plan
 
@@ -18,7 +18,8 @@ configfile: str(ROOT / "config" / "config.yaml")
 PLAN = load_plan(config, ROOT)
 
 
-mend()
+scheduler.mend()
+slurm.mend()
 
 if workflow.remote_exec:  # on a node, in a job that Snakemake has submitted, which may be queued again
     os.environ[SUBMITTED] = "1"
