@@ -205,6 +205,10 @@ def limits(record: Mapping[str, Any]) -> Iterator[str]:
 def growth(record: Mapping[str, Any]) -> Iterator[str]:
     """Yield how our time grows along each axis."""
     for axis, found in record.get("growth", {}).items():
+        if "missing" in found:
+            yield f"How our time grows with *{axis}* was not measured: {found['missing']}."
+            yield ""
+            continue
         pairs = zip(found["values"], found["seconds"], strict=True)
         times = ", ".join(f"{number(value)}: {seconds(second)}" for value, second in pairs)
         yield f"Our time grows with *{axis}* to the power {found['exponent']:.2f} ({times})."

@@ -49,7 +49,9 @@ def said(case: Case, record: dict) -> str:
             )
     if record["limit"]:
         words.append(f"{100 * record['limit']['median']:.0f} % of the {record['limit']['rate']} rate")
-    words += [f"grows with {axis}^{found['exponent']:.2f}" for axis, found in record["growth"].items()]
+    words += [
+        f"grows with {axis}^{found['exponent']:.2f}" for axis, found in record["growth"].items() if "exponent" in found
+    ]
     return "; ".join(words)
 
 

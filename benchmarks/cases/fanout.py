@@ -48,6 +48,15 @@ def study(size: Size) -> dict[str, Any]:
             }
         },
         "clouds": {"jumps": {"jump": {**jumps, "retrain": {"epochs": size["epochs"]}, "grain": size["grain"]}}},
+        "embeddings": {"pca": {"method": "pca"}},
+        "figures": {
+            "jumps": {
+                "kind": "embedding",
+                "title": "Jumps",
+                "caption": "Jumps.",
+                "panels": [{"cloud": "jumps", "embedding": "pca", "title": "jumps"}],
+            }
+        },
     }
 
 

@@ -14,6 +14,7 @@ from lossatlas.models import spec as catalogue
 from lossatlas.models.spec import network as counted
 from lossatlas.seeds import derive
 from lossatlas.specs.base import read
+from lossatlas.train.lockstep import Lockstep
 from lossatlas.train.loop import Examples, Training
 from lossatlas.train.spec import Recipe
 
@@ -91,7 +92,82 @@ def arithmetic(size: Size, _: Mapping) -> Work:
     return Work(3 * flops * size["examples"], "float32")
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# many small networks at once
+
+LOCKSTEP = {"lr": 0.02, "momentum": 0.9, "clip": 8.0, "precision": "float32"}
+
+
+def small_networks(size: Size) -> tuple[list[nn.Module], Tensor, Tensor]:
+    """Return networks for the swiss roll from as many seeds, and its points."""
+    x, y = inputs.swiss_roll(size["examples"])
+    return [inputs.network(inputs.SWISS_NET, (2,), 2, seed).train() for seed in range(size["networks"])], x, y
+
+
+def lockstep(size: Size) -> Action:
+    """Full-batch steps of :class:`lossatlas.train.lockstep.Lockstep`."""
+    models, x, y = small_networks(size)
+    recipe = read(Recipe, {**LOCKSTEP, "batch": len(x), "epochs": 10**6}).hashed()
+    examples = [Examples(x, y, x, y, lambda v: v)] * len(models)
+    starts = torch.stack([inputs.weights(model) for model in models])
+    training = Lockstep(models[0], starts, examples, recipe, [0.0] * len(models), list(range(len(models))))
+    epochs = iter(range(10**6))
+
+    def run() -> Outcome:
+        for _ in range(size["steps"]):
+            training.epoch(next(epochs))
+        return Outcome(training.thetas.detach().numpy().copy())
+
+    return run
+
+
+def one_by_one(size: Size) -> Action:
+    """The same steps, a network after the other."""
+    models, x, y = small_networks(size)
+    optimizers = [torch.optim.SGD(model.parameters(), lr=LOCKSTEP["lr"], momentum=MOMENTUM) for model in models]
+
+    def run() -> Outcome:
+        for model, optimizer in zip(models, optimizers, strict=True):
+            for _ in range(size["steps"]):
+                optimizer.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                nn.utils.clip_grad_norm_(model.parameters(), LOCKSTEP["clip"])
+                optimizer.step()
+        return Outcome(torch.stack([inputs.weights(model) for model in models]).numpy())
+
+    return run
+
+
+def lockstep_arithmetic(size: Size, _: Mapping) -> Work:
+    """Return the arithmetic of three forward passes a step and network."""
+    flops = counted(catalogue.resolve(inputs.SWISS_NET), (2,), 2).flops
+    return Work(3 * flops * size["examples"] * size["networks"] * size["steps"], "float32")
+
+
 CASES = (
+    Case(
+        name="training-lockstep",
+        row="training",
+        what="full-batch training of many swiss-roll networks in lockstep",
+        same=(
+            "the same networks, points, clipping and SGD with momentum in float32; weights after the first steps are "
+            "compared"
+        ),
+        tolerance=1e-3,
+        ours=Side(lockstep, lambda size, _: lockstep({**size, "steps": 3})().result),
+        peers={
+            "a network after the other": Side(
+                one_by_one, lambda size, _: one_by_one({**size, "steps": 3})().result, "torch"
+            )
+        },
+        sizes={
+            "full": {"networks": 40, "examples": 200, "steps": 100},
+            "small": {"networks": 40, "examples": 200, "steps": 25},
+            "tiny": {"networks": 3, "examples": 40, "steps": 2},
+        },
+        limit=lockstep_arithmetic,
+        axes={"networks": (5, 10, 20, 40)},
+    ),
     Case(
         name="training-wrn-28-2",
         row="training",

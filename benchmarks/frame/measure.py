@@ -132,13 +132,20 @@ def _growth(case: Case, ours: Doer, size: dict[str, Any]) -> dict[str, Any]:
     """Return axis -> values, the median process time at each, and the exponent of the power law through them."""
     found = {}
     for axis, values in case.axes.items():
-        seconds = []
-        for value in values:
-            ours.prepare({**size, axis: value})
-            ours.run()
-            seconds.append(spread([ours.run().cpu for _ in range(GROWTH_RUNS)]).median)
+        try:
+            seconds = [_once_warm(ours, {**size, axis: value}) for value in values]
+        except SideError as error:
+            found[axis] = {"missing": str(error)}
+            continue
         found[axis] = {"values": list(values), "seconds": seconds, "exponent": exponent(values, seconds)}
     return found
+
+
+def _once_warm(ours: Doer, size: dict[str, Any]) -> float:
+    """Return the median process time of our side at a size, after one run to warm up."""
+    ours.prepare(size)
+    ours.run()
+    return spread([ours.run().cpu for _ in range(GROWTH_RUNS)]).median
 
 
 def exponent(values: Any, seconds: Any) -> float:

@@ -34,7 +34,7 @@ def retrained(
         batch: size of a minibatch.
     """
     x, y, test_x, test_y = data
-    nn.utils.vector_to_parameters(start, model.parameters())
+    nn.utils.vector_to_parameters(start.clone(), model.parameters())
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum)
     ends = []
     for order in orders:

@@ -74,7 +74,7 @@ class Landscape(ABC):
         """Return the losses (n,), float64, and the gradients (n, D) at the rows of (n, D).
 
         One row after the other: on the CPU torch's vectorising map over rows takes 0.5 (fully connected) to 3.7 times
-        (recurrent networks) as long, and it keeps the activations of all rows at once (``benchmarks/path.py``).
+        (recurrent networks) as long, and it keeps the activations of all rows at once (``benchmarks/cases/path.py``).
         """
         points = self._points(thetas)
         losses = torch.empty(len(points), dtype=torch.float64, device=self.device)
