@@ -127,12 +127,16 @@ def summary(record_of: Mapping[str, Any]) -> Iterator[str]:
 # one comparison
 
 
-def detail(case: Case, record: Mapping[str, Any]) -> Iterator[str]:
+def detail(case: Case, record: Mapping[str, Any] | None) -> Iterator[str]:
     """Yield the section of one comparison."""
     yield f"### {case.name}"
     yield ""
     yield f"{case.what[0].upper()}{case.what[1:]}. The same work: {case.same}."
     yield ""
+    if record is None:
+        yield "Not measured on this machine."
+        yield ""
+        return
     yield (
         f"Size *{record['size']}*: {sized(record)}. {record['rounds']} rounds on {record['measured']}, commit "
         f"`{record['commit']}`, torch {record['versions'].get('torch', '?')}; processes that wanted a core when it "
@@ -229,8 +233,7 @@ def page(documents: Mapping[str, Mapping[str, Any]]) -> str:
         lines += [f"Instructions: {wide}, {amx} AMX. File `benchmarks/results/{name}`.", ""]
         lines += [*summary(records), ""]
         for case in cases.ALL:
-            if case.name in records:
-                lines += detail(case, records[case.name])
+            lines += detail(case, records.get(case.name))
     return "\n".join(lines).rstrip() + "\n"
 
 

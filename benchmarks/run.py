@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks import cases
 from benchmarks.frame import machine, results
 from benchmarks.frame.case import OURS, Case
-from benchmarks.frame.measure import measure
+from benchmarks.frame.measure import left_out, measure
 from benchmarks.frame.remote import ROOT, Remote
 
 
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="runs of each side, in turns (5)")
     parser.add_argument("--size", default="full", choices=("full", "small", "tiny"), help="how much work (full)")
     parser.add_argument("--results", type=Path, default=results.FOLDER, help="folder of the file that is written")
+    parser.add_argument("--leave-out", metavar="REASON", help="do not run them; keep why in the results")
     parser.add_argument("--list", action="store_true", help="only say what there is")
     given = parser.parse_args()
     picked = chosen(given.names)
@@ -73,7 +74,10 @@ def main() -> None:
     print(f"load {busy:.1f}; " + ", ".join(f"{name} {rate / 1e9:.3g} G/s" for name, rate in rates.items()), flush=True)
     path = given.results / f"{machine.slug()}.json"
     for case in picked:
-        record = measure(case, opened(case), given.size, given.rounds, rates)
+        if given.leave_out:
+            record = left_out(case, given.size, given.rounds, given.leave_out)
+        else:
+            record = measure(case, opened(case), given.size, given.rounds, rates)
         record |= results.context(busy, rates, ROOT)
         results.merge(path, machine.identity(), {case.name: record})
         print(said(case, record), flush=True)

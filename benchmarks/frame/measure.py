@@ -11,6 +11,9 @@ from benchmarks.frame.alternate import Sample, alternate, ratios, spread
 from benchmarks.frame.case import OURS, Case
 from benchmarks.frame.remote import SideError
 
+EMPTY: dict[str, Any] = {"checks": {}, "ratios": {}, "limit": None, "growth": {}}
+"""What a comparison says where nothing was measured."""
+
 GROWTH_RUNS = 3
 """Runs of our side at each value of an axis."""
 
@@ -49,7 +52,7 @@ def measure(case: Case, open_side: Open, size_name: str, rounds: int, rates: Map
         rates: of the machine, from the same run.
     """
     size, running = dict(case.sizes[size_name]), {}
-    record: dict[str, Any] = {"size": size_name, "sizes": size, "rounds": rounds, "sides": {}, "checks": {}}
+    record: dict[str, Any] = {"size": size_name, "sizes": size, "rounds": rounds, "sides": {}, **EMPTY, "checks": {}}
     try:
         running[OURS] = open_side(OURS)
         record["sides"][OURS] = {"version": running[OURS].prepare(size)}
@@ -69,6 +72,12 @@ def measure(case: Case, open_side: Open, size_name: str, rounds: int, rates: Map
         for doer in running.values():
             doer.close()
     return record
+
+
+def left_out(case: Case, size_name: str, rounds: int, reason: str) -> dict[str, Any]:
+    """Return the record of a comparison that is not made, with its reason."""
+    size = dict(case.sizes[size_name])
+    return {"size": size_name, "sizes": size, "rounds": rounds, "sides": {OURS: {"missing": reason}}, **EMPTY}
 
 
 def _admitted(case: Case, peer: str, running: Mapping[str, Doer], size: dict[str, Any], record: dict) -> bool:

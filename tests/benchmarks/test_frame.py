@@ -10,7 +10,7 @@ import pytest
 from benchmarks.frame import machine, results
 from benchmarks.frame.alternate import Sample, alternate, ratios, spread
 from benchmarks.frame.case import OURS, Case, Goal, Outcome, Side, Work, cornerwise, relative
-from benchmarks.frame.measure import exponent, measure
+from benchmarks.frame.measure import exponent, left_out, measure
 from benchmarks.frame.remote import Remote, SideError
 from benchmarks.frame.worker import timed
 
@@ -254,3 +254,9 @@ def test_records_name_no_machine_and_no_path():
         assert str(Path.home()) not in text
         assert "/tmp/" not in text
         assert "/work/" not in text
+
+
+def test_what_is_left_out_has_its_reason():
+    found = left_out(case(), "full", 5, "no time")
+    assert found["sides"] == {OURS: {"missing": "no time"}}
+    assert (found["ratios"], found["limit"], found["growth"]) == ({}, None, {})
