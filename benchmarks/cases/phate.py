@@ -94,11 +94,11 @@ CASES = (
         peers={"PHATE().fit_transform(X)": Side(documented, package="phate")},
         sizes={
             "full": {"points": 1000, "dimension": 1_467_610},
-            "small": {"points": 1000, "dimension": 100_000},
+            "small": {"points": 1000, "dimension": 50_000},
             "tiny": {"points": 60, "dimension": 300},
         },
         goals=(Goal(3.0), Goal(10.0, quantity="memory")),
         limit=arithmetic,
-        axes={"dimension": (25_000, 50_000, 100_000), "points": (250, 500, 1000)},
+        axes={"dimension": (12_500, 25_000, 50_000), "points": (250, 500, 1000)},
     ),
 )

@@ -197,7 +197,7 @@ CASES = (
             "tiny": {"examples": 100, "grid": 3},
         },
         limit=partial(arithmetic, {"name": "lenet"}, lambda _: (1, 28, 28), 10),
-        axes={"examples": (500, 1000, 2000), "grid": (3, 4, 5)},
+        axes={"examples": (250, 500, 1000)},
     ),
     _case(
         "resnet-20",
@@ -206,11 +206,11 @@ CASES = (
         what="2D surface, ResNet-20",
         sizes={
             "full": {"examples": 1000, "grid": 21, "pixels": 32},
-            "small": {"examples": 1000, "grid": 3, "pixels": 16},
+            "small": {"examples": 500, "grid": 3, "pixels": 16},
             "tiny": {"examples": 20, "grid": 3, "pixels": 8},
         },
         limit=partial(arithmetic, RESNET, lambda size: (3, size["pixels"], size["pixels"]), 10),
-        axes={"examples": (125, 250, 500)},
+        axes={"examples": (60, 125, 250)},
     ),
     _case(
         "swiss-roll",

@@ -389,6 +389,16 @@ class NetworkLandscape(Landscape):
         return self._fits.run(multiplied).div_(self._total).to(self.dtype)
 
     @property
+    def module(self) -> nn.Module:
+        """The network that is evaluated: its layers; its parameters have shapes only."""
+        return self._model
+
+    @property
+    def weighs_alike(self) -> bool:
+        """Whether the loss is the plain mean over the examples."""
+        return self._weights is None or bool((self._weights == 1.0).all())
+
+    @property
     def _images(self) -> bool:
         """Whether the inputs are images with the channels last in memory."""
         x = self.x
