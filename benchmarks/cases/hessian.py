@@ -341,7 +341,11 @@ CASES = (
             "curvlinops": Side(curvlinops_density, package="curvlinops-for-pytorch"),
             "hessian-eigenthings": Side(eigenthings_density, package="hessian-eigenthings"),
         },
-        sizes=_sizes({"probes": 4, "steps": 8, "examples": 32, "pixels": 8}, {"probes": 4, "steps": 8}, {"probes": 4, "steps": 30}),
+        sizes=_sizes(
+            {"probes": 4, "steps": 8, "examples": 32, "pixels": 8},
+            {"probes": 4, "steps": 8},
+            {"probes": 4, "steps": 30},
+        ),
         goals=(Goal(2.0),),
         limit=partial(products, lambda size, _: size["probes"] * size["steps"]),
     ),

@@ -124,7 +124,9 @@ def _case(name: str, small: int) -> Case:
         },
         goals=(Goal(3.0, peer="loop over points with autograd"),),
         limit=partial(arithmetic, name),
-        axes={"points": (2, 4, 8), "examples": (1000, 2000, 4000)} if name == "fcp" else {"examples": (500, 1000, 2000)},
+        axes={"points": (2, 4, 8), "examples": (1000, 2000, 4000)}
+        if name == "fcp"
+        else {"examples": (500, 1000, 2000)},
     )
 
 
