@@ -37,13 +37,22 @@ def rounded(value: Any) -> Any:
 
 def context(busy: float, rates: Mapping[str, float], root: Path) -> dict[str, Any]:
     """Return what is true of every comparison of a run: day, commit, load at the start, rates, versions."""
-    asked = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    found = subprocess.run(asked, cwd=root, capture_output=True, text=True, check=False)
     kept = ("python", "torch", "numpy", "scipy")
     return {
         "measured": datetime.now(UTC).date().isoformat(),
-        "commit": found.stdout.strip() or "unknown",
+        "commit": commit(root),
         "busy": busy,
         "rates": dict(rates),
         "versions": {name: version for name, version in versions().items() if name in kept},
     }
+
+
+def commit(root: Path) -> str:
+    """Return the commit of what is measured, with ``-dirty`` where sources or comparisons are not as it has them."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False).stdout.strip()
+
+    measured = ("src", "benchmarks/cases", "benchmarks/frame", "benchmarks/reference")
+    changed = git("status", "--porcelain", "--", *measured)
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("-dirty" if changed else "")
