@@ -31,8 +31,8 @@ The cases are in `benchmarks/cases`. How each is compared:
   (`lossatlas.workflow.allocator`), the others are as torch leaves them.
 - A ratio is the other's time over ours in the same round: the median of the rounds, and in brackets their range. Times
   are process times of one thread unless *wall* stands beside them. The best of the others is what must be beaten.
-- The limit is a rate of the machine from the same run: of a product of two matrices, of a copy in memory, or of reading
-  a file that is not cached. Its share is the work that cannot be avoided over what that rate could do in our time.
+- The limit is a rate of the machine from the same run: of the faster of a product of two matrices and a convolution of
+  many channels, of a copy in memory, or of reading a file that is not cached. Its share is the work that cannot be avoided over what that rate could do in our time.
 
 Speed is measured here and never asserted by a test.
 """
@@ -150,7 +150,7 @@ def detail(case: Case, record: Mapping[str, Any] | None) -> Iterator[str]:
         return
     yield from sides(case, record)
     yield ""
-    yield from limits(record)
+    yield from limits(case, record)
     yield from growth(record)
     if any(standing(case, goal, record)[1] is False for goal in case.goals):
         yield f"Why not more: {case.reason or 'not known yet.'}"
@@ -194,14 +194,21 @@ def _ratio(ratio: Mapping[str, Any] | None) -> str:
     return "" if ratio is None else f"{number(ratio['median'])} [{number(ratio['low'])}, {number(ratio['high'])}]"
 
 
-def limits(record: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what bounds our side, and the share of it that is reached."""
+def limits(case: Case, record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what bounds our side, the share of it that is reached, and the ratio of a side that reached all of it."""
     limit = record.get("limit")
     if limit:
+        best = min((ratio["median"] for ratio in record["ratios"].get("cpu", {}).values()), default=None)
+        bound = (
+            f" At the limit the best of the others would take {number(best / limit['median'])} times ours."
+            if best
+            else ""
+        )
         unit, rate = UNITS[limit["rate"]], record["rates"][limit["rate"]]
         yield (
             f"Limit: {scaled(limit['amount'], unit)} at the {limit['rate']} rate of {scaled(rate, unit + '/s')}; we "
             f"reach {100 * limit['median']:.0f} % [{100 * limit['low']:.0f}, {100 * limit['high']:.0f}]."
+            + (bound if any(goal.kind == "times" for goal in case.goals) else "")
         )
         yield ""
 

@@ -15,8 +15,8 @@ from lossatlas.landscape.landscape import NetworkLandscape, channels_last
 from lossatlas.models import spec as catalogue
 from lossatlas.models.spec import network as counted
 
-SHAPE, BATCH = (1, 28, 28), 250
-"""An image; examples that are evaluated at once."""
+SHAPE, BATCH = (1, 28, 28), 500
+"""An image; examples that are evaluated at once, as many as the probe's default."""
 
 
 def problem(name: str, size: Size) -> tuple[nn.Module, Tensor, Tensor, Tensor, Tensor]:
