@@ -32,7 +32,8 @@ The cases are in `benchmarks/cases`. How each is compared:
 - A ratio is the other's time over ours in the same round: the median of the rounds, and in brackets their range. Times
   are process times of one thread unless *wall* stands beside them. The best of the others is what must be beaten.
 - The limit is a rate of the machine from the same run: of the faster of a product of two matrices and a convolution of
-  many channels, of a copy in memory, or of reading a file that is not cached. Its share is the work that cannot be avoided over what that rate could do in our time.
+  many channels, of a copy in memory, or of reading a file that is not cached. Its share is the work that cannot be
+  avoided over what that rate could do in our time.
 
 Speed is measured here and never asserted by a test.
 """
