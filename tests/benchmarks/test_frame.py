@@ -260,3 +260,43 @@ def test_what_is_left_out_has_its_reason():
     found = left_out(case(), "full", 5, "no time")
     assert found["sides"] == {OURS: {"missing": "no time"}}
     assert (found["ratios"], found["limit"], found["growth"]) == ({}, None, {})
+
+
+def test_a_rate_is_the_best_of_several_after_one_to_warm_up():
+    durations, clock = iter([50.0, 3.0, 2.0, 4.0]), [0.0]
+
+    def action():
+        clock[0] += next(durations)
+
+    assert machine.least(action, 3, lambda: clock[0]) == 2.0
+
+
+def test_the_limit_of_float32_is_the_faster_library(monkeypatch):
+    told = {"memory_rate": 3.0, "disk_rate": 4.0, "convolution_rate": 9.0}
+    for name, value in told.items():
+        monkeypatch.setattr(machine, name, lambda value=value: value)
+    monkeypatch.setattr(machine, "product_rate", {"float32": 5.0, "float64": 2.0}.__getitem__)
+    found = machine.rates()
+    assert (found["float32"], found["product"], found["convolution"], found["float64"]) == (9.0, 5.0, 9.0, 2.0)
+    monkeypatch.setattr(machine, "convolution_rate", lambda: 1.0)
+    assert machine.rates()["float32"] == 5.0
+
+
+def test_a_commit_is_dirty_where_what_is_measured_has_changed(tmp_path):
+    import subprocess
+
+    def git(*words):
+        author = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        subprocess.run(["git", *author, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init")
+    for name in ("src/a.py", "benchmarks/results/x.json", "benchmarks/cases/b.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+    git("add", "-A")
+    git("commit", "-m", "one")
+    plain = results.commit(tmp_path)
+    (tmp_path / "benchmarks/results/x.json").write_text("2")
+    assert results.commit(tmp_path) == plain
+    (tmp_path / "src/a.py").write_text("2")
+    assert results.commit(tmp_path) == f"{plain}-dirty"
