@@ -46,7 +46,7 @@ def record(case, rng, missing=False):
         "measured": "2026-11-29",
         "commit": "abcdef0",
         "busy": 3.25,
-        "rates": {"float32": 1e11, "float64": 5e10, "memory": 3e10, "disk": 2e9},
+        "rates": {"float32": 1e11, "convolution": 1e11, "float64": 5e10, "memory": 3e10, "disk": 2e9},
         "versions": {"torch": "2.13.0"},
     }
     if missing:
@@ -184,3 +184,13 @@ def test_every_record_is_of_a_case_that_is_still_there():
                 for peer, ratio in peers.items():
                     assert found["checks"][peer]["passed"]
                     assert ratio["median"] == pytest.approx(spread(ratio["rounds"]).median), (case, quantity)
+
+
+def test_a_limit_that_was_a_product_alone_is_none(rng):
+    case = next(one for one in cases.ALL if one.name == "gradient-mnist")
+    found = record(case, rng)
+    assert report.standing(case, Goal(0.3, "share"), found)[1]
+    assert list(report.limits(case, found))
+    found["rates"].pop("convolution")
+    assert report.standing(case, Goal(0.3, "share"), found) == ("the limit was not measured", None)
+    assert not list(report.limits(case, found))
