@@ -217,9 +217,18 @@ def limits(case: Case, record: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"Limit: {scaled(limit['amount'], unit)} at the {limit['rate']} rate of {scaled(rate, unit + '/s')}; we "
             f"reach {100 * limit['median']:.0f} % [{100 * limit['low']:.0f}, {100 * limit['high']:.0f}]."
+            + _of_product(limit, record["rates"])
             + (bound if any(goal.kind == "times" for goal in case.goals) else "")
         )
         yield ""
+
+
+def _of_product(limit: Mapping[str, Any], rates: Mapping[str, float]) -> str:
+    """Return the share of a product of two matrices alone, where that is not the limit."""
+    if limit["rate"] != "float32" or rates["float32"] <= rates.get("product", rates["float32"]):
+        return ""
+    share = 100 * limit["median"] * rates["float32"] / rates["product"]
+    return f" Of a product's {scaled(rates['product'], 'FLOP/s')} that is {share:.0f} %."
 
 
 def growth(record: Mapping[str, Any]) -> Iterator[str]:

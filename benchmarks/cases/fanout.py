@@ -185,5 +185,6 @@ CASES = (
             "tiny": {"retrainings": 4, "epochs": 1, "examples": 100, "depth": 10, "grain": 2},
         },
         goals=(Goal(2.5, quantity="wall"),),
+        reason="A job is a process of its own, which imports torch; of short retrainings that is most of its time.",
     ),
 )

@@ -65,6 +65,10 @@ def _case(spec: dict[str, Any], data: str, name: str) -> Case:
         sizes={"full": {"examples": 1000}, "small": {"examples": 1000}, "tiny": {"examples": 60}},
         goals=(Goal(0.6, "share"),),
         limit=partial(arithmetic, spec, data),
+        reason=(
+            "Half of the time is convolutions, of few channels; the rest is the hyperbolic tangent, pooling and their "
+            "gradients, which are no products (`torch.profiler`)."
+        ),
         axes={"examples": (250, 500, 1000)},
     )
 
