@@ -284,8 +284,8 @@ def _sizes(small: dict[str, int], tiny: dict[str, int], full: dict[str, int] | N
 
 
 AGAIN = (
-    "Every product makes the graph of the gradient anew, by its own forward and backward pass; PyHessian makes it once for "
-    "one batch and keeps it, with all its activations."
+    "Every product makes the graph of the gradient anew, by its own forward and backward pass; PyHessian makes it once "
+    "for one batch and keeps it, with all its activations."
 )
 """Why products are not faster."""
 
@@ -379,6 +379,6 @@ CASES = (
         ),
         limit=partial(products, lambda *_: 1),
         axes={"examples": (16, 32, 64)},
-        reason="Every product makes the graph of the gradient anew, by its own forward and backward pass; none is compiled.",
+        reason="Every product makes the gradient's graph anew, by its own forward and backward pass; none is compiled.",
     ),
 )
