@@ -12,8 +12,11 @@ import numpy as np
 
 from benchmarks.frame.case import Action, Case, Goal, Outcome, Side, Size, Work
 
-CHUNK, CLUSTERS = 32768, 20
-"""Columns of a chunk as points files have them; groups that the cloud consists of, an end of a retraining each."""
+CHUNK, TURN = 32768, 2.0
+"""Columns of a chunk as points files have them; the angle over which the cloud's points lie on an arc, in radians.
+
+A picture of many clusters or arms in the plane depends on chance, that of one curve does not.
+"""
 
 
 class Cloud:
@@ -29,11 +32,10 @@ class Cloud:
         with h5py.File(self.path, "w") as file:
             chunks = (1, min(CHUNK, dimension))
             theta = file.create_dataset("theta", (points, dimension), "float32", chunks=chunks, fillvalue=None)
-            centre = base
-            for row in range(points):
-                if row % max(points // CLUSTERS, 1) == 0:
-                    centre = base + 0.05 * rng.standard_normal(dimension, dtype=np.float32)
-                theta[row] = centre + 0.01 * rng.standard_normal(dimension, dtype=np.float32)
+            axes = 0.05 * rng.standard_normal((2, dimension), dtype=np.float32)
+            for row, turn in enumerate(np.linspace(0, TURN, points, dtype=np.float32)):
+                noise = 0.001 * rng.standard_normal(dimension, dtype=np.float32)
+                theta[row] = base + np.cos(turn) * axes[0] + np.sin(turn) * axes[1] + noise
             file.create_group("table").create_dataset("seed", data=np.arange(points))
 
 
@@ -68,7 +70,7 @@ def documented(size: Size) -> Action:
 
 
 def disparity(ours: Any, theirs: Any) -> float:
-    """Return Procrustes' disparity of the distances of two embeddings' clusters, 0 = the same up to a similarity."""
+    """Return Procrustes' disparity of two embeddings: 0 = the same up to a similarity, 1 = nothing in common."""
     from scipy.spatial import procrustes
 
     return float(procrustes(np.asarray(theirs), np.asarray(ours))[2])
