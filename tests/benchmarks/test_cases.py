@@ -179,6 +179,10 @@ def test_embeddings_are_compared_up_to_a_similarity(rng):
     assert phate.disparity(rng.normal(size=(30, 2)), a) > named("phate").tolerance
 
 
+def test_the_same_embedding(tmp_path):
+    assert agrees(named("phate"), tmp_path, "PHATE().fit_transform(X)")
+
+
 def test_bisection_finds_the_first_crossing(rng):
     """Of |x|^2 along unit rays: the square root of the cutoff, to the width of the bracket."""
     rays = torch.from_numpy(rng.normal(size=(7, 5)))
