@@ -35,7 +35,8 @@ The cases are in `benchmarks/cases`. How each is compared:
   many channels, of a copy in memory, or of reading a file that is not cached. Its share is the work that cannot be
   avoided over what that rate could do in our time.
 
-Speed is measured here and never asserted by a test.
+Size *full* is what was asked for; *small* and *tiny* are less of the same, where a machine had not the time. Speed is
+measured here and never asserted by a test.
 """
 
 UNITS = {"float32": "FLOP", "float64": "FLOP", "memory": "B", "disk": "B"}
@@ -116,14 +117,15 @@ def asked(goal: Goal) -> str:
 
 def summary(record_of: Mapping[str, Any]) -> Iterator[str]:
     """Yield the table of all goals."""
-    yield "| what | at least | measured [range of the rounds] | reached |"
-    yield "| --- | --- | --- | --- |"
+    yield "| what | at least | measured [range of the rounds] | size | reached |"
+    yield "| --- | --- | --- | --- | --- |"
     for case in cases.ALL:
         record = record_of.get(case.name)
         for goal in case.goals:
             text, reached = ("not measured on this machine", None) if record is None else standing(case, goal, record)
+            size = "" if record is None else record["size"]
             word = {True: "yes", False: "**no**", None: ""}[reached]
-            yield f"| [{case.what}](#{case.name}) | {asked(goal)} | {text} | {word} |"
+            yield f"| [{case.what}](#{case.name}) | {asked(goal)} | {text} | {size} | {word} |"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
