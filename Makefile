@@ -1,6 +1,7 @@
 # make figures    a fresh machine: environment, the bundled results, one chain and one training made here, the gallery
 # make reproduce  the same from nothing, PRESET=quick or laptop; its first lines say about how long it takes
 # make test       a fresh machine: the same environment, then the tests
+# make bench      lossatlas beside other packages: benchmarks/results/<machine>.json and docs/performance.md (an hour)
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -9,7 +10,7 @@ CORES ?= 2
 PRESET ?= quick
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: figures reproduce test check setup lock docs site dvc help
+.PHONY: figures reproduce test bench check setup lock docs site dvc help
 
 help:
 	@sed -n 's/^# make/make/p' $(MAKEFILE_LIST)
@@ -39,6 +40,20 @@ test: setup
 	$(BIN)/dvc pull --quiet $(wildcard data/*.dvc)
 	$(BIN)/python -m pytest -n $$(($(CORES) + 1)) --dist loadgroup
 
+# The other packages lie in a folder of their own, without what they depend on: the environment has that, in our versions.
+# One that the index does not have is said so in the results.
+.peers: benchmarks/peers.lock $(VENV)/.installed
+	grep -v '^#' benchmarks/peers.lock | while read package; do \
+	  $(PIP) install --no-deps --upgrade --target .peers $$package || echo "== $$package: not installed"; done
+	touch $@
+
+# SIZE=full (what the table asks for), small (minutes) or tiny; CASES=names, all by default
+SIZE ?= full
+bench: .peers
+	$(BIN)/dvc pull --quiet $(wildcard data/*.dvc)
+	$(BIN)/python -m benchmarks $(CASES) --size $(SIZE)
+	$(BIN)/python -m benchmarks.report
+
 # make check     style, types, lint of the workflow, generated files
 check: setup
 	$(BIN)/ruff check .
@@ -48,6 +63,7 @@ check: setup
 	$(BIN)/python -m lossatlas.workflow.dvc_stages --check
 	$(BIN)/python -m lossatlas.workflow.generated --check
 	$(BIN)/python -m lossatlas.cli.page --check
+	$(BIN)/python -m benchmarks.report --check
 
 # make setup     only the environment
 setup: $(VENV)/.installed
@@ -74,6 +90,7 @@ lock:
 docs: setup
 	$(BIN)/python -m lossatlas.workflow.generated
 	$(BIN)/python -m lossatlas.cli.page
+	$(BIN)/python -m benchmarks.report
 
 # what builds the manual and checks crates: beside the environment, since no result depends on it
 $(VENV)/.documented: $(VENV)/.installed requirements-docs.lock

@@ -1,7 +1,7 @@
 """The line between two checkpoints with batch norm, and the time of a surface: lossatlas beside other packages.
 
-    pip install --no-deps --target peers loss-landscapes==3.0.6 loss-landscape-3d==0.1.3 losscape==1.5.10
-    PYTHONPATH=peers python benchmarks/peers.py
+    make .peers
+    PYTHONPATH=.peers python benchmarks/peers.py
 
 Two small convolutional networks with batch norm are trained on scikit-learn's digits from two seeds. The loss at the
 second one is known without any package: by torch, from its checkpoint. So is that half-way, with the statistics which

@@ -32,6 +32,7 @@ COMMAND = re.compile(rf"^ {{4,8}}((?:{PROGRAMS})(?: .*)?)$")
 
 ELSEWHERE = {
     r"make (setup|check|test|figures|site)": (".ci/run", r"make \1"),
+    r"make bench": ("tests/benchmarks/test_makefile.py", "make bench"),
     r"make docs": ("tests/test_contributing.py", "generated"),
     r"pip install .*|pip wheel .*": ("tests/packaging/test_wheel.py", "pip"),
     r"conda .*": ("tests/workflow/test_repository.py", "environment.yml"),

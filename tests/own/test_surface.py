@@ -19,6 +19,7 @@ from lossatlas.own.line import line
 from lossatlas.own.measured import losses
 from lossatlas.own.point import Point
 from lossatlas.own.surface import surface
+from lossatlas.train.stacked import MOST_WEIGHTS, together
 
 torch.set_num_threads(1)
 
@@ -250,3 +251,87 @@ def test_a_bar_shows_the_time_left_where_it_is_wanted(rng, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert "surface" in said
     assert "/25" in said
+
+
+class _Scaled(nn.Linear):
+    """A layer that is not what its class says."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def _shared():
+    act = nn.Tanh()
+    return nn.Sequential(nn.Linear(5, 8), act, nn.Linear(8, 8), act, nn.Linear(8, 3))
+
+
+def _tied():
+    layer = nn.Linear(5, 5)
+    return nn.Sequential(layer, nn.Tanh(), layer, nn.Linear(5, 3))
+
+
+def _hooked():
+    model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3))
+    model[1].register_forward_hook(lambda layer, inputs, outputs: 3 * outputs)
+    return model
+
+
+def _plain(*more):
+    return nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3), *more)
+
+
+@pytest.mark.parametrize(
+    "model, taken",
+    [
+        (_plain, True),
+        (lambda: nn.Sequential(nn.Flatten(), *_plain()), True),
+        (lambda: nn.Sequential(nn.Linear(5, 8, bias=False), nn.GELU(), nn.Linear(8, 3)), True),
+        (_shared, False),
+        (_tied, False),
+        (_hooked, False),
+        (lambda: nn.Sequential(_Scaled(5, 8), nn.Linear(8, 3)), False),
+        (lambda: _plain(nn.Softmax(1)), False),
+        (lambda: nn.Sequential(nn.Linear(5, 8), nn.LayerNorm(8), nn.Linear(8, 3)), False),
+        (lambda: nn.Sequential(nn.Linear(5, MOST_WEIGHTS), nn.Linear(MOST_WEIGHTS, 3)), False),
+    ],
+)
+def test_points_of_small_dense_networks_are_taken_together(rng, model, taken):
+    """A block of points as one product gives the loss of each; whatever is not surely such a network goes one by one."""
+    torch.manual_seed(int(rng.integers(2**31)))
+    net = la.load(model(), data=(torch.randn(40, 5), torch.randint(3, (40,))))
+    assert (together(net.landscape) is not None) == taken
+    thetas = net.theta + 0.3 * torch.randn(70 if taken else 3, net.landscape.dim)
+    expected = [float(net.landscape.loss(theta)) for theta in thetas]
+    place = torch.empty_like(thetas[0])
+    found, lost = losses(net.landscape, (place.copy_(theta) for theta in thetas), len(thetas), "losses", False)
+    np.testing.assert_allclose(found, expected, rtol=2e-6)
+    assert lost == 0
+
+
+@pytest.mark.parametrize(
+    "change", ["classes that count differently", "rows of numbers", "sequences", "more examples than a chunk"]
+)
+def test_points_are_taken_one_by_one_where_examples_are_not_alike(rng, change):
+    torch.manual_seed(int(rng.integers(2**31)))
+    x, y, model, more = torch.randn(40, 5), torch.randint(3, (40,)), _plain(), {}
+    if change == "classes that count differently":
+        more["criterion"] = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0]))
+    elif change == "rows of numbers":
+        y, more["criterion"] = torch.randn(40, 3), "mse"
+    elif change == "sequences":
+        x, y, model = torch.randn(40, 4, 5), torch.randn(40, 4, 3), _plain()
+        more["criterion"] = "mse"
+    else:
+        more["batch"] = 16
+    net = la.load(model, data=(x, y), **more)
+    assert together(net.landscape) is None
+    found = net.surface(grid=3, examples="all", check=False, progress=False)
+    assert found.loss[1, 1] == pytest.approx(net.loss, rel=1e-6)
+
+
+def test_a_loss_that_overflows_in_a_block_is_not_finite(rng):
+    net = la.load(_plain(), data=(torch.randn(20, 5), torch.randint(3, (20,))))
+    thetas = torch.stack([net.theta, torch.full_like(net.theta, 1e38)])
+    found, _ = losses(net.landscape, thetas, 2, "losses", False)
+    assert np.isfinite(found[0])
+    assert not np.isfinite(found[1])

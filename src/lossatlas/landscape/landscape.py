@@ -74,7 +74,7 @@ class Landscape(ABC):
         """Return the losses (n,), float64, and the gradients (n, D) at the rows of (n, D).
 
         One row after the other: on the CPU torch's vectorising map over rows takes 0.5 (fully connected) to 3.7 times
-        (recurrent networks) as long, and it keeps the activations of all rows at once (``benchmarks/path.py``).
+        (recurrent networks) as long, and it keeps the activations of all rows at once (``benchmarks/cases/path.py``).
         """
         points = self._points(thetas)
         losses = torch.empty(len(points), dtype=torch.float64, device=self.device)
@@ -387,6 +387,16 @@ class NetworkLandscape(Landscape):
             return product
 
         return self._fits.run(multiplied).div_(self._total).to(self.dtype)
+
+    @property
+    def module(self) -> nn.Module:
+        """The network that is evaluated: its layers; its parameters have shapes only."""
+        return self._model
+
+    @property
+    def weighs_alike(self) -> bool:
+        """Whether the loss is the plain mean over the examples."""
+        return self._weights is None or bool((self._weights == 1.0).all())
 
     @property
     def _images(self) -> bool:

@@ -1,8 +1,12 @@
-"""Losses at many points, one after the other: never more than one point in memory, and none silently left out."""
+"""Losses at many points, one after the other: never more than one point in memory, and none silently left out.
+
+Of small fully connected networks a block of points is one product (:func:`lossatlas.train.stacked.together`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 import numpy as np
 import torch
@@ -12,6 +16,7 @@ from lossatlas.arrays import Array
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.landscape import Landscape
 from lossatlas.own.bars import ticking
+from lossatlas.train.stacked import StackedLandscape, together
 
 
 def losses(
@@ -31,6 +36,8 @@ def losses(
     Raises:
         LossatlasError: not one point fits into memory.
     """
+    if (stacked := together(landscape)) is not None:
+        return _in_blocks(stacked, points, total, what, progress), 0
     found, lost = np.full(total, np.nan), 0
     with ticking(what, total, progress) as tick:
         for i, point in enumerate(points):
@@ -47,6 +54,21 @@ def losses(
                     ) from error
             tick()
     return found, lost
+
+
+def _in_blocks(
+    landscape: StackedLandscape, points: Iterable[Tensor], total: int, what: str, progress: bool | None
+) -> Array:
+    """Return the losses (total,), a block of points at once."""
+    found, order = np.full(total, np.nan), iter(points)
+    with ticking(what, total, progress) as tick:
+        start = 0
+        while block := [point.clone() for point in islice(order, landscape.chunk)]:  # one place may hold all of them
+            found[start : start + len(block)] = landscape.losses(torch.stack(block)).cpu().numpy()
+            start += len(block)
+            for _ in block:
+                tick()
+    return found
 
 
 def asking(progress: bool | None) -> Callable[[Landscape, Iterable[Tensor], int], Array]:

@@ -65,6 +65,39 @@ def _is_dense(layer: nn.Module) -> bool:
     return isinstance(layer, (nn.Linear, nn.Flatten, *ELEMENTWISE))
 
 
+MOST_WEIGHTS = 2**15
+"""Weights of a network up to which points are taken together: of a larger one a pass is arithmetic, not calls."""
+
+
+def together(landscape: Landscape, chunk: int = 32) -> "StackedLandscape | None":
+    """Return the landscape with its losses by batched products, equal to rounding, where that is faster; else None.
+
+    It is for small fully connected networks whose examples are evaluated at once and count alike.
+    """
+    if not isinstance(landscape, NetworkLandscape) or landscape.dim > MOST_WEIGHTS or landscape.output is not None:
+        return None
+    x, y, model = landscape.x, landscape.y, landscape.module
+    if not isinstance(x, Tensor) or y.ndim != 1 or len(y) > landscape.batch_size or not landscape.weighs_alike:
+        return None
+    return StackedLandscape(landscape, model, chunk) if _is_plain(model, x.ndim, landscape.layout) else None
+
+
+def _is_plain(model: nn.Module, ndim: int, layout: Layout) -> bool:
+    """Whether a user's network is what :func:`stacked_forward` takes it for: torch's own layers, each used once."""
+    if type(model) is not nn.Sequential or not len(model) or model._forward_hooks or model._forward_pre_hooks:
+        return False
+    named = list(model.named_children())
+    owned = {f"{name}.{key}" for name, layer in named for key, _ in layer.named_parameters()}
+    flat = ndim == 2 or (type(model[0]) is nn.Flatten and model[0].start_dim == 1 and model[0].end_dim == -1)
+    own = all(
+        type(layer) in (nn.Linear, nn.Flatten, *ELEMENTWISE)
+        and not layer._forward_hooks
+        and not layer._forward_pre_hooks
+        for _, layer in named
+    )
+    return flat and own and len(named) == len(model) and owned == set(layout.names)
+
+
 class StackedLandscape(Landscape):
     """A fully connected network's landscape: its ``losses`` and their gradients are batched products over the points.
 
@@ -73,7 +106,7 @@ class StackedLandscape(Landscape):
     """
 
     def __init__(self, inner: NetworkLandscape, model: nn.Module, chunk: int = 32) -> None:
-        self.inner, self.fits = inner, Fits(chunk)
+        self.inner, self.chunk, self.fits = inner, chunk, Fits(chunk)
         self.dim, self.dtype, self.device = inner.dim, inner.dtype, inner.device
         self._forward = stacked_forward(model, inner.layout)
 
