@@ -34,11 +34,11 @@ reproduce: setup
 	$(BIN)/snakemake --cores $(CORES) --config preset=$(PRESET) -- results/figures/all
 	@echo "== open results/figures/all/index.html"
 
-# One worker more than there are cores: the tests of SLURM mostly wait. What a module's tests share is made by one worker.
+# One worker more than there are cores, since the tests of SLURM mostly wait; a file at a time, since its tests share what they make.
 test: setup
 	@echo "== tests (at most 20 minutes on 2 cores)"
 	$(BIN)/dvc pull --quiet $(wildcard data/*.dvc)
-	$(BIN)/python -m pytest -n $$(($(CORES) + 1)) --dist loadgroup
+	$(BIN)/python -m pytest -n $$(($(CORES) + 1)) --dist loadfile --no-loadscope-reorder
 
 # The other packages lie in a folder of their own, without what they depend on: the environment has that, in our versions.
 # One that the index does not have is said so in the results.

@@ -11,11 +11,26 @@ os.environ.update({name: value for name, value in PORTABLE.items() if name != "C
 import json
 import secrets
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from filelock import FileLock
 from harness import ALL, make_all, plan, snakemake, study
+
+EARLY = ("slurm", "workflow", "packaging", "faults")
+"""Folders whose files take longest."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with long files: a worker of pytest-xdist takes one at a time, and none is to be alone at the end."""
+    here = Path(__file__).parent
+
+    def rank(item: pytest.Item) -> int:
+        folder = item.path.relative_to(here).parts[0]
+        return EARLY.index(folder) if folder in EARLY else len(EARLY)
+
+    items.sort(key=rank)
 
 
 @pytest.fixture

@@ -10,8 +10,6 @@ import pandas as pd
 import pytest
 from harness import ROOT, environment, run
 
-pytestmark = pytest.mark.xdist_group("contributing")
-
 BLOCK = re.compile(
     r"^`(?P<file>[^`]+)`, (?:(?P<new>new)|(?P<end>at its end)|(?P<where>before|after) `(?P<mark>[^`]+)`):\n\n"
     r"```\w*\n(?P<text>.*?)^```",

@@ -52,7 +52,7 @@ SEVERAL_COMMITS = (
 
 EVERY = bool(os.environ.get("LOSSATLAS_EXHAUSTIVE"))
 exhaustive = pytest.mark.skipif(not EVERY, reason="set LOSSATLAS_EXHAUSTIVE=1")
-pytestmark = [pytest.mark.skipif(bool(missing()), reason=missing() or "-"), pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,7 @@ OTHERS = (
 """Some that keep none, or have one unit of work: they take seconds, and begin anew."""
 
 EVERY = bool(os.environ.get("LOSSATLAS_EXHAUSTIVE"))
-pytestmark = [pytest.mark.skipif(bool(missing()), reason=missing() or "-"), pytest.mark.xdist_group("preemption")]
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,6 @@ from zipfile import ZipFile
 import pytest
 from harness import ROOT, environment
 
-pytestmark = pytest.mark.xdist_group("wheel")
-
 BUILT_FROM = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "src", "Snakefile", "workflow", "config")
 BUILT_FROM += ("profiles", "slurm")
 HEAVY = ("snakemake", "pandas", "scikit-learn", "dvc", "phate", "plotly", "torchvision")

@@ -1,7 +1,11 @@
 """The pretend cluster, started for these tests and stopped after them; one of two, as a folder of tests asks for it."""
 
+import tempfile
+from pathlib import Path
+
 import pytest
 import slurm_cluster
+from filelock import FileLock
 
 
 def _started(action, accounting):
@@ -9,14 +13,15 @@ def _started(action, accounting):
     reason = slurm_cluster.missing(accounting)
     if reason:
         pytest.skip(reason)
-    status, text = slurm_cluster.cluster(action)
-    if "a SLURM of its own" in text:
-        pytest.skip(text)
-    if status:
+    with FileLock(Path(tempfile.gettempdir()) / "lossatlas-slurm.lock"):  # the other file's worker waits
+        status, text = slurm_cluster.cluster(action)
+        if "a SLURM of its own" in text:
+            pytest.skip(text)
+        if status:
+            slurm_cluster.cluster("stop")
+            pytest.fail(text)
+        yield
         slurm_cluster.cluster("stop")
-        pytest.fail(text)
-    yield
-    slurm_cluster.cluster("stop")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 import slurm_cluster
 from slurm_cluster import PARTITIONS, Running, ask, epoch, jobs, training_processes, until
 
-pytestmark = [pytest.mark.usefixtures("limited_slurm"), pytest.mark.xdist_group("slurm")]
+pytestmark = pytest.mark.usefixtures("limited_slurm")
 
 LIMIT, MINUTES = 3, 1
 """Jobs in the queue and minutes on a GPU that the cluster allows (cluster.sh)."""

@@ -14,7 +14,7 @@ from slurm_cluster import Running, ask, cluster, epoch, jobs, records, training_
 
 from lossatlas.files.hdf5 import open_hdf5, read_table
 
-pytestmark = [pytest.mark.usefixtures("slurm"), pytest.mark.xdist_group("slurm")]
+pytestmark = pytest.mark.usefixtures("slurm")
 
 INTERRUPTIONS = int(os.environ.get("LOSSATLAS_INTERRUPTIONS", "5"))
 """How often the training is interrupted; five in a row are of five kinds. docs/reliability.md has a longer run."""

@@ -13,8 +13,6 @@ import pytest
 import yaml
 from harness import ROOT, checksums, counts, environment, planned
 
-pytestmark = pytest.mark.xdist_group("dvc")
-
 SSHD = ROOT / "tests/ssh/sshd.sh"
 REMOTES = ("bundled", "folder", "ssh")
 DRAWN = {"figure", "table", "claims", "scorecard", "statements", "index", "gallery"}

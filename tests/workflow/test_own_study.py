@@ -18,8 +18,6 @@ from lossatlas.study.config import load
 from lossatlas.study.plan import Plan
 from lossatlas.train.spec import run
 
-pytestmark = pytest.mark.xdist_group("own_study")
-
 PAGE = (ROOT / "docs/own-study.md").read_text()
 BLOCK = re.compile(r"`(\w+\.(?:py|yaml))`:\n\n```(?:python|yaml)\n(.*?)```", re.DOTALL)
 

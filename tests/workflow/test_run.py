@@ -16,8 +16,6 @@ from pathlib import Path
 import pytest
 from harness import arguments, committed, copy, environment, overrides, plan, snakemake, start
 
-pytestmark = pytest.mark.xdist_group("run")
-
 NORMS = "results/figures/tiny/norms.png"
 LONGER = overrides(runs={"path": {"recipe": {"epochs": 100_000}}})
 DIVERGES = overrides(runs={"path": {"recipe": {"lr": 1e20}}})

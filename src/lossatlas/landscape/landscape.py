@@ -11,6 +11,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, TypeGuard
 
 import torch
@@ -20,6 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.criteria import Criterion, criterion_function
+from lossatlas.landscape.graphs import Graphs
 from lossatlas.landscape.inputs import Inputs, arguments, count, each, split
 from lossatlas.landscape.layout import Layout
 from lossatlas.landscape.memory import Fits
@@ -28,6 +30,9 @@ POLICIES = ("stored", "recompute", "batch")
 
 FEW = 1_000_000
 """Weights whose gradients are put together at once."""
+
+KEPT = 1_000_000_000
+"""Bytes of graphs that are kept between the products with one Hessian."""
 
 
 class Landscape(ABC):
@@ -58,6 +63,10 @@ class Landscape(ABC):
     @abstractmethod
     def hvp(self, theta: Tensor, v: Tensor) -> Tensor:
         """Return the Hessian at theta (D,) times v (D,), shape (D,)."""
+
+    def products(self, theta: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the product with the Hessian at theta (D,), which is not changed meanwhile, for many vectors (D,)."""
+        return partial(self.hvp, theta)
 
     def grad(self, theta: Tensor) -> Tensor:
         """Return the gradient (D,) at theta (D,)."""
@@ -373,20 +382,41 @@ class NetworkLandscape(Landscape):
         By reverse over reverse differentiation, which covers more layers than forward over reverse (recurrent ones)
         and is as fast or faster for the networks here.
         """
-        point = self._point(theta)
-        buffers = self._buffers_at(point)
-        vectors = list(self.layout.unflatten(self._point(v, "vector")).values())
+        return self.products(theta, keep=0)(v)
 
-        def multiplied(size: int) -> Tensor:
-            parameters, leaves = self._leaves(point)
-            product, tensors = self._blank(size), {**parameters, **buffers}
-            with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-                for x, y, weights in (piece for chunk in self._chunks() for piece in _parts(chunk, size)):
-                    total = _total(self._losses(tensors, x, y), weights)
-                    _add_gradients(_gradients(total, leaves, create_graph=True), leaves, product, vectors)
+    def products(self, theta: Tensor, keep: int = KEPT) -> Callable[[Tensor], Tensor]:
+        """Return the product with the Hessian at theta (D,), to the bit that of :meth:`hvp`, for many vectors (D,).
+
+        From the first product on the graphs of the gradients are kept, where they hold at most ``keep`` bytes, the
+        weights' and the data's included. Each further one then takes no forward pass and no gradient.
+        """
+        point = self._point(theta)
+        buffers, graphs = self._buffers_at(point), Graphs(keep)
+
+        def multiplied(vectors: list[Tensor], size: int) -> Tensor:
+            product = self._blank(size)
+            with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), graphs.given_up():
+                for gradients, leaves in graphs.of(size, self._gradients_of(point, buffers, size, graphs)):
+                    _add_gradients(gradients, leaves, product, vectors, graphs.kept)
             return product
 
-        return self._fits.run(multiplied).div_(self._total).to(self.dtype)
+        def times(v: Tensor) -> Tensor:
+            vectors = list(self.layout.unflatten(self._point(v, "vector")).values())
+            product = graphs.run(lambda: self._fits.run(partial(multiplied, vectors)))
+            return product.div_(self._total).to(self.dtype)
+
+        return times
+
+    def _gradients_of(
+        self, point: Tensor, buffers: dict[str, Tensor], size: int, graphs: Graphs
+    ) -> Iterator[tuple[tuple[Tensor, ...], list[Tensor]]]:
+        """Yield the gradients of each part of the loss, with their graphs, and the leaves they depend on."""
+        parameters, leaves = self._leaves(point)
+        for x, y, weights in (piece for chunk in self._chunks() for piece in _parts(chunk, size)):
+            with graphs.weighed():
+                total = _total(self._losses({**parameters, **buffers}, x, y), weights)
+                gradients = _gradients(total, leaves, create_graph=True)
+            yield gradients, leaves
 
     @property
     def module(self) -> nn.Module:
@@ -659,7 +689,11 @@ def _gradients(value: Tensor, leaves: list[Tensor], create_graph: bool = False) 
 
 
 def _add_gradients(
-    values: Sequence[Tensor], leaves: list[Tensor], total: Tensor, vectors: Sequence[Tensor] | None = None
+    values: Sequence[Tensor],
+    leaves: list[Tensor],
+    total: Tensor,
+    vectors: Sequence[Tensor] | None = None,
+    kept: bool = False,
 ) -> None:
     """Add the gradients of values with respect to leaves to a vector (D,).
 
@@ -671,13 +705,14 @@ def _add_gradients(
         leaves: tensors without gradient, whose elements in order are those of ``total``.
         total: (D,), changed in place.
         vectors: of the values' shapes.
+        kept: whether the graph is, for other vectors.
     """
     chosen = [i for i, value in enumerate(values) if value.requires_grad]
     if not chosen:
         return
     asked, given = [values[i] for i in chosen], None if vectors is None else [vectors[i] for i in chosen]
     if total.numel() <= FEW:
-        parts = torch.autograd.grad(asked, leaves, given, materialize_grads=True)
+        parts = torch.autograd.grad(asked, leaves, given, retain_graph=kept, materialize_grads=True)
         total.add_(torch.cat([part.reshape(-1) for part in parts]))
         return
     places = total.split([leaf.numel() for leaf in leaves])
@@ -694,7 +729,7 @@ def _add_gradients(
         leaf.register_post_accumulate_grad_hook(collect(place)) for leaf, place in zip(leaves, places, strict=True)
     ]
     try:
-        torch.autograd.backward(asked, given, inputs=leaves)
+        torch.autograd.backward(asked, given, retain_graph=kept, inputs=leaves)
     finally:
         for hook in hooks:
             hook.remove()

@@ -9,6 +9,7 @@ Lanczos quadrature (Ghorbani, Krishnan, Xiao 2019).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -172,10 +173,12 @@ def hessian(
     with ticking("hessian", total + len(halves) * min(most, dim) // 2, progress) as tick:
 
         def product(at: Landscape) -> curvature.Product:
+            multiply = partial(at.hvp, theta) if is_large(at) else curvature.hessian_at(at, theta)
+
             def times(v: Tensor) -> Tensor:
                 tick()
                 try:
-                    return at.hvp(theta, v)
+                    return multiply(v)
                 except (RuntimeError, MemoryError) as error:
                     if out_of_memory(error):
                         raise LossatlasError(

@@ -295,7 +295,7 @@ def smoothed(nodes: Array, weights: Array, at: Array, width: float) -> Array:
 
 def hessian_at(landscape: Landscape, theta: Tensor) -> Product:
     """Return the product with the Hessian of a landscape at theta (D,)."""
-    return lambda v: landscape.hvp(theta, v)
+    return landscape.products(theta)
 
 
 def remembered(product: Product, ledger: Ledger) -> Product:
