@@ -63,7 +63,7 @@ def round_numbers(axis: Axis, low: float, high: float, most: int = 6) -> None:
 
 
 def mend(figure: Figure) -> None:
-    """Give logarithmic axes round numbers, and linear ones along the bottom no more than there is room for.
+    """Give logarithmic axes round numbers; axes along the bottom have no more numbers than there is room for.
 
     A power that all numbers of an axis share stands in its name, not at a corner where titles are. Ticks that were set
     one by one stay. Axes in three dimensions are left alone.
@@ -74,7 +74,10 @@ def mend(figure: Figure) -> None:
         for axis in (axes.xaxis, axes.yaxis):
             if axis.get_scale() == "log" and not isinstance(axis.get_major_locator(), FixedLocator):
                 low, high = sorted(axis.get_view_interval())
-                round_numbers(axis, float(low), float(high))
+                for most in (6, 5, 4, 3, 2):
+                    round_numbers(axis, float(low), float(high), most)
+                    if axis is axes.yaxis or not _crowded(axis):
+                        break
         for most in (7, 6, 5, 4, 3):
             if not (isinstance(axes.xaxis.get_major_locator(), MaxNLocator) and _crowded(axes.xaxis)):
                 break

@@ -51,10 +51,17 @@ def compose(spec: Curvatures, inputs: Inputs) -> Drawn:
         for panel, sets in zip(spec.panels, tables, strict=True)
     ]
     heads = [title for title, *_ in shown_at]
-    figure, panels = layout(len(shown_at), len(tables), (1.75, 1.25), sidebar, titles=heads, least=1.0)
-    for axes, (_, sets, quantity, title) in zip(panels, shown_at, strict=True):
+
+    def named(i: int, columns: int) -> bool:
+        return i % columns == 0 or columns != len(tables)
+
+    gap = (lambda i, columns: 0.95 if named(i, columns) else 0.5, 0.42, 0.1)
+    figure, panels = layout(len(shown_at), len(tables), (1.75, 1.25), sidebar, titles=heads, gap=gap, least=1.0)
+    across = len({round(axes.get_position().x0, 3) for axes in panels})
+    for i, (axes, (_, sets, quantity, title)) in enumerate(zip(panels, shown_at, strict=True)):
         _draw(axes, sets, quantity, looks)
-        axes.set_ylabel(title)
+        if named(i, across):
+            axes.set_ylabel(title)
         axes.set_xlabel("training loss")
     return Drawn(figure, numbers)
 
