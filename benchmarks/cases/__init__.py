@@ -16,7 +16,7 @@ ROWS = {
     "training": "training",
     "gallery": "from a fresh clone to the quick gallery",
 }
-"""What the table of the issue compares, in the order of the page."""
+"""Row of the table -> what it compares, in the order of the page."""
 
 MODULES = tuple(f"benchmarks.cases.{row}" for row in ROWS)
 MODULE_OF = {case.name: module for module in MODULES for case in import_module(module).CASES}

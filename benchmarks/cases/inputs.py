@@ -21,8 +21,7 @@ def mnist(count: int) -> tuple[Tensor, Tensor]:
     """Return the first training images of MNIST, (n, 1, 28, 28) float32 in [0, 1], and their classes.
 
     Raises:
-        LossatlasError: there are not so many (``dvc pull`` brings some); a network's time does
-            not depend on pixels, but what is compared here is said to be MNIST.
+        LossatlasError: there are not so many (``dvc pull`` brings some).
     """
     os.environ["LOSSATLAS_DOWNLOAD"] = "0"
     try:

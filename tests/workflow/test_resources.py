@@ -333,9 +333,8 @@ def test_speeds_are_fitted_to_the_seconds_of_finished_jobs(built, monkeypatch):
     tiny = str(ROOT / "tests/studies/tiny.yaml")
     plan = gpu_hours.make_plan("quick", [tiny], ROOT)
     monkeypatch.setattr(gpu_hours, "LEAST", 0.0)
-    monkeypatch.setitem(
-        cost.NETWORK_SECONDS, cost.CPU, 0.0
-    )  # the jobs of the study may take less than a start is taken to
+    # the jobs of the study may take less than a start is taken to
+    monkeypatch.setitem(cost.NETWORK_SECONDS, cost.CPU, 0.0)
     content = gpu_hours.measured([plan], [built / "results"])
     assert set(content["cpu"]) >= {"", "runs", "retrains"}
     assert content["gpu"] == {kind: asdict(speed) for kind, speed in cost.speeds(cost.SPEEDS)["gpu"].items()}
