@@ -6,6 +6,7 @@ still be done in time. Whatever ends so ends with :data:`EXIT`, and the same com
 """
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -26,6 +27,7 @@ class _Process:
 
     asked = False
     late = False
+    lost = False
     keeps_state = False
     held = 0
 
@@ -36,7 +38,8 @@ def listen(seconds: float | None = None) -> None:
     Args:
         seconds: after which the request comes by itself; None = never.
     """
-    _Process.asked = _Process.late = _Process.keeps_state = False
+    _Process.asked = _Process.late = _Process.lost = _Process.keeps_state = False
+    sys.unraisablehook = _swallowed
     signal.signal(signal.SIGTERM, _requested)
     signal.signal(signal.SIGALRM, _time_is_up)
     signal.setitimer(signal.ITIMER_REAL, 0.0 if seconds is None else max(seconds, 1e-3))
@@ -49,7 +52,19 @@ def _requested(number: int, frame: FrameType | None) -> None:
 
 
 def _time_is_up(number: int, frame: FrameType | None) -> None:
-    _Process.asked = _Process.late = _Process.keeps_state
+    if _Process.lost:
+        _requested(number, frame)
+    else:
+        _Process.asked = _Process.late = _Process.keeps_state
+
+
+def _swallowed(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Ask again in a moment: Python drops what is raised in a finaliser, or in a generator that it closes."""
+    if isinstance(unraisable.exc_value, Preempted):
+        _Process.lost = True
+        signal.setitimer(signal.ITIMER_REAL, 1e-3)
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def time_was_up() -> bool:

@@ -5,7 +5,9 @@ One moment of each kind is drawn, from a fresh printed seed; ``LOSSATLAS_EXHAUST
 
 import os
 import signal
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -107,11 +109,12 @@ def test_it_ends_well_whenever_it_is_asked(bench, rng, job):
 @pytest.fixture
 def listening():
     """Listen for SIGTERM, and have it do what it did afterwards."""
-    before = signal.getsignal(signal.SIGTERM)
+    before, hook = signal.getsignal(signal.SIGTERM), sys.unraisablehook
     preemption.listen()
     yield
     preemption.listen()
     signal.signal(signal.SIGTERM, before)
+    sys.unraisablehook = hook
 
 
 def terminate():
@@ -123,6 +126,40 @@ def test_a_job_without_state_ends_where_it_is(listening):
     with pytest.raises(preemption.Preempted) as ended:
         terminate()
     assert ended.value.code == EXIT == preemption.EXIT
+
+
+class Finaliser:
+    """Is asked to end while it is removed: what is raised there goes no further."""
+
+    def __del__(self):
+        terminate()
+
+
+def closed():
+    """Be asked to end while this generator is closed."""
+    try:
+        yield 0
+    finally:
+        terminate()
+
+
+@pytest.mark.parametrize("swallowing", [Finaliser, lambda: next(closed())])
+def test_a_request_that_python_swallows_is_made_again(listening, capfd, swallowing):
+    end = time.monotonic() + 60
+    with pytest.raises(preemption.Preempted):
+        swallowing()
+        while time.monotonic() < end:
+            time.sleep(1e-3)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_else_is_raised_in_a_finaliser_is_said(listening, capsys):
+    class Wrong:
+        def __del__(self):
+            raise ValueError("of a finaliser")
+
+    Wrong()
+    assert "ValueError: of a finaliser" in capsys.readouterr().err
 
 
 def test_a_job_that_writes_what_it_has_made_ends_that(listening, tmp_path):
