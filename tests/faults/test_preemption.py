@@ -128,6 +128,14 @@ def test_a_job_without_state_ends_where_it_is(listening):
     assert ended.value.code == EXIT == preemption.EXIT
 
 
+def wait(swallowing, seconds=60.0):
+    """Do something, and wait for what comes of it."""
+    swallowing()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(1e-3)
+
+
 class Finaliser:
     """Is asked to end while it is removed: what is raised there goes no further."""
 
@@ -145,11 +153,8 @@ def closed():
 
 @pytest.mark.parametrize("swallowing", [Finaliser, lambda: next(closed())])
 def test_a_request_that_python_swallows_is_made_again(listening, capfd, swallowing):
-    end = time.monotonic() + 60
     with pytest.raises(preemption.Preempted):
-        swallowing()
-        while time.monotonic() < end:
-            time.sleep(1e-3)
+        wait(swallowing)
     assert capfd.readouterr() == ("", "")
 
 

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from collections import defaultdict
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from lossatlas.errors import LossatlasError
 from lossatlas.landscape.landscape import NetworkLandscape
 from lossatlas.models import spec as catalogue
 from lossatlas.models.spec import network
+from lossatlas.specs.artefact import digest
 from lossatlas.study import subjects
 from lossatlas.study.config import Cluster
 from lossatlas.study.plan import Plan
@@ -183,14 +185,37 @@ def test_requests_follow_the_work_and_stay_below_the_limit(plan):
     assert 60 * first["runtime"] >= resources.SAFETY * resources.seconds(made) + 60 * resources.START_MINUTES
     again = resources.request("runs", [made], failures=2)
     assert again == {**first, "mem_mb": 3 * first["mem_mb"]}
-    retrained = plan.of_kind("retrains")[0]  # 50 epochs of the same network, against 200
+    retrained = plan.of_kind("retrains")[0]  # 50 epochs of the same network for each jump, against 200
     start = cost.START_SECONDS + cost.NETWORK_SECONDS[cost.GPU]
-    assert 1 / 5 < (resources.seconds(retrained) - start) / (resources.seconds(made) - start) < 1 / 2
+    one = (resources.seconds(retrained) - start) / len(retrained.spec["jumps"])
+    assert 1 / 5 < one / (resources.seconds(made) - start) < 1 / 2
     short = Cluster(max_runtime=0.5)
     assert resources.request("runs", [made], cluster=short)["runtime"] == 30 < first["runtime"]
     needed = math.ceil(resources.SAFETY * resources.seconds(made) / 1800)
     assert resources.restarts([made], short) == needed - 1
     assert resources.restarts([made], Cluster(max_runtime=1000)) == 0
+
+
+SHARED = {"tiles": "rows", "retrains": "jumps", "sweeps": "members", "paths": "members", "hessians": "rows"}
+"""What jobs of a kind share among them, ``grain`` each."""
+
+
+def test_jobs_of_preset_paper_that_share_work_are_not_short():
+    """None but the last is below five minutes by the model; levelsets keeps the grain its results were made with."""
+    plan = gpu_hours.make_plan("paper", ["trajectories", "optimizers", "generalization", "surfaces"], ROOT)
+    cluster, sharing = plan.config.cluster, defaultdict(list)
+    for made in plan.artefacts.values():
+        if made.kind in SHARED and resources.device(made, cluster) == cost.GPU:
+            rest = {key: value for key, value in made.spec.items() if key != SHARED[made.kind]}
+            sharing[made.kind, digest([rest, made.input_hashes()])].append(made)
+    short = [
+        (kind, group[0].label, seconds)
+        for (kind, _), group in sharing.items()
+        if len(seconds := sorted(resources.seconds(made, cluster) for made in group)) > 1
+        and seconds[1] < gpu_hours.SHORT
+    ]
+    assert sum(len(group) > 1 for group in sharing.values()) > 50
+    assert not short
 
 
 def test_a_job_goes_where_it_costs_less(plan):
