@@ -183,7 +183,8 @@ def compose_convergence(spec: PathConvergence, inputs: Inputs) -> Drawn:
     )
     sidebar = _convergence_legend(spec, names)
     heights, gap, heads = (1.6, 1.6, 1.15), 0.16, [panel.title for panel in spec.panels]
-    page = grid(count, None, 2.15, sum(heights) + 2 * gap, sidebar, titles=heads)
+    wide = 0.72, 0.4, 0.1  # small heights have long numbers
+    page = grid(count, None, 2.15, sum(heights) + 2 * gap, sidebar, titles=heads, gap=wide)
     for panel, place in zip(spec.panels, page.places, strict=True):
         mine, top = numbers[numbers["panel"] == panel.title], place.top
         for k, quantity in enumerate(ROWS):
