@@ -1,15 +1,21 @@
-"""Where a GPU's memory ends, chunks are halved: a pretended limit on the examples of one forward pass."""
+"""How many examples are evaluated at once: as many as a pretended GPU's memory takes, and half as many where it ends.
 
+That it ends is a pretended limit on the examples of one forward pass.
+"""
+
+import copy
 import logging
 
+import pretended
 import pytest
 import torch
+from pretended import GPU
 from torch import nn
 
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.landscape import NetworkLandscape
-from lossatlas.landscape.memory import Fits
-from lossatlas.train.loop import Examples, Training
+from lossatlas.landscape.memory import INDEXED, SHARE, Fits, at_once, handed_on
+from lossatlas.train.loop import EVALUATION_BATCH, Examples, Training
 from lossatlas.train.optimizers import Objective
 from lossatlas.train.stacked import StackedLandscape
 
@@ -157,3 +163,62 @@ def test_evaluations_of_a_training_take_fewer_examples_at_once(network, monkeypa
     monkeypatch.setattr(Limited, "most", 16)
     assert training.metrics() == pytest.approx(expected, rel=1e-6)
     assert training.evaluated.size == 16
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# as many as a GPU takes
+
+
+def test_what_layers_hand_on_is_counted_and_the_network_left_as_it_is():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+    model[1].train()
+    model[0].eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    modes = [layer.training for layer in model.modules()]
+    assert handed_on(model, torch.randn(1, 1, 8, 8)) == [144, 144, 144, 144, 2]
+    assert [layer.training for layer in model.modules()] == modes
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not any(layer._forward_hooks for layer in model.modules())
+    assert handed_on(nn.LSTM(3, 7, batch_first=True), torch.randn(1, 5, 3)) == [35]
+
+
+def test_a_gpu_takes_what_a_share_of_its_memory_holds_and_a_cpu_what_its_cache_does():
+    model, x = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)), torch.randn(4, 3)
+    each = 4 * (3 + 5 + 5 + 2)
+    assert at_once(500, model, x) == 500
+    for memory, expected in ((0, 500), (each * 700 / SHARE, 700), (each * 600 / SHARE - 1, 599), (1e15, INDEXED // 5)):
+        with pretended.device(int(memory)):
+            assert at_once(500, model.to(GPU), x.to(GPU)) == expected
+            assert at_once(500, model, x) == 500
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+def test_a_full_batch_is_one_pass_on_a_gpu_unless_batch_norm_sees_the_chunk(rng, normalised):
+    """The same loss as in chunks of the CPU, and evaluations the same to the bit: each example's loss is its own."""
+    calls, count = [], 2 * EVALUATION_BATCH + 7
+    torch.manual_seed(int(rng.integers(1 << 30)))
+    x, y, test = torch.randn(count, 3), torch.randint(2, (count,)), torch.randn(9, 3)
+    between = [nn.BatchNorm1d(5), nn.Tanh()] if normalised else [nn.Tanh()]
+    built = nn.Sequential(nn.Linear(3, 5), *between, nn.Linear(5, 2))
+    recipe = {**RECIPE, "batch": None, "lr": 0.0}
+
+    def trained(where):
+        model = copy.deepcopy(built).to(where)
+        model[0].register_forward_hook(lambda layer, given, result: calls.append(len(result)))
+        there = [part.to(where) for part in (x, y, test, y[:9])]
+        training = Training(model, Examples(*there, lambda inputs: inputs), recipe, 0, "net")
+        calls.clear()
+        loss = float(training._closure_step(*there[:2], None))
+        steps = calls.copy()
+        calls.clear()
+        return loss, steps, training.metrics(), calls.copy()
+
+    loss, steps, metrics, evaluated = trained("cpu")
+    assert steps == [EVALUATION_BATCH, EVALUATION_BATCH, 7]
+    assert evaluated == [EVALUATION_BATCH, EVALUATION_BATCH, 7, 9]
+    with pretended.device(1 << 30):
+        found = trained(GPU)
+    assert found[1] == (steps if normalised else [count])
+    assert found[3] == [count, 9]
+    assert found[0] == pytest.approx(loss, rel=1e-6)
+    assert found[2] == pytest.approx(metrics, rel=1e-7)

@@ -206,8 +206,12 @@ class Pretended(TorchFunctionMode):
 
 
 @contextmanager
-def device():
-    """Pretend in this block that there is a GPU; yield the :class:`Pretended`."""
+def device(memory=0):
+    """Pretend in this block that there is a GPU; yield the :class:`Pretended`.
+
+    Args:
+        memory: bytes of it; with none, chunks are those of the CPU and so sums have its bits.
+    """
     mode = Pretended()
     real = {
         "parameter": torch.nn.Parameter.__new__,
@@ -218,6 +222,7 @@ def device():
         "grouping": torch._C._group_tensors_by_device_and_dtype,
         "available": torch.cuda.is_available,
         "name": torch.cuda.get_device_name,
+        "memory": torch.cuda.mem_get_info,
     }
 
     def parameter(cls, data=None, requires_grad=True):
@@ -255,6 +260,7 @@ def device():
     torch.from_numpy = lambda array: mode.put(real["from_numpy"](array), CPU)
     torch.load = lambda *args, **kwargs: mode.put(real["load"](*args, **kwargs), CPU)
     torch.cuda.is_available, torch.cuda.get_device_name = (lambda: True), (lambda *_: "a pretended GPU")
+    torch.cuda.mem_get_info = lambda *_: (0, memory)
     try:
         with mode:
             yield mode
@@ -266,6 +272,7 @@ def device():
         torch.Generator, torch.autocast = real["generator"], real["autocast"]
         torch.from_numpy, torch.load = real["from_numpy"], real["load"]
         torch.cuda.is_available, torch.cuda.get_device_name = real["available"], real["name"]
+        torch.cuda.mem_get_info = real["memory"]
         torch.use_deterministic_algorithms(determinism[0], warn_only=determinism[1])
         with contextlib.suppress(RuntimeError):
             torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn

@@ -1,16 +1,66 @@
-"""How many examples a GPU's memory takes at once: half as many from each time on that it was not enough."""
+"""How many examples are evaluated at once: on a GPU as many as its memory takes, and half as many where that ends."""
 
 import logging
 from collections.abc import Callable
 from typing import TypeVar
 
 import torch
+from torch import Tensor, nn
 
 from lossatlas.errors import LossatlasError
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+SHARE = 1 / 8
+"""Of a GPU's memory, for what layers hand on: a Hessian product keeps some three times that, and jobs share a GPU."""
+
+INDEXED = 2**31 - 1
+"""Numbers of a tensor that CUDA's libraries can count."""
+
+
+def at_once(least: int, model: nn.Module, x: Tensor, inputs: Callable[[Tensor], Tensor] | None = None) -> int:
+    """Return how many examples are evaluated at once: ``least`` on the CPU, whose cache takes no more.
+
+    On a GPU, where few examples are calls and no arithmetic, as many as a share of its memory takes, ``least`` or more.
+    Its whole memory counts, and not what is free: a job that is resumed on the same model of GPU has the same sums.
+
+    Args:
+        least: chunk of the CPU.
+        model: the network, on the device of x; left as it is.
+        x: examples (n, ...).
+        inputs: from examples to what the network takes; as they are by default.
+    """
+    if x.device.type != "cuda" or not len(x):
+        return least
+    one = x[:1] if inputs is None else inputs(x[:1])
+    handed = [one.numel(), *handed_on(model, one)]
+    total = torch.cuda.mem_get_info(x.device)[1]
+    return max(least, min(int(SHARE * total / (one.element_size() * sum(handed))), INDEXED // max(handed)))
+
+
+@torch.no_grad()
+def handed_on(model: nn.Module, x: Tensor) -> list[int]:
+    """Return how many numbers each layer of a network hands on for one example (1, ...)."""
+    found: list[int] = []
+
+    def count(layer: nn.Module, given: object, result: object) -> None:
+        output = result[0] if isinstance(result, tuple) else result  # a recurrent layer gives its last state as well
+        if isinstance(output, Tensor):
+            found.append(output.numel())
+
+    modes = {layer: layer.training for layer in model.modules()}
+    hooks = [layer.register_forward_hook(count) for layer in modes if not list(layer.children())]
+    try:
+        model.eval()
+        model(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for layer, training in modes.items():
+            layer.training = training
+    return found
 
 
 class Fits:

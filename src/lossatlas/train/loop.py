@@ -29,7 +29,7 @@ from lossatlas.files.state import State as StateFolder
 from lossatlas.landscape.criteria import TokenCrossEntropy, cross_entropies
 from lossatlas.landscape.landscape import channels_last
 from lossatlas.landscape.layout import Layout
-from lossatlas.landscape.memory import Fits
+from lossatlas.landscape.memory import Fits, at_once
 from lossatlas.seeds import derive
 from lossatlas.specs.registry import Job
 from lossatlas.train.optimizers import CHUNK, Objective, make_optimizer
@@ -313,13 +313,14 @@ def evaluate(
     model.eval()
     total, count = (torch.zeros((), dtype=torch.float64, device=x.device) for _ in range(2))
     right = torch.zeros((), dtype=torch.int64, device=x.device)
-    for start in range(0, len(x), EVALUATION_BATCH):
-        raw, targets = x[start : start + EVALUATION_BATCH], y[start : start + EVALUATION_BATCH]
-        outputs = fits.run(partial(_outputs, model, examples, raw, cast))
-        weights = weights_of(criterion, targets)
-        total += (per_example_loss(criterion, outputs.double(), targets) * weights).sum()
-        count += weights.sum()
-        right += right_of(criterion, outputs, targets)
+    whole = max(fits.size // EVALUATION_BATCH, 1) * EVALUATION_BATCH
+    for raw, answers in zip(x.split(whole), y.split(whole), strict=True):
+        found = fits.run(partial(_outputs, model, examples, raw, cast))
+        for outputs, targets in zip(found.split(EVALUATION_BATCH), answers.split(EVALUATION_BATCH), strict=True):
+            weights = weights_of(criterion, targets)
+            total += (per_example_loss(criterion, outputs.double(), targets) * weights).sum()
+            count += weights.sum()
+            right += right_of(criterion, outputs, targets)
     loss, examples_counted, hits = torch.stack([total, count, right.double()]).tolist()
     return loss / examples_counted, math.nan if criterion == "mse" else hits / examples_counted
 
@@ -363,8 +364,9 @@ class Training:
         self.cast = autocast_type(recipe["precision"])
         self.steps = 0
         normalised = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in model.modules())
-        self.evaluated = Fits(EVALUATION_BATCH)
-        self.fits = Fits(CHUNK, "batch norm takes its statistics from each chunk" if normalised else "")
+        chunk = at_once(CHUNK, model, examples.x, examples.inputs)
+        self.evaluated = Fits(chunk)
+        self.fits = Fits(CHUNK, "batch norm takes its statistics from each chunk") if normalised else Fits(chunk)
 
     def metrics(self) -> dict[str, float]:
         """Return train and test loss and accuracy of the model as it is."""

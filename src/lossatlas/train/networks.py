@@ -22,6 +22,7 @@ from lossatlas.files.points import read_point
 from lossatlas.landscape.criteria import TokenCrossEntropy
 from lossatlas.landscape.landscape import NetworkLandscape
 from lossatlas.landscape.layout import Layout
+from lossatlas.landscape.memory import at_once
 from lossatlas.train.descended import Descended
 from lossatlas.train.examples import build_model, drawing, make_examples
 from lossatlas.train.loop import Examples
@@ -111,15 +112,14 @@ def member(spec: Mapping, seeds: Mapping, data_file: Path) -> Member:
 
     Args:
         spec: resolved spec with model, labels, resample, scale, criterion, precision (``float32`` or ``float64``) and
-            batch (most examples in a chunk).
+            batch (most examples in a chunk on the CPU).
         seeds: of the replica: init, labels, resample.
         data_file: data.h5.
     """
     model, examples = _network(spec, seeds, data_file)
-    train, test = (
-        NetworkLandscape(model, *_part(examples, part), spec["criterion"], batch_size=spec["batch"])
-        for part in ("train", "test")
-    )
+    parts = [_part(examples, part) for part in ("train", "test")]
+    chunk = at_once(spec["batch"], model, parts[0][0])
+    train, test = (NetworkLandscape(model, *part, spec["criterion"], batch_size=chunk) for part in parts)
     return Member(train, test, model)
 
 
@@ -128,9 +128,9 @@ def trained(spec: Mapping, data_file: Path, run_file: Path) -> Trained:
 
     Args:
         spec: resolved spec with label, model, labels, resample, scale, seeds (of the run), criterion, precision, batch
-            (most examples in a chunk), examples (the first so many of each part; None = all), parts (``train``,
-            ``test``: what is measured; there is always ``train``), batch_norm (``recompute``: statistics of the
-            training examples at every point; anything else: those stored with the point), and maybe at_loss.
+            (most examples in a chunk on the CPU), examples (the first so many of each part; None = all), parts
+            (``train``, ``test``: what is measured; there is always ``train``), batch_norm (``recompute``: statistics
+            of the training examples at every point; anything else: those stored with the point), and maybe at_loss.
         data_file: data.h5 of the run.
         run_file: points.h5 of the run.
 
@@ -142,8 +142,10 @@ def trained(spec: Mapping, data_file: Path, run_file: Path) -> Trained:
     row = row_at(read_table(run_file, "points")["train_loss"].to_numpy(), spec.get("at_loss"))
     theta, buffers = point(run_file, layout, spec["label"], row)
     recompute = spec["batch_norm"] == "recompute"
-    more: dict[str, Any] = {"batch_norm": "recompute" if recompute else "stored", "batch_size": spec["batch"]}
     given = {"train": _part(examples, "train", spec["examples"])}
+    # Statistics that are recomputed depend on the chunk.
+    chunk = spec["batch"] if recompute else at_once(spec["batch"], model, given["train"][0])
+    more: dict[str, Any] = {"batch_norm": "recompute" if recompute else "stored", "batch_size": chunk}
     if recompute:
         more["statistics"] = given["train"][0]
     if "test" in spec["parts"]:
