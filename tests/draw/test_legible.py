@@ -312,10 +312,11 @@ def test_a_figure_grows_at_its_foot_alone():
     figure = new_figure(4.0, 2.0)
     axes = figure.add_axes((0.25, 0.25, 0.5, 0.5))
     text = figure.text(0.1, 0.75, "above")
+    right = axes.twinx()
     figure.grow(2.0)
     assert figure.get_figheight() == pytest.approx(4.0)
-    box = axes.get_position()
-    assert [(1 - box.y1) * 4, (1 - box.y0) * 4] == pytest.approx([0.5, 1.5])
+    for box in (axes.get_position(), right.get_position()):
+        assert [(1 - box.y1) * 4, (1 - box.y0) * 4] == pytest.approx([0.5, 1.5])
     assert (1 - text.get_position()[1]) * 4 == pytest.approx(0.5)
 
 

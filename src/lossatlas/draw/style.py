@@ -158,8 +158,8 @@ class Sheet(Figure):
         width, height = self.get_size_inches()
         share = height / (height + inches)
         self.set_size_inches(width, height + inches)
-        for axes in self.axes:
-            box = axes.get_position(original=True)
+        # All first: of axes one over the other (``twinx``) the place of one is that of both.
+        for axes, box in [(axes, axes.get_position(original=True)) for axes in self.axes]:
             axes.set_position((box.x0, 1 - share * (1 - box.y0), box.width, share * box.height))
         for text in self.texts:
             text.set_y(1 - share * (1 - text.get_position()[1]))

@@ -24,6 +24,9 @@ from lossatlas.specs.registry import Inputs
 EDGE, ROOM = np.array([0.2, 0.13]), np.array([0.36, 0.17])
 """Inches that a line's number keeps from the edges of its panel, and from other numbers, across and up."""
 
+Covered = tuple[float, float, float, float]
+"""Left, bottom, width and height of a part of axes, in shares of theirs."""
+
 
 def compose(spec: Contours, inputs: Inputs) -> Drawn:
     """Draw the panels.
@@ -70,10 +73,13 @@ def errors(panel: PlanePanel, grid: Grid) -> str:
     return f"test error {error(grid):.1f}%" + ("" if panel.paper is None else f" (paper {panel.paper:.1f}%)")
 
 
-def levelled(axes: Axes, grid: Grid, loss: Array, norm: LogNorm, levels: Sequence[float]) -> None:
+def levelled(
+    axes: Axes, grid: Grid, loss: Array, norm: LogNorm, levels: Sequence[float], covered: Covered | None = None
+) -> None:
     """Draw losses (ny, nx) as filled contours with labelled lines; where a point has none, hatched ground shows.
 
     Lines change from white to ink where the ground becomes light. What lies beyond the scale has the colour of its end.
+    No number stands in the part that is ``covered``, by an inset.
     """
     axes.set_facecolor("#e6e6e6")
     axes.patch.set(hatch="////", edgecolor="#a6a6a6", linewidth=0.0)
@@ -96,12 +102,12 @@ def levelled(axes: Axes, grid: Grid, loss: Array, norm: LogNorm, levels: Sequenc
     lines = axes.contour(grid.x, grid.y, logs, levels=np.log10(inside), colors=colors, linewidths=0.7)
     lines.set(linestyle="-")
     named = dict(zip(lines.levels, [f"{level:g}" for level in inside], strict=True))
-    places = _places(axes, lines)
+    places = _places(axes, lines, covered)
     if places:
         axes.clabel(lines, fmt=named, fontsize=style.SMALL, inline=True, inline_spacing=1.5, manual=places)
 
 
-def _places(axes: Axes, lines: Any) -> list[tuple[float, float]]:
+def _places(axes: Axes, lines: Any, covered: Covered | None = None) -> list[tuple[float, float]]:
     """Return where lines are labelled, in data coordinates: each once, on its longest piece, apart from each other.
 
     A line that has no room for its number goes without: beside cliffs ten of them may lie in a hair's breadth.
@@ -114,6 +120,9 @@ def _places(axes: Axes, lines: Any) -> list[tuple[float, float]]:
         longest = max(pieces, key=len, default=np.zeros((0, 2)))
         at = (longest - low) / reach * size  # inches from the corner
         kept = at[(at > EDGE).all(axis=1) & (at < size - EDGE).all(axis=1)]
+        if covered is not None:
+            corner, span = np.array(covered[:2]) * size, np.array(covered[2:]) * size
+            kept = kept[~((kept > corner - EDGE) & (kept < corner + span + EDGE)).all(axis=1)]
         if taken and len(kept):
             gaps = np.abs(kept[:, None] - np.array(taken)[None]) / ROOM
             kept = kept[(gaps.max(axis=2) > 1).all(axis=1)]

@@ -68,7 +68,9 @@ def compose(spec: PathPlanes, inputs: Inputs) -> Drawn:
 
 
 def _draw(axes: Axes, grid: Grid, norm: LogNorm, levels: Sequence[float]) -> None:
-    levelled(axes, grid, grid.measured["train_loss"], norm, levels)
+    place = _closer(grid)
+    at = place and (0.58 * place[0][0] + 0.02, 0.6 * place[0][1] + 0.02, 0.38, 0.36)
+    levelled(axes, grid, grid.measured["train_loss"], norm, levels, at)
     _draw_path(axes, grid)
     names = [
         f"{name} ({percent(float(share))})"
@@ -76,10 +78,9 @@ def _draw(axes: Axes, grid: Grid, norm: LogNorm, levels: Sequence[float]) -> Non
     ]
     axes.set_xlabel(names[0])
     axes.set_ylabel(names[1])
-    place = _closer(grid)
-    if place is not None:
-        corner, x, y = place
-        inset = axes.inset_axes((0.58 * corner[0] + 0.02, 0.6 * corner[1] + 0.02, 0.38, 0.36))
+    if place is not None and at is not None:
+        _, x, y = place
+        inset = axes.inset_axes(at)
         _draw_path(inset, grid)
         inset.set_xlim(*x)
         inset.set_ylim(*y)
@@ -121,7 +122,7 @@ def _draw_path(axes: Axes, grid: Grid) -> None:
         x[drops], y[drops], linestyle="none", marker="D", color=DROP, markeredgecolor="white", markersize=5, zorder=4
     )
     axes.plot(x[0], y[0], marker="s", color="white", markeredgecolor=PATH, markersize=4.5, zorder=5)
-    axes.plot(x[-1], y[-1], marker="*", color="white", markeredgecolor=PATH, markersize=8, zorder=3.5)
+    axes.plot(x[-1], y[-1], marker="*", color="white", markeredgecolor=PATH, markersize=12, zorder=3.5)
 
 
 def percent(share: float) -> str:
