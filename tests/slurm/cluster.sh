@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A real SLURM of one node with two pretend GPUs on this machine, for the tests. As root, with slurm-wlm and munge:
+# A real SLURM of one node with two pretend GPUs, of four shards each, on this machine, for the tests. As root, with slurm-wlm and munge:
 #
 #   tests/slurm/cluster.sh start    start munged, slurmctld and slurmd
 #   tests/slurm/cluster.sh start-limited    the same with accounting (slurmdbd on a MariaDB of its own), where the user may
@@ -43,7 +43,7 @@ configure() {
     accounting="AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStorageEnforce=associations,limits
-AccountingStorageTRES=gres/gpu
+AccountingStorageTRES=gres/gpu,gres/shard
 AccountingStoreFlags=job_comment
 EnforcePartLimits=ALL"
   fi
@@ -69,17 +69,20 @@ $accounting
 MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
-GresTypes=gpu
+GresTypes=gpu,shard
 ReturnToService=1
 MinJobAge=300
 KillWait=2
 SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2
 SlurmdParameters=config_overrides
-NodeName=$host NodeAddr=127.0.0.1 Sockets=1 CoresPerSocket=2 ThreadsPerCore=1 RealMemory=512000 Gres=gpu:test:2 State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 Sockets=1 CoresPerSocket=2 ThreadsPerCore=1 RealMemory=512000 Gres=gpu:test:2,shard:8 State=UNKNOWN
 PartitionName=cpu Nodes=$host Default=YES MaxTime=INFINITE State=UP
 PartitionName=gpu Nodes=$host MaxTime=$gpu_time State=UP
 END
-  echo "NodeName=$host Name=gpu Type=test File=$STATE/gpu[0-1]" > "$GRES"
+  cat > "$GRES" <<END
+NodeName=$host Name=gpu Type=test File=$STATE/gpu[0-1]
+NodeName=$host Name=shard Count=8
+END
 }
 
 await() { # await WHAT COMMAND...: wait half a minute for a command to succeed

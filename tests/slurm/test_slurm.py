@@ -51,6 +51,24 @@ def test_from_login_node_to_figure(tmp_path):
     assert not any("ArrayJobId" in job for job in ours if job not in fan_out)
 
 
+def test_networks_that_do_not_fill_a_gpu_share_one(tmp_path):
+    """By SLURM's shards: a quarter of a GPU each, and none for a whole one."""
+    wanted = f"{slurm_cluster.PARTITIONS}, gpu_shards: 4"
+    done = slurm_cluster.snakemake(tmp_path, "results/figures/small/norms.png", cluster=wanted)
+    assert done.returncode == 0, done.stdout
+    ours = [job for job in records() if job["WorkDir"] == str(tmp_path)]
+    asked = {"train": [], "retrain": []}
+    for job in ours:
+        rule = job["Comment"].removeprefix("rule_").split("_wildcards")[0]
+        given = [job.get(name) for name in ("TresPerNode", "TresPerJob", "Partition")]
+        if rule in asked:
+            asked[rule].append(given)
+        else:
+            assert given == [None, None, "cpu"]
+    assert {len(jobs) for jobs in asked.values()} == {1, 3}
+    assert all(given == ["gres:shard:1", None, "gpu"] for jobs in asked.values() for given in jobs), asked
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # disturbed
 

@@ -275,6 +275,29 @@ def test_partitions_and_the_kind_of_gpu_follow_the_device(plan):
     assert asked("figures") == ["cores", ""]
 
 
+def test_a_job_that_does_not_fill_a_gpu_asks_for_parts_of_one(plan):
+    """As many as the share of its time in which the GPU computes; none where GPUs are whole, or it needs one whole."""
+    cluster = Cluster(gpu_shards=8, gpu_model="a100", gpu_worth=0)
+    every = gpu_hours.make_plan("paper", ["optimizers", "surfaces"], ROOT)
+    wiring = Wiring(Plan(replace(every.config, cluster=cluster)), ROOT)
+    seen = set()
+    for kind in ("tiles", "paths", "sweeps", "runs"):
+        asked = wiring.resources(kind)
+        for made in every.of_kind(kind):
+            counted, speed = cost.demand(made), cost.speeds(cost.speeds_file())[cost.GPU][""]
+            busy = max(counted.flops / speed.flops, counted.bytes / speed.bytes)
+            share = max(busy / max(busy, counted.calls * speed.call), 0.25)
+            parts = math.ceil(8 * share)
+            job = SimpleNamespace(id=made.id)
+            found = [asked[name](job) for name in ("gpu", "gres", "gpu_model")]
+            assert found == ([1, "", "a100"] if parts == 8 else [0, f"shard:{parts}", ""])
+            seen.add(parts)
+    assert {2, 8} < seen
+    assert "gres" not in Wiring(every, ROOT).resources("runs")
+    figure = Wiring(Plan(replace(plan.config, cluster=cluster)), ROOT).resources("figures")
+    assert [figure[name](SimpleNamespace()) for name in ("gpu", "gres")] == [0, ""]
+
+
 def test_only_rules_with_jobs_beyond_the_limit_are_sent_again_more_often(plan):
     limited = replace(plan.config, cluster=Cluster(max_runtime=0.25))
     rules = [SimpleNamespace(name=name, restart_times=None) for name in ("train", "embed", "figure")]

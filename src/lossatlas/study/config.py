@@ -34,6 +34,12 @@ class Cluster(Spec):
     cpu_partition: str | None = key("Partition of jobs without a GPU; null = SLURM's default one.", None)
     gpu_partition: str | None = key("Partition of jobs with a GPU; null = SLURM's default one.", None)
     gpu_model: str | None = key("Kind of GPU, for `--gpus=a100:1` instead of `--gpus=1`.", None)
+    gpu_shards: int | None = key(
+        "Parts into which SLURM cuts each GPU (its gres/shard): jobs that do not fill one share it, by "
+        "`--gres=shard:<parts>`. null = whole GPUs.",
+        None,
+        ge=2,
+    )
 
 
 class ConfigFile(Spec):

@@ -15,7 +15,7 @@ from lossatlas.errors import LossatlasError
 TF32_SINCE = (8, 0)
 """Compute capability from which on NVIDIA's GPUs have TF32 (Ampere)."""
 
-GIVEN = ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE")
+GIVEN = ("SLURM_JOB_GPUS", "SLURM_STEP_GPUS", "SLURM_GPUS_ON_NODE", "SLURM_SHARDS_ON_NODE")
 """Variables of which SLURM sets one or more in a job that it gave a GPU."""
 
 _BACKENDS: Any = torch.backends

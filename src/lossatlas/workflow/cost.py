@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -190,6 +190,15 @@ def network_seconds(made: Artefact, device: str, counted: Work | None = None) ->
         speed = Speed(speed.flops * PRECISION.get(precision(made.spec), 1.0), speed.bytes, speed.call)
     asked = demanded(counted or work(made), made)
     return START_SECONDS + NETWORK_SECONDS[device] + speed.seconds(asked)
+
+
+def filled(made: Artefact) -> float:
+    """Return the share of a GPU's time in which it computes for a job, 0 to 1: in the rest it waits for calls."""
+    kinds = speeds(speeds_file())[GPU]
+    speed, asked = kinds.get(made.kind, kinds[""]), demand(made)
+    busy = replace(speed, flops=speed.flops * PRECISION.get(precision(made.spec), 1.0), call=0.0).seconds(asked)
+    whole = max(busy, asked.calls * speed.call)
+    return busy / whole if whole else 0.0
 
 
 def precision(spec: Mapping[str, Any]) -> str:

@@ -34,6 +34,9 @@ TORCH_MB = 6000
 LONGEST_ON_CPU = 2 * 3600.0
 """Seconds that a job may take on a core that would be cheaper there: others wait for it."""
 
+LEAST_SHARE = 0.25
+"""Of a GPU, that a job asks for at least: chunks take an eighth of its memory, and a backward pass as much again."""
+
 EVERYWHERE = Cluster()
 """A cluster of which nothing is said."""
 
@@ -78,6 +81,15 @@ def request(kind: str, jobs: Iterable[Artefact], failures: int = 0, cluster: Clu
         "runtime": min(minutes, max(math.floor(60 * cluster.max_runtime), 1)),
         "gpu": int(gpu),
     }
+
+
+def shards(jobs: Iterable[Artefact], cluster: Cluster) -> int:
+    """Return how many parts of a GPU are enough for jobs that share one request; 0 = they fill one."""
+    if cluster.gpu_shards is None:
+        return 0
+    share = max((max(cost.filled(made), LEAST_SHARE) for made in jobs), default=1.0)
+    parts = math.ceil(share * cluster.gpu_shards)
+    return parts if parts < cluster.gpu_shards else 0
 
 
 def restarts(jobs: Iterable[Artefact], cluster: Cluster) -> int:

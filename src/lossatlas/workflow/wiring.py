@@ -171,8 +171,11 @@ class Wiring:
             except LossatlasError as error:
                 raise WorkflowError(str(error)) from None
             partition = cluster.gpu_partition if asked["gpu"] else cluster.cpu_partition
+            parts = resources.shards(jobs, cluster) if asked["gpu"] else 0
+            asked["gpu"] *= not parts  # SLURM takes either, and of shards no kind
             model = cluster.gpu_model if asked["gpu"] else None
-            return {**asked, "slurm_partition": partition or "", "gpu_model": model or ""}
+            where = {"slurm_partition": partition or "", "gpu_model": model or ""}
+            return {**asked, **where, "gres": f"shard:{parts}" if parts else ""}
 
         def sized(name: str) -> Callable[..., Any]:
             @known
@@ -183,7 +186,11 @@ class Wiring:
 
             return value
 
-        named = {"slurm_partition": cluster.cpu_partition or cluster.gpu_partition, "gpu_model": cluster.gpu_model}
+        named = {
+            "slurm_partition": cluster.cpu_partition or cluster.gpu_partition,
+            "gpu_model": cluster.gpu_model,
+            "gres": cluster.gpu_shards,
+        }
         return {name: sized(name) for name in (*resources.NAMES, *(name for name, given in named.items() if given))}
 
     def allow_restarts(self, rules: Iterable[Any]) -> None:
