@@ -102,8 +102,8 @@ CASES = (
         goals=(Goal(3.0), Goal(10.0, quantity="memory")),
         limit=arithmetic,
         reason=(
-            "Of many numbers a point nearly all of the time is the Gram matrix, made in float64 near the machine's rate; "
-            "of few it is the embedding, which both sides leave to phate."
+            "Of many numbers a point nearly all of the time is the Gram matrix, made in float64 near the machine's "
+            "rate; of few it is the embedding, which both sides leave to phate."
         ),
         axes={"dimension": (12_500, 25_000, 50_000), "points": (250, 500, 1000)},
     ),
