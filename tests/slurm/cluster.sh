@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A real SLURM of one node with two pretend GPUs, of four shards each, on this machine, for the tests. As root, with slurm-wlm and munge:
+# A real SLURM of one node with two pretend GPUs, of four shards each, on this machine, for the tests. As root, with
+# slurm-wlm and munge:
 #
 #   tests/slurm/cluster.sh start    start munged, slurmctld and slurmd
 #   tests/slurm/cluster.sh start-limited    the same with accounting (slurmdbd on a MariaDB of its own), where the user may

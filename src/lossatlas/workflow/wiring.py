@@ -172,7 +172,8 @@ class Wiring:
                 raise WorkflowError(str(error)) from None
             partition = cluster.gpu_partition if asked["gpu"] else cluster.cpu_partition
             parts = resources.shards(jobs, cluster) if asked["gpu"] else 0
-            asked["gpu"] *= not parts  # SLURM takes either, and of shards no kind
+            if parts:
+                asked["gpu"] = 0  # SLURM takes either, and of shards no kind
             model = cluster.gpu_model if asked["gpu"] else None
             where = {"slurm_partition": partition or "", "gpu_model": model or ""}
             return {**asked, **where, "gres": f"shard:{parts}" if parts else ""}
