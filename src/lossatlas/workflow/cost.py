@@ -184,21 +184,24 @@ def network_seconds(made: Artefact, device: str, counted: Work | None = None) ->
         device: ``cpu`` (one core) or ``gpu``.
         counted: its work, where that is known already.
     """
-    kinds = speeds(speeds_file())[device]
-    speed = kinds.get(made.kind, kinds[""])
-    if device == GPU:
-        speed = Speed(speed.flops * PRECISION.get(precision(made.spec), 1.0), speed.bytes, speed.call)
     asked = demanded(counted or work(made), made)
-    return START_SECONDS + NETWORK_SECONDS[device] + speed.seconds(asked)
+    return START_SECONDS + NETWORK_SECONDS[device] + speed(made, device).seconds(asked)
+
+
+def speed(made: Artefact, device: str) -> Speed:
+    """Return what a device does for a job on networks, in the precision that it computes in."""
+    kinds = speeds(speeds_file())[device]
+    found = kinds.get(made.kind, kinds[""])
+    if device == GPU:
+        found = replace(found, flops=found.flops * PRECISION.get(precision(made.spec), 1.0))
+    return found
 
 
 def filled(made: Artefact) -> float:
     """Return the share of a GPU's time in which it computes for a job, 0 to 1: in the rest it waits for calls."""
-    kinds = speeds(speeds_file())[GPU]
-    speed, asked = kinds.get(made.kind, kinds[""]), demand(made)
-    busy = replace(speed, flops=speed.flops * PRECISION.get(precision(made.spec), 1.0), call=0.0).seconds(asked)
-    whole = max(busy, asked.calls * speed.call)
-    return busy / whole if whole else 0.0
+    found, asked = speed(made, GPU), demand(made)
+    whole = found.seconds(asked)
+    return replace(found, call=0.0).seconds(asked) / whole if whole else 0.0
 
 
 def precision(spec: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from lossatlas.draw.legend import Sidebar
 from lossatlas.draw.panels import GAP, layout
 from lossatlas.draw.plane import MAP
 from lossatlas.draw.style import Drawn
-from lossatlas.planes.figures.contours import heading, levelled, lost_notes, verdicts
+from lossatlas.planes.figures.contours import Covered, heading, levelled, lost_notes, verdicts
 from lossatlas.planes.files import Grid
 from lossatlas.planes.numbers import step_lengths, walk_share
 from lossatlas.planes.spec import PathPlanes, VarianceTable
@@ -68,9 +68,8 @@ def compose(spec: PathPlanes, inputs: Inputs) -> Drawn:
 
 
 def _draw(axes: Axes, grid: Grid, norm: LogNorm, levels: Sequence[float]) -> None:
-    place = _closer(grid)
-    at = place and (0.58 * place[0][0] + 0.02, 0.6 * place[0][1] + 0.02, 0.38, 0.36)
-    levelled(axes, grid, grid.measured["train_loss"], norm, levels, at)
+    closer = _closer(grid)
+    levelled(axes, grid, grid.measured["train_loss"], norm, levels, closer and closer[0])
     _draw_path(axes, grid)
     names = [
         f"{name} ({percent(float(share))})"
@@ -78,9 +77,9 @@ def _draw(axes: Axes, grid: Grid, norm: LogNorm, levels: Sequence[float]) -> Non
     ]
     axes.set_xlabel(names[0])
     axes.set_ylabel(names[1])
-    if place is not None and at is not None:
-        _, x, y = place
-        inset = axes.inset_axes(at)
+    if closer is not None:
+        covered, x, y = closer
+        inset = axes.inset_axes(covered)
         _draw_path(inset, grid)
         inset.set_xlim(*x)
         inset.set_ylim(*y)
@@ -89,11 +88,11 @@ def _draw(axes: Axes, grid: Grid, norm: LogNorm, levels: Sequence[float]) -> Non
         axes.indicate_inset_zoom(inset, edgecolor=PATH, alpha=0.9, linewidth=0.6)
 
 
-def _closer(grid: Grid) -> tuple[tuple[int, int], tuple[float, float], tuple[float, float]] | None:
+def _closer(grid: Grid) -> tuple[Covered, tuple[float, float], tuple[float, float]] | None:
     """Return where an inset goes and what it shows, if all after the first drop lies in a small part of the panel.
 
     Returns:
-        The corner with the least of the path (0 left or below, 1 right or above) and both ranges; None without need.
+        Where, in the corner with the least of the path, in shares of the panel, and both ranges; None without need.
     """
     path = grid.path.sort_values("epoch", kind="stable")
     late = path[path["epoch"] >= min(grid.slice["drops"], default=np.inf)]
@@ -109,7 +108,8 @@ def _closer(grid: Grid) -> tuple[tuple[int, int], tuple[float, float], tuple[flo
     middle = [(late[name].max() + late[name].min()) / 2 for name in ("x", "y")]
     tall = half * height / width
     x, y = (middle[0] - half, middle[0] + half), (middle[1] - tall, middle[1] + tall)
-    return corners[int(np.argmin(taken))], x, y
+    right, top = corners[int(np.argmin(taken))]
+    return (0.58 * right + 0.02, 0.6 * top + 0.02, 0.38, 0.36), x, y
 
 
 def _draw_path(axes: Axes, grid: Grid) -> None:
