@@ -5,12 +5,14 @@ from itertools import combinations, islice
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import minimize
 from scipy.stats import mannwhitneyu
 from sklearn.decomposition import KernelPCA
 from sklearn.metrics import roc_auc_score
 
 from lossatlas.barriers import separation
 from lossatlas.barriers.dyads import Sample, compare
+from lossatlas.barriers.figures import phase
 from lossatlas.barriers.jobs.path import draw_pairs
 from lossatlas.barriers.numbers import shells
 from lossatlas.barriers.separation import areas, score, separate, subset, variant, wishart
@@ -251,3 +253,18 @@ def test_deviations_are_those_of_the_vectors(rng):
     gram = separation.from_inner_products(vectors @ vectors.T, 4000, pd.DataFrame({"row": range(16)}))
     assert separation.deviation(gram, np.arange(9)) == pytest.approx(0.5, rel=0.02)
     assert separation.deviation(gram, np.arange(9, 16)) == pytest.approx(0.2, rel=0.02)
+
+
+def test_names_move_as_little_as_keeps_them_apart(rng):
+    heights = np.sort(rng.uniform(0, 10, 9))
+    found = np.array(phase._spread(heights, 0.9))
+    assert np.diff(found).min() > 0.9 - 1e-9
+    assert found.mean() == pytest.approx(heights.mean())
+    # A convex problem: no other places as far apart are nearer in the sum of squares.
+    best = minimize(
+        lambda y: np.square(y - heights).sum(),
+        np.arange(9.0),
+        constraints={"type": "ineq", "fun": lambda y: np.diff(y) - 0.9},
+    )
+    np.testing.assert_allclose(found, best.x, atol=1e-3)
+    np.testing.assert_array_equal(phase._spread([1.0, 2.0, 4.0], 0.5), [1.0, 2.0, 4.0])

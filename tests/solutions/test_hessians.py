@@ -10,11 +10,13 @@ from harness import contents, draw, inputs_of, make, measure, study
 from torch.nn import functional as F
 
 from lossatlas import models
+from lossatlas.draw.style import new_figure
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.directions import random_filter_normalised
 from lossatlas.landscape.landscape import NetworkLandscape
 from lossatlas.landscape.layout import BIAS
 from lossatlas.solutions import files
+from lossatlas.solutions.figures import curvatures
 from lossatlas.solutions.spectrum import filter_scales, spectrum
 from lossatlas.specs.study import only
 
@@ -98,6 +100,25 @@ def test_jobs_figure_and_measure(made_study, tmp_path):
     assert lost.value is None
     assert "raise `products`" in lost.detail
     json.dumps(product.spec)
+
+
+def test_sets_of_one_loss_are_told_apart_beside_a_vanishing_hessian(rng):
+    """Values 15 decades lower neither press the others together nor are lost: they stand at the foot, hollow."""
+    high, low = rng.uniform(1, 5, 6), 1e-15 * rng.uniform(1, 5, 4)
+    sets = {
+        "level": pd.DataFrame({"loss": 0.03, "raw_max": high}),
+        "end": pd.DataFrame({"loss": 5e-19, "raw_max": low}),
+    }
+    axes = new_figure(3, 3).figure.add_axes((0.2, 0.2, 0.7, 0.7))
+    curvatures._draw(axes, sets, "raw_max", {"level": ("red", "o"), "end": ("blue", "s")})
+    drawn = {
+        color: [y for line in axes.lines if line.get_color() == color for y in line.get_ydata()]
+        for color in ("red", "blue")
+    }
+    np.testing.assert_array_equal(drawn["red"], high)
+    np.testing.assert_allclose(drawn["blue"], [high.max() / 10**curvatures.DECADES] * 4)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0.03", "5e-19"]
+    assert curvatures._floor({"level": sets["level"]}, "raw_max") == high.min()
 
 
 @pytest.mark.parametrize(

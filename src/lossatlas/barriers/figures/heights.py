@@ -145,9 +145,9 @@ def _legend(spec: OfSets, names: Mapping[str, int], few: Sequence[bool] = ()) ->
     for name, k in names.items():
         sidebar.line(spec.labels.get(name, name), color=SET_COLORS[k], linewidth=1.8, linestyle=DASHES[k])
     if False in few:
-        sidebar.marker("median", marker="^", color=style.FAINT, markersize=6)
+        sidebar.marker("median (bars)", marker="^", color=style.FAINT, markersize=6)
     if True in few:
-        sidebar.line("median", color=style.FAINT, linewidth=1.8)
+        sidebar.line("median (points)", color=style.FAINT, linewidth=1.8)
         sidebar.marker("one path", marker="o", color=style.FAINT, markersize=4.2, alpha=0.65, markeredgewidth=0)
     return sidebar
 

@@ -1,10 +1,12 @@
 """Figure of kind ``kernel_phase``: how many vectors kernel PCA needs to separate two sets, and how many there are."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 
 from lossatlas.barriers.measures import CLEAR
 from lossatlas.barriers.numbers import by_radius
@@ -24,6 +26,9 @@ LOOKS: dict[str, tuple[str, str, str]] = {
 
 LEAST = 1e-3
 """Least difference of squared deviations that is shown: it needs 2,000 vectors. Smaller ones stand at the edge."""
+
+FLOOR = 1.2 * LEAST
+"""Where those stand."""
 
 
 def compose(spec: KernelPhase, inputs: Inputs) -> Drawn:
@@ -64,16 +69,16 @@ def _draw(axes: Axes, numbers: pd.DataFrame) -> None:
     for variant, mine in numbers.groupby("variant", sort=False):
         _, marker, color = LOOKS[str(variant)]
         for _, row in mine.iterrows():
-            place = row["narrower"], max(row["difference"], LEAST * 1.2)
+            place = row["narrower"], max(row["difference"], FLOOR)
             face = color if row["pc1"] > CLEAR else "white"
             shape = marker if row["difference"] >= LEAST else "v"
             look: dict[str, Any] = {"markersize": 6, "markeredgecolor": color, "markeredgewidth": 1.2, "zorder": 4}
             axes.plot(*place, shape, markerfacecolor=face, clip_on=False, **look)
-        _names(axes, mine, -1 if variant == "gaussian" else 1, color)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(1.5, right)
     axes.set_ylim(LEAST, high)
+    _names(axes, numbers)
     words: dict[str, Any] = {"transform": axes.transAxes, "fontsize": 8, "color": style.FAINT}
     axes.text(0.97, 0.97, "PC 1 separates", ha="right", va="top", **words)
     axes.text(0.97, 0.03, "it does not", ha="right", va="bottom", **words)
@@ -82,27 +87,55 @@ def _draw(axes: Axes, numbers: pd.DataFrame) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _names(axes: Axes, rows: pd.DataFrame, side: int, color: str) -> None:
-    """Write the points' titles beside them; those of one number of vectors whose names would overlap share one."""
-    for count, mine in rows.groupby("narrower"):
-        groups: list[tuple[float, list[str]]] = []
-        for _, row in mine.sort_values("difference").iterrows():
-            height, title = max(float(row["difference"]), LEAST * 1.2), str(row["title"])
-            if groups and height < 1.25 * groups[-1][0]:
-                groups[-1][1].append(title)
-            else:
-                groups.append((height, [title]))
-        for height, titles in groups:
-            look: dict[str, Any] = {"ha": "left" if side > 0 else "right", "va": "center", "fontsize": style.SMALL}
-            axes.annotate(
-                "; ".join(titles),
-                (float(count), height),  # type: ignore[arg-type]
-                xytext=(6 * side, 0),
-                textcoords="offset points",
-                color=color,
-                zorder=5,
-                **look,
-            )
+def _names(axes: Axes, numbers: pd.DataFrame) -> None:
+    """Write the points' titles beside them, Gaussian sets' at the left, the others' at the right.
+
+    Where there are marks further right, all are at the left, where nothing else is.
+    """
+    places = _places(np.unique(numbers["narrower"]))
+    for place in places:
+        here = numbers[numbers["narrower"].isin(place)]
+        left = (here["variant"] == "gaussian") | (place is not places[-1])
+        _beside(axes, here[left], float(place.min()), -1)
+        _beside(axes, here[~left], float(place.max()), 1)
+
+
+def _beside(axes: Axes, rows: pd.DataFrame, edge: float, side: int) -> None:
+    """Write titles of points at a side, none over another: where one had to move, a line leads to its mark.
+
+    Args:
+        axes: with its scales and limits.
+        rows: points.
+        edge: number of vectors beside which the titles stand.
+        side: 1 = at the right, -1 = at the left.
+    """
+    rows = rows.sort_values("difference")
+    heights = axes.transData.transform([(1.0, max(h, FLOOR)) for h in (1.0, *rows["difference"])])[1:, 1]
+    for row, y in zip(rows.itertuples(), _spread(heights, 1.25 * axes.figure.dpi * style.SMALL / 72), strict=True):
+        color = LOOKS[str(row.variant)][2]
+        at = edge * 1.16**side, axes.transData.inverted().transform((0.0, y))[1]
+        mark = float(row.narrower), max(float(row.difference), FLOOR)  # type: ignore[arg-type]
+        axes.plot(*zip(mark, at, strict=True), color=color, linewidth=0.6, alpha=0.6, zorder=3)
+        look: dict[str, Any] = {"ha": "left" if side > 0 else "right", "va": "center", "fontsize": style.SMALL}
+        text = axes.text(*at, f" {row.title} ", color=color, zorder=5, **look)
+        text.set_path_effects([withStroke(linewidth=2.5, foreground="white", alpha=0.8)])
+
+
+def _places(counts: Sequence[float]) -> list[np.ndarray]:
+    """Return numbers of vectors in groups whose marks stand nearly over one another."""
+    cuts = np.nonzero(np.diff(np.log(counts)) > np.log(1.5))[0] + 1
+    return np.split(np.asarray(counts), cuts)
+
+
+def _spread(heights: Sequence[float], least: float) -> list[float]:
+    """Return ascending heights moved as little as keeps them ``least`` apart, groups about their means."""
+    groups: list[list[float]] = []
+    for height in heights:
+        group = [float(height)]
+        while groups and np.mean(group) - np.mean(groups[-1]) < least * (len(group) + len(groups[-1])) / 2:
+            group = groups.pop() + group
+        groups.append(group)
+    return [float(np.mean(group)) + (k - (len(group) - 1) / 2) * least for group in groups for k in range(len(group))]
 
 
 def _sidebar(variants: list[str]) -> Sidebar:
