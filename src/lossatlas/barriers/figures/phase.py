@@ -121,13 +121,13 @@ def _beside(axes: Axes, rows: pd.DataFrame, edge: float, side: int) -> None:
         text.set_path_effects([withStroke(linewidth=2.5, foreground="white", alpha=0.8)])
 
 
-def _places(counts: Sequence[float]) -> list[np.ndarray]:
+def _places(counts: np.ndarray) -> list[np.ndarray]:
     """Return numbers of vectors in groups whose marks stand nearly over one another."""
     cuts = np.nonzero(np.diff(np.log(counts)) > np.log(1.5))[0] + 1
-    return np.split(np.asarray(counts), cuts)
+    return np.split(counts, cuts)
 
 
-def _spread(heights: Sequence[float], least: float) -> list[float]:
+def _spread(heights: Sequence[float] | np.ndarray, least: float) -> list[float]:
     """Return ascending heights moved as little as keeps them ``least`` apart, groups about their means."""
     groups: list[list[float]] = []
     for height in heights:
