@@ -3,10 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 
 from lossatlas.claims.evaluate import COLUMNS, STATEMENT_COLUMNS
 from lossatlas.draw.style import save
 from lossatlas.errors import LossatlasError
+from lossatlas.gallery import glance
 from lossatlas.gallery.scorecard import LOOKS, compose, gather, scaled
 
 
@@ -85,3 +88,27 @@ def test_the_table_takes_numbers_from_the_first_main_claim(tmp_path):
     assert (row["id"], row["ours"], row["preset"], row["verdict"]) == ("A", "3", "laptop", "holds")
     with pytest.raises(LossatlasError, match=r"t\.statements\.csv: no such file; delete .*/t\.csv"):
         gather(tmp_path, pd.DataFrame([{**claims[0], "study": "t"}]))
+
+
+def test_at_a_glance_each_statement_is_a_cell_in_the_colour_of_its_verdict(rng):
+    verdicts = rng.choice([*glance.LOOKS], 37)
+    names = [f"{name}_{k}" for k, name in enumerate(rng.choice(["O6_centroids", "S1_continuity", "invariance"], 37))]
+    every = [
+        statement(id=name, verdict=v, study="a" if k < 15 else "b")
+        for k, (name, v) in enumerate(zip(names, verdicts, strict=True))
+    ]
+    figure = glance.compose(pd.DataFrame(every)).figure.figure
+    (axes,) = figure.axes
+    cells = [p for p in axes.patches if p.get_width() == glance.CELL[0]]
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for name, verdict in zip(names, verdicts, strict=True):
+        (text,) = [t for t in axes.texts if t.get_text().replace("\n", "_") == name]
+        box = text.get_window_extent(renderer)
+        (around,) = [c for c in cells if c.get_window_extent(renderer).contains(*box.get_points().mean(0))]
+        outer = around.get_window_extent(renderer)
+        assert outer.x0 < box.x0
+        assert box.x1 < outer.x1
+        assert to_hex(around.get_facecolor()) == to_hex(glance.LOOKS[verdict]["facecolor"])
+    assert len(cells) == 37
+    said = {t.get_text() for t in axes.texts}
+    assert {f"{v}: {np.sum(verdicts == v)}" for v in glance.LOOKS} <= said

@@ -1,4 +1,4 @@
-"""Pictures of the documentation that follow from published results: the scorecard, thumbnails of kinds of figures.
+"""Pictures of the documentation that follow from published results: the scorecard, whole and at a glance, thumbnails.
 
 Their pixels depend on fonts and libraries, so what is compared is not them: each carries a digest of the files that it
 was made from and of the code that draws it, and is made again when that is another.
@@ -10,14 +10,17 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 from PIL import Image, PngImagePlugin
 
-from lossatlas.gallery import published, scorecard
+from lossatlas.draw.style import Drawn
+from lossatlas.gallery import glance, published, scorecard
 
 FOLDER = "docs/images"
 SCORECARD = f"{FOLDER}/scorecard.png"
+GLANCE = f"{FOLDER}/verdicts.png"
 KINDS = f"{FOLDER}/kinds"
 SOURCES = "lossatlas-sources"
 """Text of a PNG: the digest of what it was made from."""
@@ -50,9 +53,9 @@ class Picture:
 
 
 def pictures(root: Path) -> list[Picture]:
-    """Return all pictures of the documentation, the scorecard first where anything is published."""
+    """Return all pictures of the documentation, the scorecards first where anything is published."""
     folders = [folder for folder in published.folders_in(root / published.FOLDER) if folder.parent.name == "results"]
-    found = [_scorecard(folders)] if folders else []
+    found = [_scorecard(folders, SCORECARD, scorecard), _scorecard(folders, GLANCE, glance)] if folders else []
     return found + [_thumbnail(kind, figure) for kind, figure in sorted(_shown(folders).items())]
 
 
@@ -92,17 +95,18 @@ def _carried(file: Path) -> str:
         return ""
 
 
-def _scorecard(folders: Sequence[Path]) -> Picture:
+def _scorecard(folders: Sequence[Path], path: str, how: ModuleType) -> Picture:
+    """Return the scorecard as a module draws it whose ``compose`` takes statements."""
     tables = [folder / name for folder in folders for name in ("claims.csv", "statements.csv")]
 
     def draw() -> Image.Image:
-        drawn = scorecard.compose(pd.concat([_statements(folder) for folder in folders], ignore_index=True))
+        drawn: Drawn = how.compose(pd.concat([_statements(folder) for folder in folders], ignore_index=True))
         sink = io.BytesIO()
-        drawn.figure.savefig(sink, format="png", dpi=DPI, facecolor="white")
+        drawn.figure.savefig(sink, format="png", dpi=2 * DPI, facecolor="white")
         image = Image.open(sink).convert("RGB")
         return image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS)
 
-    return Picture(SCORECARD, (*tables, Path(__file__), Path(scorecard.__file__)), draw)
+    return Picture(path, (*tables, Path(__file__), Path(str(how.__file__))), draw)
 
 
 def _statements(folder: Path) -> pd.DataFrame:
