@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from lossatlas.workflow import scheduler, slurm
+from lossatlas.workflow import forks, scheduler, slurm
 from lossatlas.workflow.requeue import SUBMITTED
 from lossatlas.workflow.watch import begin
 from lossatlas.workflow.wiring import load_plan
@@ -20,6 +20,8 @@ PLAN = load_plan(config, ROOT)
 
 scheduler.mend()
 slurm.mend()
+if workflow.local_exec and not workflow.remote_exec:
+    forks.mend(PLAN.config.numerics)
 
 if workflow.remote_exec:  # on a node, in a job that Snakemake has submitted, which may be queued again
     os.environ[SUBMITTED] = "1"

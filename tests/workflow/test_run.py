@@ -112,17 +112,36 @@ def test_failed_jobs_have_the_last_word_one_pair_of_lines_each(built, tmp_path):
     assert log.count("lossatlas: error: ") == 2
 
 
+START = """
+import os, runpy, sys
+
+def start():
+    {code}
+
+if any("scripts/tmp" in word for word in sys.orig_argv):
+    start()
+elif "lossatlas.workflow.forkserver" in sys.orig_argv:
+    plain = runpy.run_path
+
+    def run(*given, **named):
+        start()
+        return plain(*given, **named)
+
+    runpy.run_path = run
+"""
+
+
 def on_start(folder, code):
-    """Return an environment in which every script of a job runs some code first."""
+    """Return an environment in which every script of a job runs some code first, in whatever process it runs."""
     folder.mkdir()
-    lines = ["import os, sys", "if any('scripts/tmp' in word for word in sys.orig_argv):", f"    {code}", ""]
-    (folder / "sitecustomize.py").write_text("\n".join(lines))
+    (folder / "sitecustomize.py").write_text(START.format(code=code))
     return {**environment(), "PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
 
 
-def test_a_killed_job_is_named_with_what_killed_it(undrawn, tmp_path):
+@pytest.mark.parametrize("fork", ["yes", "no"])
+def test_a_killed_job_is_named_with_what_killed_it(undrawn, tmp_path, fork):
     folder = copy(undrawn, tmp_path)
-    env = on_start(folder / "killer", "os.kill(os.getpid(), 9)")
+    env = {**on_start(folder / "killer", "os.kill(os.getpid(), 9)"), "LOSSATLAS_FORK": fork}
     command = [sys.executable, "-m", "snakemake", *arguments(NORMS)]
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode != 0

@@ -349,4 +349,3 @@ def test_torch_gets_the_threads_and_the_memory_of_its_job(built):
     """The settings once looked for torch before anything had imported it, and never ran."""
     log = next((built / "results/logs/train").glob("*.log")).read_text()
     assert "torch: 1 threads; freed memory is" in log
-    assert "torch:" not in next((built / "results/logs/gather").glob("*.log")).read_text()

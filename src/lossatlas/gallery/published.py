@@ -300,9 +300,7 @@ def _index(results: Path, folders: Sequence[Path]) -> str:
         made = [str(about.get(key, "unknown")) for key in ("commit", "created")]
         rows.append((f"[{about['study']}]({place}/{README})", str(about["preset"]), counts, *made))
     heads = ("study", "preset", "statements of the paper", "commit", "measured")
-    picture = results.parent / "images/scorecard.png"  # not where results are published to another place
-    shown = f"\n![The papers' statements, what was measured, and the verdicts](../images/{picture.name})\n"
-    shown = shown if picture.is_file() else ""
+    shown = "\n![The papers' statements, what was measured, and the verdicts](../images/scorecard.png)\n"
     return (
         "# Published results\n\nWhat the studies measured: claims, tables and small figures, each with its provenance "
         "record. `python -m lossatlas.publish` writes them; `make docs` inserts the numbers of [the studies' pages]"

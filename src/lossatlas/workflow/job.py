@@ -185,7 +185,8 @@ def job(snakemake: Any) -> Iterator[Frame]:
     try:
         _open(log)
         this = Frame(snakemake)
-        logging.info("start %s", snakemake.rule)
+        how = "forked" if "lossatlas.workflow.forkclient" in sys.modules else "a process of its own"
+        logging.info("start %s: %s", snakemake.rule, how)
         with this.alone():
             this.note_inputs()
             yield this
