@@ -223,19 +223,21 @@ def _thumbnail(folder: Path, png: Path, name: str) -> tuple[int, int, list[str]]
         with Image.open(png) as image:
             image.load()
             noted = json.loads(getattr(image, "text", {}).get("lossatlas-notes", "[]"))
-            small = image.convert("RGBA")
+            small = image.convert("RGBA" if "A" in image.getbands() or "transparency" in image.info else "RGB")
     except OSError as error:
         raise LossatlasError(
             f"{png}: not a readable picture ({error}); delete it and run the same command again"
         ) from error
     size = round(small.width * SHOWN_SHARE), max(round(small.height * SHOWN_SHARE), 1)
-    flat = Image.new("RGB", small.size, "white")
-    flat.paste(small, mask=small.getchannel("A"))
+    flat = small.convert("RGB")
+    if small.mode == "RGBA" and small.getchannel("A").getextrema()[0] < 255:
+        flat = Image.new("RGB", small.size, "white")
+        flat.paste(small, mask=small.getchannel("A"))
     if flat.width > THUMBNAIL_WIDTH:
         flat = flat.resize(
             (THUMBNAIL_WIDTH, max(round(flat.height * THUMBNAIL_WIDTH / flat.width), 1)), Image.Resampling.LANCZOS
         )
-    flat.save(folder / name, optimize=True)
+    flat.save(folder / name, compress_level=6)  # `optimize` takes five times as long for two hundredths of the size
     return *size, [str(note) for note in noted]
 
 
