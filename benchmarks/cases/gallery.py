@@ -29,13 +29,14 @@ def snakemake(fork: str, size: Size) -> Action:
 
 
 COUNTING = """
-import json, resource, runpy, sys
+import atexit, json, resource, runpy, sys
 sys.argv = ["snakemake", *sys.argv[2:]]
 status = 0
 try:
     runpy.run_module("snakemake", run_name="__main__")
 except SystemExit as error:
     status = error.code or 0
+atexit._run_exitfuncs()  # by which the processes that jobs are forks of have ended, and count
 kinds = {"scheduler": resource.RUSAGE_SELF, "jobs": resource.RUSAGE_CHILDREN}
 seconds = {name: sum(resource.getrusage(kind)[:2]) for name, kind in kinds.items()}
 open(OUTPUT, "w").write(json.dumps(seconds))
@@ -65,7 +66,10 @@ CASES = (
         name="gallery",
         row="gallery",
         what="from a fresh clone to the gallery of preset quick, from nothing",
-        same="the same command in two clones, jobs forked or each started from nothing; the number of pictures is compared",
+        same=(
+            "the same command in two clones, jobs as forks of one process or each started from nothing; the number of "
+            "pictures is compared"
+        ),
         tolerance=0.0,
         ours=Side(partial(snakemake, "yes")),
         peers={"every job from nothing": Side(partial(snakemake, "no"))},
