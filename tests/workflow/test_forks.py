@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -149,6 +150,26 @@ def test_another_environment_is_another_process(served):
         assert process.returncode == 0
         assert out.split()[0] == str(os.getpid() if own else served.process.pid)
         assert "7" in out.split()
+
+
+def test_a_client_that_says_nothing_holds_nobody_up_for_long(served, tmp_path):
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.connect(str(served.socket))
+        assert served.run("print('next')")[1] == "next\n"
+
+
+def test_where_no_server_can_begin_jobs_start_from_nothing(tmp_path):
+    """Here a socket's path would be longer than Linux lets it be."""
+    long = tmp_path / ("long" * 40)
+    long.mkdir()
+    given = {"study": STUDIES / "tiny_solutions.yaml", "options": ("--cores", "2")}
+    env = {**harness.environment(), "TMPDIR": str(long)}
+    done = harness.snakemake(tmp_path, "results/tables/tiny_solutions/table1.csv", env=env, **given)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "results/tables/tiny_solutions/table1.csv").is_file()
+    logs = [file.read_text().splitlines()[0] for file in (tmp_path / "results/logs").rglob("*.log")]
+    assert logs
+    assert all(line.endswith(": a process of its own") for line in logs)
 
 
 def test_without_a_server_python_runs_the_script(tmp_path):

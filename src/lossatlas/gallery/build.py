@@ -230,7 +230,7 @@ def _thumbnail(folder: Path, png: Path, name: str) -> tuple[int, int, list[str]]
         ) from error
     size = round(small.width * SHOWN_SHARE), max(round(small.height * SHOWN_SHARE), 1)
     flat = small.convert("RGB")
-    if small.mode == "RGBA" and small.getchannel("A").getextrema()[0] < 255:
+    if small.mode == "RGBA" and small.getchannel("A").getextrema() != (255, 255):
         flat = Image.new("RGB", small.size, "white")
         flat.paste(small, mask=small.getchannel("A"))
     if flat.width > THUMBNAIL_WIDTH:

@@ -50,7 +50,8 @@ class Server:
         with self._lock:
             if not self._tried:
                 self._tried = True
-                self._begin()
+                with suppress(OSError):  # no room for a socket or a process: jobs that start from nothing may have it
+                    self._begin()
             return self._socket
 
     def _begin(self) -> None:

@@ -36,6 +36,9 @@ DECIDES = re.compile(
 )
 """Variables that Python and libraries read when they start: where a job's differ, it needs a process of its own."""
 
+PATIENCE = 5.0
+"""Seconds that a client may take to say what it wants; meanwhile nobody else is served."""
+
 PR_SET_PDEATHSIG = 1
 """Of ``prctl``: the signal that a process gets when the one that forked it ends."""
 
@@ -81,23 +84,30 @@ class Server:
     def accept(self) -> None:
         """Take a job, unless it wants another environment than the one in which libraries were loaded here."""
         client, _ = self.listener.accept()
-        request = receive(client)
+        client.settimeout(PATIENCE)
+        try:
+            request = receive(client)
+        except OSError:  # it was stopped, or killed
+            request = None
         if request is None:
             client.close()
             return
         try:
-            if decisive(request.environment) != decisive(self.environment):
-                client.sendall(str(OTHER).encode())
+            if decisive(request.environment) != decisive(self.environment) or not self.fork(client, request):
+                with suppress(OSError):
+                    client.sendall(str(OTHER).encode())
                 client.close()
-                return
-            self.fork(client, request)
         finally:
             for descriptor in request.files:
                 os.close(descriptor)
 
-    def fork(self, client: socket.socket, request: Request) -> None:
-        """Fork a process for a job."""
-        parent, pid = os.getpid(), os.fork()
+    def fork(self, client: socket.socket, request: Request) -> bool:
+        """Fork a process for a job; return whether the system let it."""
+        parent = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError:
+            return False
         if pid == 0:
             try:
                 self.leave(client)
@@ -108,6 +118,7 @@ class Server:
         self.children.append(child)
         self.selector.register(child.ended, selectors.EVENT_READ, lambda: self.end(child))
         self.selector.register(client, selectors.EVENT_READ, lambda: self.abandon(child))
+        return True
 
     def leave(self, client: socket.socket) -> None:
         """Close, in a forked process, what is the server's."""
@@ -202,6 +213,7 @@ def main(path: str, modules: Sequence[str]) -> None:
     if len(os.listdir("/proc/self/task")) > 1:
         print("a library has begun threads, which a fork would lose", flush=True)
         return
+    os.close(os.pidfd_open(os.getpid()))  # where the system has none, end here
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; what to do about it is the jobs' business
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     gc.collect()
