@@ -70,8 +70,8 @@ def plain(size: Size, order: list[int] | None = None) -> Action:
 
 
 def checked(size: Size) -> Size:
-    """Return the size at which weights are compared: a few steps, before rounding has grown."""
-    return {**size, "examples": min(size["examples"], 3 * BATCH)}
+    """Return the size at which weights are compared: two steps, of which each makes rounding five times as large."""
+    return {**size, "examples": min(size["examples"], 2 * BATCH)}
 
 
 def our_check(size: Size, _: Any) -> Any:
