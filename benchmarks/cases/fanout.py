@@ -205,9 +205,9 @@ CASES = (
         },
         goals=(Goal(2.5, quantity="wall"),),
         reason=(
-            "Five jobs of four retrainings take three turns on two cores. Of the 7 s of a job's processor 4 are its "
-            "minibatches, which take 0.87 of the loop's time; the others are what a job does beside them: evaluations, "
-            "a commit an epoch, its records. Snakemake's own start is 3 s."
+            "Five jobs of four retrainings take three turns on two cores. Minibatches are little more than half of "
+            "what a job does; beside them it evaluates, commits every epoch and writes its records, and Snakemake has "
+            "a start of its own."
         ),
     ),
 )

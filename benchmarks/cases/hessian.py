@@ -392,8 +392,8 @@ CASES = (
         axes={"examples": (16, 32, 64)},
         reason=(
             "A second backward pass through kept graphs is twice a gradient's arithmetic; none of it is compiled. "
-            "Graphs are kept up to a gigabyte; those of 1,000 images of 32 x 32 are larger, and the gradient is taken "
-            "anew for every product."
+            "Graphs are kept up to a gigabyte; those of the full size are larger, and the gradient is taken anew for "
+            "every product."
         ),
     ),
 )

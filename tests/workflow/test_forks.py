@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -26,8 +28,7 @@ class Served:
     """A server, and clients of it."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.socket = folder, folder / "own" / "forks"
-        self.socket.parent.mkdir()
+        self.folder, self.socket = folder, Path(tempfile.mkdtemp(dir="/tmp")) / "forks"
         command = [sys.executable, "-P", "-m", "lossatlas.workflow.forkserver", str(self.socket), *MODULES]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment())
@@ -52,6 +53,14 @@ class Served:
         self.process.stdin.close()
         self.process.wait(60)
         self.process.stdout.close()
+        shutil.rmtree(self.socket.parent, ignore_errors=True)  # left where the server was killed
+
+
+@pytest.fixture
+def short():
+    """Return a folder whose name is short enough for a socket in it, as pytest's own need not be."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield folder
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -167,6 +176,7 @@ def test_where_no_server_can_begin_jobs_start_from_nothing(tmp_path):
     done = harness.snakemake(tmp_path, "results/tables/tiny_solutions/table1.csv", env=env, **given)
     assert done.returncode == 0, done.stdout
     assert (tmp_path / "results/tables/tiny_solutions/table1.csv").is_file()
+    assert not list(long.glob("lossatlas-*"))
     logs = [file.read_text().splitlines()[0] for file in (tmp_path / "results/logs").rglob("*.log")]
     assert logs
     assert all(line.endswith(": a process of its own") for line in logs)
@@ -241,13 +251,13 @@ def test_the_server_ends_after_its_jobs(served):
 
 
 @pytest.mark.parametrize(("name", "numerics"), [("tiny", "portable"), ("tiny_solutions", "native")])
-def test_a_run_s_artefacts_are_those_of_processes_of_their_own(tmp_path, name, numerics):
+def test_a_run_s_artefacts_are_those_of_processes_of_their_own(tmp_path, short, name, numerics):
     """Same bits, with torch imported once; and no process is left."""
     found, logs = {}, {}
     for switch in ("yes", "no"):
         folder = tmp_path / switch
-        (folder / "tmp").mkdir(parents=True)
-        env = {**harness.environment(), "LOSSATLAS_FORK": switch, "TMPDIR": str(folder / "tmp")}
+        folder.mkdir()
+        env = {**harness.environment(), "LOSSATLAS_FORK": switch, "TMPDIR": short}
         given = {"study": STUDIES / f"{name}.yaml", "config": [f"numerics={numerics}"], "options": ("--cores", "2")}
         done = harness.snakemake(folder, harness.ALL, env=env, **given)
         assert done.returncode == 0, done.stdout
@@ -255,7 +265,7 @@ def test_a_run_s_artefacts_are_those_of_processes_of_their_own(tmp_path, name, n
         found[switch] = {str(file.relative_to(folder)): content_of(file) for file in files if file.suffix == ".h5"}
         found[switch] |= {f"{file.parent.name}/{file.name}": _pixels(file) for file in files if file.suffix == ".png"}
         logs[switch] = [file.read_text().splitlines()[0] for file in files if file.suffix == ".log"]
-        assert not list((folder / "tmp").glob("lossatlas-*"))
+        assert not list(Path(short).glob("lossatlas-*"))
     assert len(found["yes"]) > 10
     assert found["yes"] == found["no"]
     assert len(logs["yes"]) == len(logs["no"]) > 10

@@ -55,8 +55,10 @@ class Server:
             return self._socket
 
     def _begin(self) -> None:
-        path = str(Path(tempfile.mkdtemp(prefix="lossatlas-")) / "forks")
+        folder = Path(tempfile.mkdtemp(prefix="lossatlas-"))
+        path = str(folder / "forks")
         if len(path) > LONGEST:
+            folder.rmdir()
             return
         one = {f"{name}_NUM_THREADS": "1" for name in ONE_THREAD} | {"VECLIB_MAXIMUM_THREADS": "1"}
         self._process = subprocess.Popen(
