@@ -78,6 +78,6 @@ CASES = (
             "small": {"preset": "quick", "studies": "surfaces"},
             "tiny": {"preset": "quick", "studies": "tests/studies/tiny.yaml"},
         },
-        goals=(Goal(2.0, quantity="seconds in jobs"),),
+        goals=(Goal(2.0, quantity="seconds in jobs"), Goal(2.0, quantity="seconds in the scheduler")),
     ),
 )

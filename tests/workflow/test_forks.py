@@ -164,7 +164,7 @@ def test_another_environment_is_another_process(served):
 def test_a_client_that_says_nothing_holds_nobody_up_for_long(served, tmp_path):
     with socket.socket(socket.AF_UNIX) as silent:
         silent.connect(str(served.socket))
-        assert served.run("print('next')")[1] == "next\n"
+        assert served.run("import os; print(os.getppid())")[1] == f"{served.process.pid}\n"
 
 
 def test_where_no_server_can_begin_jobs_start_from_nothing(tmp_path):
@@ -202,7 +202,19 @@ def test_whoever_is_killed_takes_the_job_along(served, killed):
     job.communicate(timeout=30)
     assert job.returncode == -signal.SIGKILL
     if killed != "server":  # which serves on
-        assert served.run("print('next')")[1] == "next\n"
+        assert served.run("import os; print(os.getppid())")[1] == f"{served.process.pid}\n"
+
+
+def test_a_client_and_its_job_that_end_in_one_moment_leave_the_server_to_others(served):
+    job = served.start(SLOW)
+    pid = int(job.stdout.readline())
+    os.kill(served.process.pid, signal.SIGSTOP)  # so that it learns of both at once
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: gone(pid))
+    os.kill(job.pid, signal.SIGKILL)
+    job.communicate(timeout=30)
+    os.kill(served.process.pid, signal.SIGCONT)
+    assert served.run("import os; print(os.getppid())")[1] == f"{served.process.pid}\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -271,6 +283,8 @@ def test_a_run_s_artefacts_are_those_of_processes_of_their_own(tmp_path, short, 
     assert len(logs["yes"]) == len(logs["no"]) > 10
     assert all(line.endswith(": forked") for line in logs["yes"])
     assert all(line.endswith(": a process of its own") for line in logs["no"])
+    gathered = (tmp_path / "no/results/logs/gather").glob("*.log")
+    assert "torch:" not in next(gathered).read_text()  # which a job that needs none does not import
 
 
 def _pixels(file: Path) -> str:

@@ -7,11 +7,12 @@ start as they always did.
 
 import atexit
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,8 @@ class Server:
         assert self._process.stdout is not None
         if self._process.stdout.readline() == "ready\n":
             self._socket = path
+        else:
+            shutil.rmtree(folder)
 
     def _end(self) -> None:
         """Let it end; Snakemake has waited for all jobs."""
@@ -114,6 +117,6 @@ def mend(numerics: str) -> None:
     PythonScript.execute_script = execute
 
 
-def _modules(functions: Any) -> list[str]:
+def _modules(functions: Iterable[str]) -> list[str]:
     """Return the modules of functions (``module:function``)."""
     return sorted({function.partition(":")[0] for function in functions})

@@ -146,9 +146,10 @@ class Server:
         self.children.remove(child)
 
     def abandon(self, child: Child) -> None:
-        """End a job whose client was killed, as it would have been itself."""
-        self.selector.unregister(child.client)
-        os.kill(child.pid, signal.SIGKILL)
+        """End a job whose client was killed, as it would have been itself; the same moment may have seen its end."""
+        if child in self.children:
+            self.selector.unregister(child.client)
+            os.kill(child.pid, signal.SIGKILL)
 
 
 def run(request: Request, parent: int, imported: Mapping[str, str]) -> NoReturn:
