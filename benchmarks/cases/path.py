@@ -11,9 +11,10 @@ from benchmarks.cases import inputs
 from benchmarks.frame.case import Action, Case, Goal, Outcome, Side, Size, Work
 from benchmarks.reference.path_step import PlainPath
 from lossatlas.barriers.pathfinder import FourierPath, Settings
-from lossatlas.landscape.landscape import NetworkLandscape, channels_last
+from lossatlas.landscape.landscape import Landscape, NetworkLandscape, channels_last
 from lossatlas.models import spec as catalogue
 from lossatlas.models.spec import network as counted
+from lossatlas.train.blocks import in_blocks
 
 SHAPE, BATCH = (1, 28, 28), 500
 """An image; examples that are evaluated at once, as many as the probe's default."""
@@ -28,10 +29,10 @@ def problem(name: str, size: Size) -> tuple[nn.Module, Tensor, Tensor, Tensor, T
     return model, x, y, first, last
 
 
-def _ours(name: str, size: Size) -> tuple[FourierPath, NetworkLandscape]:
+def _ours(name: str, size: Size) -> tuple[FourierPath, Landscape]:
     model, x, y, first, last = problem(name, size)
     landscape = NetworkLandscape(model, channels_last(x), y, batch_size=BATCH)
-    return FourierPath(first, last, Settings(points=size["points"])), landscape
+    return FourierPath(first, last, Settings(points=size["points"])), in_blocks(landscape) or landscape
 
 
 def ours(name: str, size: Size) -> Action:

@@ -208,7 +208,7 @@ CASES = (
         what="2D surface, LeNet on MNIST images",
         sizes={
             "full": {"examples": 10_000, "grid": 21},
-            "small": {"examples": 10_000, "grid": 3},
+            "small": {"examples": 10_000, "grid": 5},
             "tiny": {"examples": 100, "grid": 3},
         },
         limit=partial(arithmetic, {"name": "lenet"}, lambda _: (1, 28, 28), 10),

@@ -46,3 +46,8 @@ def missing(environment: Mapping[str, str] | None = None) -> list[str]:
     """Return the names of the variables that do not stand in an environment as :data:`PORTABLE` says."""
     found = os.environ if environment is None else environment
     return [name for name, value in PORTABLE.items() if found.get(name) != value]
+
+
+def portable() -> bool:
+    """Return whether this process computes under :data:`PORTABLE`."""
+    return not missing()

@@ -5,6 +5,7 @@ That it ends is a pretended limit on the examples of one forward pass.
 
 import copy
 import logging
+import os
 
 import pretended
 import pytest
@@ -13,6 +14,7 @@ from pretended import GPU
 from torch import nn
 
 from lossatlas.errors import LossatlasError
+from lossatlas.landscape import memory
 from lossatlas.landscape.landscape import NetworkLandscape
 from lossatlas.landscape.memory import INDEXED, SHARE, Fits, at_once, handed_on
 from lossatlas.train.loop import EVALUATION_BATCH, Examples, Training
@@ -186,8 +188,8 @@ def test_a_gpu_takes_what_a_share_of_its_memory_holds_and_a_cpu_what_its_cache_d
     model, x = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)), torch.randn(4, 3)
     each = 4 * (3 + 5 + 5 + 2)
     assert at_once(500, model, x) == 500
-    for memory, expected in ((0, 500), (each * 700 / SHARE, 700), (each * 600 / SHARE - 1, 599), (1e15, INDEXED // 5)):
-        with pretended.device(int(memory)):
+    for bytes_, expected in ((0, 500), (each * 700 / SHARE, 700), (each * 600 / SHARE - 1, 599), (1e15, INDEXED // 5)):
+        with pretended.device(int(bytes_)):
             assert at_once(500, model.to(GPU), x.to(GPU)) == expected
             assert at_once(500, model, x) == 500
 
@@ -222,3 +224,20 @@ def test_a_full_batch_is_one_pass_on_a_gpu_unless_batch_norm_sees_the_chunk(rng,
     assert found[3] == [count, 9]
     assert found[0] == pytest.approx(loss, rel=1e-6)
     assert found[2] == pytest.approx(metrics, rel=1e-7)
+
+
+def test_what_is_free_is_the_least_of_the_machines_and_the_groups(tmp_path, monkeypatch):
+    """A job's control group may have less than the machine; where nothing is said nothing is free."""
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(memory, "GROUPS", tmp_path / "none")
+    machine = memory.free(cpu)
+    assert 0 < machine < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    monkeypatch.setattr(memory, "GROUPS", tmp_path)
+    (tmp_path / "memory.current").write_text("400000\n")
+    for limit, expected in (("1000000\n", 600_000), ("300000\n", 0)):
+        (tmp_path / "memory.max").write_text(limit)
+        assert memory.free(cpu) == expected
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.free(cpu) == pytest.approx(machine, rel=0.2)
+    monkeypatch.setattr(memory, "MACHINE", tmp_path / "none")
+    assert memory.free(cpu) == 0

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from lossatlas.landscape import graphs
 from lossatlas.landscape import landscape as landscapes
 from lossatlas.landscape.analytic import rosenbrock
 from lossatlas.landscape.landscape import NetworkLandscape
@@ -70,17 +71,29 @@ def test_only_the_first_product_goes_forward_where_the_graphs_are_few_bytes(fres
     assert forward_passes(function, lambda v: function.hvp(theta, v)) == [3, 3, 3]
 
 
-def test_graphs_that_are_too_large_are_not_kept(fresh_seed):
-    """The limit is on all chunks together: one that one chunk keeps to is too little for three."""
+def test_as_many_graphs_are_kept_as_there_is_room_for(fresh_seed):
+    """The limit is on all chunks together; those that find no room are made anew, and no bit changes."""
     function = landscape("cnn", fresh_seed, batch_size=4)
     theta, v = function.theta(), torch.randn(function.dim)
-    kept = [
-        keep for keep in range(0, 200_000, 2_000) if forward_passes(function, function.products(theta, keep))[1] == 0
-    ]
-    assert 10_000 < kept[0] < 200_000, "more than the images, 5 kB; less than is let"
-    for keep in (1, kept[0] // 2, kept[0]):
+    anew = {keep: forward_passes(function, function.products(theta, keep))[1] for keep in range(0, 200_000, 2_000)}
+    assert anew[0] == 3
+    assert list(anew.values()) == sorted(anew.values(), reverse=True)
+    assert set(anew.values()) == {3, 2, 1, 0}
+    least = min(keep for keep, count in anew.items() if count == 0)
+    assert least > 10_000, "more than the images, 5 kB"
+    for keep in (1, least // 2, least):
         times = function.products(theta, keep)
         assert all(torch.equal(times(v), function.hvp(theta, v)) for _ in range(3))
+
+
+def test_room_is_left_for_another_graph(fresh_seed, monkeypatch):
+    """Of little memory none is kept, though its share would take the graphs; of much all are."""
+    function = landscape("cnn", fresh_seed, batch_size=4)
+    theta = function.theta()
+    for given, anew in (([10**6] * 9, 0), ([10**6, 10**6, 1_000], 2), ([10**6, 1_000], 3), ([0, 10**6], 3)):
+        said = iter(given)
+        monkeypatch.setattr(graphs, "free", lambda device, said=said: next(said))
+        assert forward_passes(function, function.products(theta)) == [3, anew, anew]
 
 
 def test_where_memory_ends_nothing_is_kept_and_fewer_examples_are_taken(fresh_seed, monkeypatch):

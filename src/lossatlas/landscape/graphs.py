@@ -1,57 +1,77 @@
-"""Graphs of gradients that are kept between products with one Hessian, where they are small enough."""
+"""Graphs of gradients that are kept between products with one Hessian, as many as memory has room for."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-Part = tuple[tuple[Tensor, ...], list[Tensor]]
-"""Gradients of a part of a loss, and the leaves of their graph."""
-
+from lossatlas.landscape.memory import free
 
 UNCOUNTED = "saved tensor hooks"
 """What torch says where gradients inside of a network forbid to look at what its graph saves."""
 
+SHARE = 0.4
+"""Of the memory that is free at the first product, which graphs may take."""
 
-class Graphs:
-    """The graphs of one point's gradients, kept as long as all of them together hold few enough bytes.
+ROOM = 2
+"""Times what a graph holds that must be free beside it: another part's graph, and what its passes need."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a loss.
 
     Attributes:
-        kept: whether those that were made so far are kept.
+        gradients: with their graph.
+        leaves: that they depend on.
+        kept: whether the graph is, for other vectors.
     """
 
-    def __init__(self, most: int) -> None:
-        """Keep at most some bytes; none for 0."""
-        self.most, self.kept = most, most > 0
+    gradients: tuple[Tensor, ...]
+    leaves: list[Tensor]
+    kept: bool = False
+
+
+class Graphs:
+    """The graphs of one point's gradients, part by part: the first ones are kept, up to some bytes."""
+
+    def __init__(self, device: torch.device, most: int | None = None) -> None:
+        """Keep at most some bytes: none for 0, a share of what is free for None."""
+        self.device, self.most = device, most
         self._size = 0
         self._parts: list[Part] = []
-        self._whole = False
+        self._full = most == 0
         self._storages: dict[int, int] = {}
 
-    def of(self, size: int, made: Iterator[Part]) -> Iterator[Part]:
-        """Yield the parts of a loss that is taken in pieces of a size: those that are kept, else new ones."""
-        if self._whole and self._size == size:
-            yield from self._parts
-            return
-        self._drop()
-        self._size = size
-        for part in made:
-            if self.kept:
+    def of(self, size: int, made: Callable[[int], Iterator[Part]]) -> Iterator[Part]:
+        """Yield the parts of a loss that is taken in pieces of a size: those that are kept, then new ones.
+
+        Args:
+            size: of the pieces.
+            made: from a number to the parts from that one on, each made inside of :meth:`weighed`.
+        """
+        if self._size != size:
+            self._parts, self._storages, self._size = [], {}, size
+        yield from self._parts
+        for part in made(len(self._parts)):
+            if part.kept:
                 self._parts.append(part)
             yield part
-        self._whole = self.kept
 
-    @contextmanager
-    def weighed(self) -> Iterator[None]:
-        """Count what graphs that are made inside save for differentiation; keep none any more where it is too much."""
-        if not self.kept:
-            yield
-            return
+    def weighed(self, make: Callable[[], tuple[tuple[Tensor, ...], list[Tensor]]]) -> Part:
+        """Return the part that is made, and kept where what its graph saves for differentiation is not too much."""
+        if self._full:
+            return Part(*make())
+        if self.most is None:
+            self.most = int(SHARE * free(self.device))
+        before = sum(self._storages.values())
         with torch.autograd.graph.saved_tensors_hooks(self._count, lambda tensor: tensor):
-            yield
-        if sum(self._storages.values()) > self.most:
-            self._give_up()
+            made = make()
+        total = sum(self._storages.values())
+        self._full = total > self.most or free(self.device) < ROOM * (total - before)
+        return Part(*made, kept=not self._full)
 
     @contextmanager
     def given_up(self) -> Iterator[None]:
@@ -67,7 +87,7 @@ class Graphs:
         try:
             return work()
         except RuntimeError as error:
-            if not self.kept or UNCOUNTED not in str(error):
+            if self._full or UNCOUNTED not in str(error):
                 raise
         self._give_up()
         return work()
@@ -78,8 +98,4 @@ class Graphs:
         return tensor
 
     def _give_up(self) -> None:
-        self.kept = False
-        self._drop()
-
-    def _drop(self) -> None:
-        self._parts, self._whole, self._storages = [], False, {}
+        self._full, self._parts, self._storages = True, [], {}

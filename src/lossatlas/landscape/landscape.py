@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import islice
 from typing import Any, TypeGuard
 
 import torch
@@ -20,19 +21,18 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lossatlas.errors import LossatlasError
+from lossatlas.landscape.convolution import twice_differentiable
 from lossatlas.landscape.criteria import Criterion, criterion_function
-from lossatlas.landscape.graphs import Graphs
+from lossatlas.landscape.graphs import Graphs, Part
 from lossatlas.landscape.inputs import Inputs, arguments, count, each, split
 from lossatlas.landscape.layout import Layout
 from lossatlas.landscape.memory import Fits
+from lossatlas.landscape.pooling import quicken
 
 POLICIES = ("stored", "recompute", "batch")
 
 FEW = 1_000_000
 """Weights whose gradients are put together at once."""
-
-KEPT = 1_000_000_000
-"""Bytes of graphs that are kept between the products with one Hessian."""
 
 
 class Landscape(ABC):
@@ -203,6 +203,9 @@ class NetworkLandscape(Landscape):
     by fused ones elsewhere; never by the inference path of ``nn.TransformerEncoder``, which gives padded places other
     values than training does. Embeddings have dense gradients here, ``sparse=True`` or not.
 
+    Attributes:
+        total: what sums over examples are divided by: their number, or the sum of their weights.
+
     Args:
         model: any module that maps a batch (n, ...) to outputs (n, ...).
         x: inputs (n, ...), ready for the network: floating point and normalised, complex, or integer tokens; a tuple of
@@ -345,27 +348,27 @@ class NetworkLandscape(Landscape):
 
         def summed(size: int) -> Tensor:
             total = torch.zeros((), dtype=torch.float64, device=self.device)
-            for x, y, weights in self._chunks():
+            for x, y, weights in self.chunks(self.batch_size):
                 pieces = zip(_pieces(x, size), _pieces(y, size), strict=True)
                 total += _total(_joined([self._losses(tensors, *piece) for piece in pieces]), weights)
             return total
 
         with torch.no_grad():
-            return self._fits.run(summed) / self._total
+            return self._fits.run(summed) / self.total
 
     def loss_and_grad(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean loss at theta (D,), a float64 scalar, and its gradient (D,)."""
         point = self._point(theta)
         buffers = self._buffers_at(point)
         total, gradient = self._fits.run(lambda size: self._summed_with_gradient(point, buffers, size))
-        return total / self._total, gradient.div_(self._total).to(self.dtype)
+        return total / self.total, gradient.div_(self.total).to(self.dtype)
 
     def _summed_with_gradient(self, point: Tensor, buffers: dict[str, Tensor], size: int) -> tuple[Tensor, Tensor]:
         """Return the sum of the losses, and its gradient, taking at most ``size`` examples at once."""
         parameters, leaves = self._leaves(point)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         gradient = self._blank(size)
-        for chunk in self._chunks():
+        for chunk in self.chunks(self.batch_size):
             found = []
             for x, y, weights in _parts(chunk, size):
                 with torch.enable_grad():
@@ -384,39 +387,45 @@ class NetworkLandscape(Landscape):
         """
         return self.products(theta, keep=0)(v)
 
-    def products(self, theta: Tensor, keep: int = KEPT) -> Callable[[Tensor], Tensor]:
+    def products(self, theta: Tensor, keep: int | None = None) -> Callable[[Tensor], Tensor]:
         """Return the product with the Hessian at theta (D,), to the bit that of :meth:`hvp`, for many vectors (D,).
 
-        From the first product on the graphs of the gradients are kept, where they hold at most ``keep`` bytes, the
-        weights' and the data's included. Each further one then takes no forward pass and no gradient.
+        From the first product on the graphs of the gradients of as many chunks are kept as hold at most ``keep`` bytes,
+        the weights' and the data's included; by default a share of the memory that is free. Each further one then takes
+        no forward pass and no gradient of theirs.
         """
         point = self._point(theta)
-        buffers, graphs = self._buffers_at(point), Graphs(keep)
+        buffers, graphs = self._buffers_at(point), Graphs(self.device, keep)
 
         def multiplied(vectors: list[Tensor], size: int) -> Tensor:
             product = self._blank(size)
+            made = partial(self._gradients_of, point, buffers, size, graphs)
             with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), graphs.given_up():
-                for gradients, leaves in graphs.of(size, self._gradients_of(point, buffers, size, graphs)):
-                    _add_gradients(gradients, leaves, product, vectors, graphs.kept)
+                for part in graphs.of(size, made):
+                    _add_gradients(part.gradients, part.leaves, product, vectors, part.kept)
             return product
 
         def times(v: Tensor) -> Tensor:
             vectors = list(self.layout.unflatten(self._point(v, "vector")).values())
             product = graphs.run(lambda: self._fits.run(partial(multiplied, vectors)))
-            return product.div_(self._total).to(self.dtype)
+            return product.div_(self.total).to(self.dtype)
 
         return times
 
     def _gradients_of(
-        self, point: Tensor, buffers: dict[str, Tensor], size: int, graphs: Graphs
-    ) -> Iterator[tuple[tuple[Tensor, ...], list[Tensor]]]:
-        """Yield the gradients of each part of the loss, with their graphs, and the leaves they depend on."""
+        self, point: Tensor, buffers: dict[str, Tensor], size: int, graphs: Graphs, first: int
+    ) -> Iterator[Part]:
+        """Yield the gradients of each part of the loss from one on, with their graphs and the leaves they depend on."""
         parameters, leaves = self._leaves(point)
-        for x, y, weights in (piece for chunk in self._chunks() for piece in _parts(chunk, size)):
-            with graphs.weighed():
-                total = _total(self._losses({**parameters, **buffers}, x, y), weights)
-                gradients = _gradients(total, leaves, create_graph=True)
-            yield gradients, leaves
+        pieces = (piece for chunk in self.chunks(self.batch_size) for piece in _parts(chunk, size))
+        for x, y, weights in islice(pieces, first, None):
+
+            def made(x: Inputs = x, y: Tensor = y, weights: Tensor | None = weights) -> tuple[Any, list[Tensor]]:
+                with twice_differentiable(self.device):
+                    total = _total(self._losses({**parameters, **buffers}, x, y), weights)
+                return _gradients(total, leaves, create_graph=True), leaves
+
+            yield graphs.weighed(made)
 
     @property
     def module(self) -> nn.Module:
@@ -427,6 +436,12 @@ class NetworkLandscape(Landscape):
     def weighs_alike(self) -> bool:
         """Whether the loss is the plain mean over the examples."""
         return self._weights is None or bool((self._weights == 1.0).all())
+
+    def chunks(self, size: int) -> Iterator[Chunk]:
+        """Yield inputs, targets and weights of all examples, in chunks of nearly equal size, at most ``size``."""
+        ys = list(split(self.y, size))
+        weights = [None] * len(ys) if self._weights is None else list(split(self._weights, size))
+        return zip(split(self.x, size), ys, weights, strict=True)
 
     @property
     def _images(self) -> bool:
@@ -443,8 +458,8 @@ class NetworkLandscape(Landscape):
         """Take each example's weight from the criterion, one where it has none, and their sum."""
         weights = getattr(self.criterion, "weights", None)
         self._weights: Tensor | None = None if weights is None else weights(self.y).to(torch.float64)
-        self._total: float = len(self.y) if self._weights is None else float(self._weights.sum())
-        if not self._total > 0:
+        self.total: float = len(self.y) if self._weights is None else float(self._weights.sum())
+        if not self.total > 0:
             raise LossatlasError(
                 f"landscape: no target of {len(self.y)} examples counts (all ignored); expected at least one"
             )
@@ -462,6 +477,7 @@ class NetworkLandscape(Landscape):
         self._fits = Fits(self.batch_size, whole)
         self._recomputed: tuple[Tensor, dict[str, Tensor]] | None = None
         self._model = copy.deepcopy(self._whole)
+        quicken(self._model)
         if batch_norm == "batch":
             _use_batch_statistics(self._model)
         else:
@@ -487,11 +503,6 @@ class NetworkLandscape(Landscape):
                 f"({len(y)},): use reduction='none'"
             )
         return losses.to(torch.float64)
-
-    def _chunks(self) -> Iterator[tuple[Inputs, Tensor, Tensor | None]]:
-        xs, ys = split(self.x, self.batch_size), list(split(self.y, self.batch_size))
-        weights = [None] * len(ys) if self._weights is None else list(split(self._weights, self.batch_size))
-        return zip(xs, ys, weights, strict=True)
 
     def _leaves(self, point: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:
         """Return the parameters at a point as leaves of a graph, by name and as a list."""

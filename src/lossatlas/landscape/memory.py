@@ -1,7 +1,11 @@
-"""How many examples are evaluated at once: on a GPU as many as its memory takes, and half as many where that ends."""
+"""How many examples are evaluated at once, and how much memory is free.
+
+On a GPU as many examples as its memory takes, and half as many where that ends.
+"""
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -38,6 +42,35 @@ def at_once(least: int, model: nn.Module, x: Tensor, inputs: Callable[[Tensor], 
     handed = [one.numel(), *handed_on(model, one)]
     total = torch.cuda.mem_get_info(x.device)[1]
     return max(least, min(int(SHARE * total / (one.element_size() * sum(handed))), INDEXED // max(handed)))
+
+
+MACHINE, GROUPS = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+"""Where Linux says how much memory is free, and how much a control group may use."""
+
+
+def free(device: torch.device) -> int:
+    """Return how many bytes may still be taken: of a GPU's memory, or of the machine's and the job's share of it.
+
+    The share is that of the process's control groups (SLURM, containers). Nothing is free on systems that do not say.
+    """
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = MACHINE.read_text().splitlines()
+        group = Path("/proc/self/cgroup").read_text().strip().rpartition("::/")[2]
+    except OSError:
+        return 0
+    found = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    names = Path(group).parts
+    for length in range(len(names) + 1):
+        try:
+            most = (GROUPS.joinpath(*names[:length]) / "memory.max").read_text()
+            used = (GROUPS.joinpath(*names[:length]) / "memory.current").read_text()
+        except OSError:
+            continue
+        if most.strip() != "max":
+            found.append(int(most) - int(used))
+    return max(min(found, default=0), 0)
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """Losses at many points, one after the other: never more than one point in memory, and none silently left out.
 
-Of small fully connected networks a block of points is one product (:func:`lossatlas.train.stacked.together`).
+Of small fully connected networks a block of points is one product (:func:`lossatlas.train.stacked.together`), of larger
+ones and of small convolutional ones it shares a pass (:func:`lossatlas.train.blocks.in_blocks`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from lossatlas.arrays import Array
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.landscape import Landscape
 from lossatlas.own.bars import ticking
+from lossatlas.train.blocks import BlockLandscape, in_blocks
 from lossatlas.train.stacked import StackedLandscape, together
 
 
@@ -36,8 +38,8 @@ def losses(
     Raises:
         LossatlasError: not one point fits into memory.
     """
-    if (stacked := together(landscape)) is not None:
-        return _in_blocks(stacked, points, total, what, progress), 0
+    if (several := together(landscape) or in_blocks(landscape)) is not None:
+        return _several(several, points, total, what, progress), 0
     found, lost = np.full(total, np.nan), 0
     with ticking(what, total, progress) as tick:
         for i, point in enumerate(points):
@@ -56,8 +58,8 @@ def losses(
     return found, lost
 
 
-def _in_blocks(
-    landscape: StackedLandscape, points: Iterable[Tensor], total: int, what: str, progress: bool | None
+def _several(
+    landscape: StackedLandscape | BlockLandscape, points: Iterable[Tensor], total: int, what: str, progress: bool | None
 ) -> Array:
     """Return the losses (total,), a block of points at once."""
     found, order = np.full(total, np.nan), iter(points)
