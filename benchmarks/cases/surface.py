@@ -221,7 +221,7 @@ CASES = (
         what="2D surface, ResNet-20",
         sizes={
             "full": {"examples": 1000, "grid": 21, "pixels": 32},
-            "small": {"examples": 500, "grid": 3, "pixels": 16},
+            "small": {"examples": 500, "grid": 3, "pixels": 32},
             "tiny": {"examples": 20, "grid": 3, "pixels": 8},
         },
         limit=partial(arithmetic, RESNET, lambda size: (3, size["pixels"], size["pixels"]), 10),

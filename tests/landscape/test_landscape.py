@@ -12,6 +12,7 @@ from lossatlas.landscape.analytic import TWO_WELLS_MINIMA, quadratic, rosenbrock
 from lossatlas.landscape.landscape import FunctionLandscape, NetworkLandscape, recompute_batch_norm
 from lossatlas.landscape.layout import Layout
 from lossatlas.models import build
+from lossatlas.numerics import PORTABLE
 
 SEEDS = st.integers(0, 2**32)
 N = 25
@@ -581,3 +582,48 @@ def test_losses_that_overflow_are_returned_as_they_are():
     theta = torch.full((15,), float("nan"))
     assert torch.isnan(landscape.loss(theta))
     assert torch.isnan(landscape.losses(theta[None])).all()
+
+
+def shaped(how):
+    """Return a network of images that makes rows of them in one of the ways users do."""
+
+    class Rows(nn.Module):
+        def forward(self, x):
+            if how == "view":
+                return x.view(len(x), -1)
+            return x.reshape(len(x), -1) if how == "reshape" else x.as_strided((len(x), 3 * 16), (3 * 36, 2))
+
+    return nn.Sequential(nn.Conv2d(2, 3, 3), nn.Tanh(), Rows(), nn.Linear(48 if how == "strided" else 108, 4))
+
+
+@pytest.mark.parametrize("how", ["reshape", "view", "strided"])
+def test_channels_come_last_where_a_network_takes_them(how, fresh_seed):
+    """``view`` refuses them, and what reads memory as it lies would give another loss: those keep their order."""
+    torch.manual_seed(fresh_seed)
+    one = NetworkLandscape(shaped(how), torch.randn(30, 2, 8, 8), torch.randint(4, (30,)), batch_size=7)
+    other = one.with_channels_last()
+    assert (other is one) == (how != "reshape")
+    theta, v = one.theta(), torch.randn(one.dim)
+    assert other.x.is_contiguous(memory_format=torch.channels_last) == (how == "reshape")
+    torch.testing.assert_close(other.loss(theta), one.loss(theta), rtol=1e-6, atol=0)
+    torch.testing.assert_close(other.grad(theta), one.grad(theta), rtol=1e-4, atol=1e-6)
+    assert torch.equal(other.hvp(theta, v), one.hvp(theta, v)), "second derivatives are made with channels first"
+    rows = torch.tensor([3, 1, 28])
+    torch.testing.assert_close(other.at_examples(rows).loss(theta), one.at_examples(rows).loss(theta))
+
+
+def test_channels_stay_where_their_order_means_nothing(fresh_seed, monkeypatch):
+    torch.manual_seed(fresh_seed)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    for x in (
+        torch.randn(9, 1, 8, 8),
+        torch.randn(9, 64),
+        torch.randn(9, 4, 4, 4).clone(memory_format=torch.channels_last),
+    ):
+        one = NetworkLandscape(model, x, torch.randint(3, (9,)))
+        assert one.with_channels_last() is one
+    one = NetworkLandscape(model, torch.randn(9, 4, 4, 4), torch.randint(3, (9,)))
+    assert one.with_channels_last() is not one
+    for name, value in PORTABLE.items():
+        monkeypatch.setenv(name, value)
+    assert one.with_channels_last() is one

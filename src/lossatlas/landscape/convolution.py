@@ -23,13 +23,20 @@ LEAST = 2**16
 """Numbers in a chunk of images from which it is worth the calls."""
 
 
-def twice_differentiable(device: torch.device) -> AbstractContextManager:
-    """Return a context in which networks on a device make graphs whose differentiation is fast.
+def by_gradients(device: torch.device) -> bool:
+    """Return whether second derivatives of convolutions are made by the kernels of gradients.
 
-    Values and gradients keep their bits, what is differentiated once more is equal to rounding. So it does nothing
-    under portable numerics; nor on a GPU.
+    They are equal to rounding, so not under portable numerics; nor on a GPU. Channels are then best first in memory.
     """
-    return nullcontext() if device.type != "cpu" or numerics.portable() else _Convolutions()
+    return device.type == "cpu" and not numerics.portable()
+
+
+def twice_differentiable(device: torch.device) -> AbstractContextManager:
+    """Return a context in which networks make graphs whose differentiation is fast, where it can be.
+
+    Values and gradients keep their bits.
+    """
+    return _Convolutions() if by_gradients(device) else nullcontext()
 
 
 class _Convolutions(TorchFunctionMode):

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from lossatlas import numerics
 from lossatlas.errors import LossatlasError
-from lossatlas.landscape.convolution import twice_differentiable
+from lossatlas.landscape.convolution import by_gradients, twice_differentiable
 from lossatlas.landscape.criteria import Criterion, criterion_function
 from lossatlas.landscape.graphs import Graphs, Part
 from lossatlas.landscape.inputs import Inputs, arguments, count, each, split
@@ -325,6 +326,30 @@ class NetworkLandscape(Landscape):
         other._weigh()
         return other
 
+    def with_channels_last(self) -> NetworkLandscape:
+        """Return the landscape with its images' channels last in memory, where a CPU is faster so; else itself.
+
+        A network may not take them (``view`` asks for another order), which is tried on two images; losses are equal to
+        rounding, so none has them under portable numerics.
+        """
+        x = self.x
+        if not isinstance(x, Tensor) or x.ndim != 4 or self.device.type != "cpu" or numerics.portable():
+            return self
+        if x.shape[1] == 1 or x.is_contiguous(memory_format=torch.channels_last):
+            return self
+        other = copy.copy(self)
+        other.x = channels_last(x)
+        other._statistics = other.x if self._statistics is x else self._statistics
+        try:
+            with torch.no_grad():
+                before, after = (
+                    one._evaluate({**one._parameters(self._theta), **self._buffers}, next(split(one.x, 2)))
+                    for one in (self, other)
+                )
+        except RuntimeError:
+            return self
+        return other if torch.allclose(before, after, rtol=1e-3, atol=1e-4, equal_nan=True) else self
+
     def theta(self) -> Tensor:
         """Return the weights (D,) that the model had when the landscape was made."""
         return self._theta.clone()
@@ -416,9 +441,11 @@ class NetworkLandscape(Landscape):
         self, point: Tensor, buffers: dict[str, Tensor], size: int, graphs: Graphs, first: int
     ) -> Iterator[Part]:
         """Yield the gradients of each part of the loss from one on, with their graphs and the leaves they depend on."""
-        parameters, leaves = self._leaves(point)
+        ordered = self._images and not by_gradients(self.device)
+        parameters, leaves = self._leaves(point, ordered)
         pieces = (piece for chunk in self.chunks(self.batch_size) for piece in _parts(chunk, size))
-        for x, y, weights in islice(pieces, first, None):
+        for images, y, weights in islice(pieces, first, None):
+            x = images.contiguous() if self._images and not ordered and isinstance(images, Tensor) else images
 
             def made(x: Inputs = x, y: Tensor = y, weights: Tensor | None = weights) -> tuple[Any, list[Tensor]]:
                 with twice_differentiable(self.device):
@@ -504,18 +531,18 @@ class NetworkLandscape(Landscape):
             )
         return losses.to(torch.float64)
 
-    def _leaves(self, point: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]:
+    def _leaves(self, point: Tensor, ordered: bool | None = None) -> tuple[dict[str, Tensor], list[Tensor]]:
         """Return the parameters at a point as leaves of a graph, by name and as a list."""
-        parameters = {name: t.detach().requires_grad_() for name, t in self._parameters(point).items()}
+        parameters = {name: t.detach().requires_grad_() for name, t in self._parameters(point, ordered).items()}
         return parameters, list(parameters.values())
 
-    def _parameters(self, point: Tensor) -> dict[str, Tensor]:
+    def _parameters(self, point: Tensor, ordered: bool | None = None) -> dict[str, Tensor]:
         """Return the parameters at a point; filters of images that are channels_last in memory are so too.
 
         Pooling and element-wise layers are then twice as fast on the CPU.
         """
         tensors = self.layout.unflatten(point)
-        if not self._images:
+        if not (self._images if ordered is None else ordered):
             return tensors
         return {name: channels_last(t) if t.ndim == 4 else t for name, t in tensors.items()}
 

@@ -120,7 +120,7 @@ def load(
         output=scored.output,
         sums=torch.float64 if layout.dim <= EXACT else dtype,
         theta=theta,
-    )
+    ).with_channels_last()
     network = Network(
         landscape,
         named,

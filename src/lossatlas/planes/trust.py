@@ -177,6 +177,11 @@ class SliceTrust:
         self.taken += len(chosen) * count / (len(whole.y) if isinstance(whole, NetworkLandscape) else 1)
         return found - (self.base if base is None else base)
 
+    def _other(self, number: int, how: str) -> Tensor:
+        """Return another random direction (D,); no other vector outlives the call."""
+        drawn = gaussian(self.network.layout, derive(self.seed, "trust", "direction", number))
+        return normalise(drawn, self.network.theta, self.network.layout, how).mul_(self.scale)
+
     def _directions(self, count: int) -> Check:
         if self.how is None:
             sentence = "the directions were chosen: no others are meant"
@@ -184,9 +189,7 @@ class SliceTrust:
         reference = np.mean(self.curves, axis=0)
         gaps, curves = [], [*self.curves]
         for i in range(count):
-            drawn = gaussian(self.network.layout, derive(self.seed, "trust", "direction", i))
-            other = self.scale * normalise(drawn, self.network.theta, self.network.layout, self.how)
-            curves.append(self._excess(self.network.landscape, other))
+            curves.append(self._excess(self.network.landscape, self._other(i, self.how)))
             gaps.append(difference(curves[-1], reference, self.rise))
         alike = sum(gap <= SAME for gap in gaps)
         worst = float(np.max(gaps)) if gaps else float("nan")
