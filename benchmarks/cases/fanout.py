@@ -205,9 +205,9 @@ CASES = (
         },
         goals=(Goal(2.5, quantity="wall"),),
         reason=(
-            "Five jobs of four retrainings take three turns on two cores. Minibatches are little more than half of "
-            "what a job does; beside them it evaluates, commits every epoch and writes its records, and Snakemake has "
-            "a start of its own."
+            "Two cores could at most halve it: of networks so narrow a minibatch of ours takes as long as the other's "
+            "(`cProfile`), and evaluations, commits and records take a share that it has not. Snakemake has a start of "
+            "its own."
         ),
     ),
 )
