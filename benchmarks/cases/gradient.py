@@ -66,8 +66,8 @@ def _case(spec: dict[str, Any], data: str, name: str) -> Case:
         goals=(Goal(0.6, "share"),),
         limit=partial(arithmetic, spec, data),
         reason=(
-            "Half of the time is convolutions, of few channels; most of the rest is the hyperbolic tangent, which is no "
-            "product (`torch.profiler`)."
+            "Half of the time is convolutions, of few channels; most of the rest is the hyperbolic tangent, which is "
+            "no product (`torch.profiler`)."
         ),
         axes={"examples": (250, 500, 1000)},
     )

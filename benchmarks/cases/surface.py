@@ -167,16 +167,16 @@ def arithmetic(spec: dict, shape: Callable[[Size], tuple[int, ...]], outputs: in
 
 REASONS = {
     "lenet": (
-        "Convolutions of a block of points are one call and a quarter of the time (`torch.profiler`); nearly half is the "
-        "softplus, which torch makes no faster for us."
+        "Convolutions of a block of points are one call and a quarter of the time (`torch.profiler`); nearly half is "
+        "the softplus, which torch makes no faster for us."
     ),
     "resnet-20": (
         "Both sides spend their time in the same convolutions, three quarters of it (`torch.profiler`), and those run "
         "at two thirds of the machine's rate."
     ),
     "swiss-roll": (
-        "A block of points is one product a layer, of matrices 16 to 32 wide, by MKL near its rate and half of the time "
-        "(`torch.profiler`); the rest are activations and the cross entropy in float64."
+        "A block of points is one product a layer, of matrices 16 to 32 wide, by MKL near its rate and half of the "
+        "time (`torch.profiler`); the rest are activations and the cross entropy in float64."
     ),
 }
 """Why a surface is not faster."""
