@@ -199,7 +199,7 @@ CASES = (
         ours=Side(ours, our_check),
         peers={"one after the other, NCHW": Side(plain, plain_check, "torch")},
         sizes={
-            "full": {"retrainings": 20, "epochs": 5, "examples": 1400, "depth": 16, "grain": 2},
+            "full": {"retrainings": 20, "epochs": 5, "examples": 1400, "depth": 16, "grain": 10},
             "small": {"retrainings": 20, "epochs": 5, "examples": 300, "depth": 10, "grain": 4},
             "tiny": {"retrainings": 4, "epochs": 1, "examples": 100, "depth": 10, "grain": 2},
         },

@@ -271,15 +271,17 @@ def test_a_rate_is_the_best_of_several_after_one_to_warm_up():
     assert machine.least(action, 3, lambda: clock[0]) == 2.0
 
 
-def test_the_limit_of_float32_is_the_faster_library(monkeypatch):
-    told = {"memory_rate": 3.0, "disk_rate": 4.0, "convolution_rate": 9.0}
+def test_the_limit_of_arithmetic_is_the_faster_library(monkeypatch):
+    told = {"memory_rate": 3.0, "disk_rate": 4.0, "convolution_rate": 9.0, "numpy_rate": 1.0}
     for name, value in told.items():
         monkeypatch.setattr(machine, name, lambda value=value: value)
     monkeypatch.setattr(machine, "product_rate", {"float32": 5.0, "float64": 2.0}.__getitem__)
     found = machine.rates()
     assert (found["float32"], found["product"], found["convolution"], found["float64"]) == (9.0, 5.0, 9.0, 2.0)
     monkeypatch.setattr(machine, "convolution_rate", lambda: 1.0)
-    assert machine.rates()["float32"] == 5.0
+    monkeypatch.setattr(machine, "numpy_rate", lambda: 7.0)
+    found = machine.rates()
+    assert (found["float32"], found["float64"]) == (5.0, 7.0)
 
 
 def test_a_commit_is_dirty_where_what_is_measured_has_changed(tmp_path):

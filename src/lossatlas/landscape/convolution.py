@@ -1,4 +1,4 @@
-"""Convolutions whose derivatives are convolutions of the usual kinds, to any order: for products with a Hessian.
+"""Convolutions whose derivatives are convolutions of the usual kinds, to any order.
 
 A product with a Hessian differentiates the gradient. Torch writes what that takes of a convolution as convolutions of
 other shapes (examples as channels, whole images as filters), for which oneDNN has slower kernels. The three linear maps
@@ -8,46 +8,10 @@ derivatives, so that those kernels which make a gradient are enough.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
-from torch.overrides import TorchFunctionMode
-
-from lossatlas import numerics
-
-LEAST = 2**16
-"""Numbers in a chunk of images from which it is worth the calls."""
-
-
-def by_gradients(device: torch.device) -> bool:
-    """Return whether second derivatives of convolutions are made by the kernels of gradients.
-
-    They are equal to rounding, so not under portable numerics; nor on a GPU. Channels are then best first in memory.
-    """
-    return device.type == "cpu" and not numerics.portable()
-
-
-def twice_differentiable(device: torch.device) -> AbstractContextManager:
-    """Return a context in which networks make graphs whose differentiation is fast, where it can be.
-
-    Values and gradients keep their bits.
-    """
-    return _Convolutions() if by_gradients(device) else nullcontext()
-
-
-class _Convolutions(TorchFunctionMode):
-    """Puts :class:`_Images` in the place of ``conv2d``."""
-
-    def __torch_function__(
-        self, func: Callable, types: Iterable[type], args: tuple = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        """Call a function of torch, or ours in its place."""
-        kwargs = kwargs or {}
-        return _conv2d(*args, **kwargs) if func is torch.conv2d else func(*args, **kwargs)
 
 
 class _How(NamedTuple):
@@ -59,7 +23,7 @@ class _How(NamedTuple):
     groups: int
 
 
-def _conv2d(
+def conv2d(
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -69,8 +33,7 @@ def _conv2d(
     groups: int = 1,
 ) -> Tensor:
     """Return ``torch.conv2d`` of the same arguments."""
-    transformed = torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
-    if transformed or input.ndim != 4 or input.numel() < LEAST or isinstance(padding, str):
+    if input.ndim != 4 or isinstance(padding, str):
         return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
     return _Images.apply(input, weight, bias, _How(_pair(stride), _pair(padding), _pair(dilation), groups))
 

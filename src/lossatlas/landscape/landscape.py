@@ -22,13 +22,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lossatlas import numerics
 from lossatlas.errors import LossatlasError
-from lossatlas.landscape.convolution import by_gradients, twice_differentiable
 from lossatlas.landscape.criteria import Criterion, criterion_function
 from lossatlas.landscape.graphs import Graphs, Part
 from lossatlas.landscape.inputs import Inputs, arguments, count, each, split
 from lossatlas.landscape.layout import Layout
 from lossatlas.landscape.memory import Fits
 from lossatlas.landscape.pooling import quicken
+from lossatlas.landscape.twice import by_gradients, twice_differentiable
 
 POLICIES = ("stored", "recompute", "batch")
 
