@@ -226,18 +226,36 @@ def test_a_full_batch_is_one_pass_on_a_gpu_unless_batch_norm_sees_the_chunk(rng,
     assert found[2] == pytest.approx(metrics, rel=1e-7)
 
 
-def test_what_is_free_is_the_least_of_the_machines_and_the_groups(tmp_path, monkeypatch):
-    """A job's control group may have less than the machine; where nothing is said nothing is free."""
-    cpu = torch.device("cpu")
-    monkeypatch.setattr(memory, "GROUPS", tmp_path / "none")
+@pytest.mark.parametrize(
+    ("line", "folder", "limit", "usage", "none"),
+    [
+        ("0::/slurm/job_7/step_0", "slurm/job_7", "memory.max", "memory.current", "max"),
+        (
+            "9:cpu,memory:/slurm/job_7",
+            "memory/slurm/job_7",
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            str(2**63 - 4096),
+        ),
+    ],
+    ids=["version 2", "version 1"],
+)
+def test_what_is_free_is_the_least_of_the_machines_and_the_groups(
+    line, folder, limit, usage, none, tmp_path, monkeypatch
+):
+    """A job's control group, or one it lies in, may have less than the machine; where nothing is said nothing is free."""
+    cpu, groups = torch.device("cpu"), tmp_path / "groups"
+    monkeypatch.setattr(memory, "GROUPS", groups)
     machine = memory.free(cpu)
     assert 0 < machine < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    monkeypatch.setattr(memory, "GROUPS", tmp_path)
-    (tmp_path / "memory.current").write_text("400000\n")
-    for limit, expected in (("1000000\n", 600_000), ("300000\n", 0)):
-        (tmp_path / "memory.max").write_text(limit)
+    (groups / folder).mkdir(parents=True)
+    (tmp_path / "own").write_text(f"3:pids:/elsewhere\n{line}\n")
+    monkeypatch.setattr(memory, "OWN", tmp_path / "own")
+    (groups / folder / usage).write_text("400000\n")
+    for most, expected in (("1000000\n", 600_000), ("300000\n", 0)):
+        (groups / folder / limit).write_text(most)
         assert memory.free(cpu) == expected
-    (tmp_path / "memory.max").write_text("max\n")
+    (groups / folder / limit).write_text(f"{none}\n")
     assert memory.free(cpu) == pytest.approx(machine, rel=0.2)
     monkeypatch.setattr(memory, "MACHINE", tmp_path / "none")
     assert memory.free(cpu) == 0

@@ -44,8 +44,8 @@ def at_once(least: int, model: nn.Module, x: Tensor, inputs: Callable[[Tensor], 
     return max(least, min(int(SHARE * total / (one.element_size() * sum(handed))), INDEXED // max(handed)))
 
 
-MACHINE, GROUPS = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
-"""Where Linux says how much memory is free, and how much a control group may use."""
+MACHINE, OWN, GROUPS = Path("/proc/meminfo"), Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+"""Where Linux says how much memory is free, which control groups a process is in, and what they may use."""
 
 
 def free(device: torch.device) -> int:
@@ -57,20 +57,31 @@ def free(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0]
     try:
         lines = MACHINE.read_text().splitlines()
-        group = Path("/proc/self/cgroup").read_text().strip().rpartition("::/")[2]
+        groups = OWN.read_text().splitlines()
     except OSError:
         return 0
     found = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
-    names = Path(group).parts
+    for line in groups:
+        _, kinds, path = line.split(":", 2)
+        if not kinds:  # the second version of control groups has all kinds in one tree
+            found += _left(GROUPS, path, "memory.max", "memory.current")
+        elif "memory" in kinds.split(","):
+            found += _left(GROUPS / "memory", path, "memory.limit_in_bytes", "memory.usage_in_bytes")
+    return max(min(found, default=0), 0)
+
+
+def _left(tree: Path, path: str, limit: str, usage: str) -> list[int]:
+    """Return what is left of the limits of a control group and of those it lies in, where there are any."""
+    found, names = [], Path(path).parts[1:]
     for length in range(len(names) + 1):
+        folder = tree.joinpath(*names[:length])
         try:
-            most = (GROUPS.joinpath(*names[:length]) / "memory.max").read_text()
-            used = (GROUPS.joinpath(*names[:length]) / "memory.current").read_text()
+            most, used = ((folder / name).read_text().strip() for name in (limit, usage))
         except OSError:
             continue
-        if most.strip() != "max":
+        if most != "max":
             found.append(int(most) - int(used))
-    return max(min(found, default=0), 0)
+    return found
 
 
 @torch.no_grad()
