@@ -9,6 +9,7 @@ from torch import nn
 
 from lossatlas.errors import LossatlasError
 from lossatlas.landscape.analytic import TWO_WELLS_MINIMA, quadratic, rosenbrock, two_wells
+from lossatlas.landscape.criteria import cross_entropy
 from lossatlas.landscape.landscape import FunctionLandscape, NetworkLandscape, recompute_batch_norm
 from lossatlas.landscape.layout import Layout
 from lossatlas.models import build
@@ -280,6 +281,17 @@ def test_float32_agrees_with_float64_and_keeps_small_losses():
     confident.weight.data = torch.tensor([[20.0], [0.0]])
     tiny = NetworkLandscape(confident, torch.ones(3, 1), torch.zeros(3, dtype=torch.long))
     assert tiny.loss(tiny.theta()).item() == pytest.approx(np.log1p(np.exp(-20)), rel=1e-6)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_losses_of_sure_networks_have_all_digits(classes, fresh_seed):
+    """Below what one less a probability can say; of two classes the sum of odds is taken in another way."""
+    margins = 20 + 60 * torch.rand(50, generator=generator(fresh_seed), dtype=torch.float64)
+    right = torch.randint(classes, (50,), generator=generator(fresh_seed))
+    outputs = torch.zeros(50, classes, dtype=torch.float64)
+    outputs[torch.arange(50), right] = margins
+    expected = np.log1p((classes - 1) * np.exp(-margins.numpy()))
+    np.testing.assert_allclose(cross_entropy(outputs, right), expected, rtol=1e-14)
 
 
 def test_losses_are_those_of_the_rows():
