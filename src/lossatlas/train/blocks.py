@@ -18,6 +18,7 @@ from lossatlas.landscape.inputs import Inputs
 from lossatlas.landscape.landscape import Landscape, NetworkLandscape
 from lossatlas.landscape.linear import product
 from lossatlas.landscape.pooling import AveragePool, MaximumPool
+from lossatlas.landscape.wrapper import Wrapper
 from lossatlas.train.stacked import ELEMENTWISE, unstack
 
 POINTS = 8
@@ -133,7 +134,7 @@ def _multiplied(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.bmm(x, across) if bias is None else torch.baddbmm(bias[:, None], x, across)
 
 
-class BlockLandscape(Landscape):
+class BlockLandscape(Wrapper[NetworkLandscape]):
     """A network's landscape whose ``losses`` and ``losses_and_grads`` take a block of points at a time.
 
     Anything else is that of the landscape it wraps. Sums over examples are float64, as there, and weigh alike.
@@ -143,27 +144,11 @@ class BlockLandscape(Landscape):
     """
 
     def __init__(self, inner: NetworkLandscape, chain: Chain, chunk: int = POINTS) -> None:
-        self.inner, self.chunk = inner, chunk
-        self.dim, self.dtype, self.device = inner.dim, inner.dtype, inner.device
+        super().__init__(inner)
+        self.chunk = chunk
         self._forward = block_forward(chain)
         images = isinstance(chain[0][1], nn.Conv2d)
         self._size = min(inner.batch_size, IMAGES) if images else ROWS
-
-    def loss(self, theta: Tensor) -> Tensor:
-        """Return L(theta), a float64 scalar."""
-        return self.inner.loss(theta)
-
-    def loss_and_grad(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """Return L(theta), a float64 scalar, and its gradient (D,)."""
-        return self.inner.loss_and_grad(theta)
-
-    def hvp(self, theta: Tensor, v: Tensor) -> Tensor:
-        """Return the Hessian at theta (D,) times v (D,)."""
-        return self.inner.hvp(theta, v)
-
-    def products(self, theta: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return the product with the Hessian at theta (D,)."""
-        return self.inner.products(theta)
 
     @torch.no_grad()
     def losses(self, thetas: Tensor) -> Tensor:

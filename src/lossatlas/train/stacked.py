@@ -13,6 +13,7 @@ from torch.func import functional_call, vmap
 from lossatlas.landscape.landscape import Landscape, NetworkLandscape
 from lossatlas.landscape.layout import Layout
 from lossatlas.landscape.memory import Fits
+from lossatlas.landscape.wrapper import Wrapper
 from lossatlas.models.binary import BinaryLogit
 
 ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.Softplus, nn.Sigmoid, nn.ELU, nn.GELU, nn.SiLU, BinaryLogit)
@@ -98,7 +99,7 @@ def _is_plain(model: nn.Module, ndim: int, layout: Layout) -> bool:
     return flat and own and len(named) == len(model) and owned == set(layout.names)
 
 
-class StackedLandscape(Landscape):
+class StackedLandscape(Wrapper[NetworkLandscape]):
     """A fully connected network's landscape: its ``losses`` and their gradients are batched products over the points.
 
     Anything else is that of the landscape it wraps. Points are taken ``chunk`` at a time, so that activations stay in
@@ -106,21 +107,9 @@ class StackedLandscape(Landscape):
     """
 
     def __init__(self, inner: NetworkLandscape, model: nn.Module, chunk: int = 32) -> None:
-        self.inner, self.chunk, self.fits = inner, chunk, Fits(chunk)
-        self.dim, self.dtype, self.device = inner.dim, inner.dtype, inner.device
+        super().__init__(inner)
+        self.chunk, self.fits = chunk, Fits(chunk)
         self._forward = stacked_forward(model, inner.layout)
-
-    def loss(self, theta: Tensor) -> Tensor:
-        """Return L(theta), a float64 scalar."""
-        return self.inner.loss(theta)
-
-    def loss_and_grad(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """Return L(theta), a float64 scalar, and its gradient (D,)."""
-        return self.inner.loss_and_grad(theta)
-
-    def hvp(self, theta: Tensor, v: Tensor) -> Tensor:
-        """Return the Hessian at theta (D,) times v (D,)."""
-        return self.inner.hvp(theta, v)
 
     @torch.no_grad()
     def losses(self, thetas: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from lossatlas.files.state import State
 from lossatlas.landscape.directions import gaussian_rows, normalise_rows
 from lossatlas.landscape.landscape import Landscape
 from lossatlas.landscape.layout import WEIGHT, Layout
+from lossatlas.landscape.wrapper import Wrapper
 from lossatlas.progress import Progress
 from lossatlas.seeds import derive
 from lossatlas.specs.registry import Job
@@ -75,24 +76,12 @@ def _match(minimum: Minimum, loss: float) -> tuple[Minimum, bool]:
     return replace(minimum, theta=theta, row=minimum.row | minimum.nets.metrics(theta)), True
 
 
-class _Told(Landscape):
+class _Told(Wrapper[Landscape]):
     """A landscape whose losses at several points are kept in a ledger; everything else is that of what it wraps."""
 
     def __init__(self, inner: Landscape, ledger: Ledger) -> None:
-        self.inner, self.ledger = inner, ledger
-        self.dim, self.dtype, self.device = inner.dim, inner.dtype, inner.device
-
-    def loss(self, theta: Tensor) -> Tensor:
-        """Return L(theta), a float64 scalar."""
-        return self.inner.loss(theta)
-
-    def loss_and_grad(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """Return L(theta), a float64 scalar, and its gradient (D,)."""
-        return self.inner.loss_and_grad(theta)
-
-    def hvp(self, theta: Tensor, v: Tensor) -> Tensor:
-        """Return the Hessian at theta (D,) times v (D,)."""
-        return self.inner.hvp(theta, v)
+        super().__init__(inner)
+        self.ledger = ledger
 
     def losses(self, thetas: Tensor) -> Tensor:
         """Return the losses (n,), float64, of the rows of (n, D), on the CPU."""
