@@ -390,6 +390,6 @@ CASES = (
         ),
         limit=partial(products, lambda *_: 1),
         axes={"examples": (16, 32, 64)},
-        reason=("A second backward pass through kept graphs is twice a gradient's arithmetic; none of it is compiled."),
+        reason="A second backward pass through kept graphs is twice a gradient's arithmetic; none of it is compiled.",
     ),
 )

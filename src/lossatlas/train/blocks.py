@@ -19,7 +19,7 @@ from lossatlas.landscape.landscape import Landscape, NetworkLandscape
 from lossatlas.landscape.linear import product
 from lossatlas.landscape.pooling import AveragePool, MaximumPool
 from lossatlas.landscape.wrapper import Wrapper
-from lossatlas.train.stacked import ELEMENTWISE, unstack
+from lossatlas.train.stacked import ELEMENTWISE, multiplied, unstack
 
 POINTS = 8
 """Points of a block."""
@@ -103,7 +103,7 @@ def block_forward(chain: Chain) -> Callable[[dict[str, Tensor], Tensor, int], Te
                 own = True
             elif isinstance(layer, nn.Linear):
                 assert weight is not None
-                hidden = _multiplied(hidden, weight, bias) if own else _widened(hidden, weight, bias)
+                hidden = multiplied(hidden, weight, bias) if own else _widened(hidden, weight, bias)
                 own = True
             elif isinstance(layer, nn.Flatten):
                 hidden = hidden.reshape(len(hidden), points, -1).transpose(0, 1) if own else hidden.flatten(1)
@@ -126,12 +126,6 @@ def _widened(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     points, outputs = weight.shape[:2]
     rows = product(x, weight.flatten(0, 1)).reshape(len(x), points, outputs).transpose(0, 1)
     return rows if bias is None else rows + bias[:, None]
-
-
-def _multiplied(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return rows (m, n, out) of the points' own rows (m, n, in) and weights (m, out, in)."""
-    across = weight.transpose(1, 2)
-    return torch.bmm(x, across) if bias is None else torch.baddbmm(bias[:, None], x, across)
 
 
 class BlockLandscape(Wrapper[NetworkLandscape]):

@@ -44,14 +44,18 @@ def stacked_forward(model: nn.Module, layout: Layout) -> Forward:
         hidden = x.flatten(2)
         for name, layer in steps:
             if isinstance(layer, nn.Linear):
-                weight = parameters[f"{name}.weight"].transpose(1, 2)
-                bias = parameters.get(f"{name}.bias")
-                hidden = torch.bmm(hidden, weight) if bias is None else torch.baddbmm(bias[:, None], hidden, weight)
+                hidden = multiplied(hidden, parameters[f"{name}.weight"], parameters.get(f"{name}.bias"))
             elif not isinstance(layer, nn.Flatten):
                 hidden = layer(hidden)
         return hidden
 
     return forward
+
+
+def multiplied(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return rows (m, n, out) of each network's own rows (m, n, in), weights (m, out, in) and biases (m, out)."""
+    across = weight.transpose(1, 2)
+    return torch.bmm(x, across) if bias is None else torch.baddbmm(bias[:, None], x, across)
 
 
 def unstack(layout: Layout, thetas: Tensor) -> dict[str, Tensor]:
