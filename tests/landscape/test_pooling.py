@@ -6,7 +6,8 @@ from torch import nn
 
 from lossatlas.landscape import pooling
 from lossatlas.landscape.landscape import NetworkLandscape
-from lossatlas.landscape.pooling import AveragePool, MaximumPool, quicken
+from lossatlas.landscape.layers import quicken
+from lossatlas.landscape.pooling import AveragePool, MaximumPool
 
 PAIRS = {"average": (nn.AvgPool2d, AveragePool), "maximum": (nn.MaxPool2d, MaximumPool)}
 SHAPES = [(40, 6, 28, 28), (30, 2, 29, 31), (3, 100, 9, 12), (300, 16, 4, 5)]

@@ -14,6 +14,7 @@ from harness import job, make, study
 from scipy.special import logsumexp
 from torch import nn
 
+from lossatlas import numerics
 from lossatlas.files.hdf5 import open_hdf5, read_table
 from lossatlas.landscape.criteria import cross_entropies
 from lossatlas.landscape.landscape import NetworkLandscape
@@ -80,7 +81,14 @@ def test_line_searches_compare_such_losses(optimizer, sure):
     assert evaluate(net, examples, "train", "cross_entropy", None)[0] <= value
 
 
-@pytest.mark.parametrize("shape", [(200, 2), (200, 7), (50, 4, 3)])
+@pytest.fixture(params=["native", "portable"])
+def numerics_of(request, monkeypatch):
+    """Let cross entropies be those of either numerics."""
+    monkeypatch.setattr(numerics, "portable", lambda: request.param == "portable")
+
+
+@pytest.mark.usefixtures("numerics_of")
+@pytest.mark.parametrize("shape", [(200, 2), (200, 7), (50, 4, 3), (50, 2, 3)])
 def test_cross_entropies_have_their_digits_at_every_size(shape, rng):
     outputs = torch.from_numpy(
         rng.normal(size=shape) * 10 ** rng.uniform(-1, 2.3, size=(shape[0], *[1] * (len(shape) - 1)))
@@ -98,11 +106,30 @@ def test_cross_entropies_have_their_digits_at_every_size(shape, rng):
     torch.testing.assert_close(gradient, p, rtol=0, atol=1e-14)
 
 
+@pytest.mark.usefixtures("numerics_of")
 def test_losses_of_outputs_that_are_no_numbers_are_none():
-    outputs = torch.tensor([[math.nan, 0.0], [math.inf, 0.0], [50.0, 0.0]])
-    found = cross_entropies(outputs, torch.zeros(3, dtype=torch.int64))
-    assert torch.isfinite(found).tolist() == [False, False, True]
-    assert float(found[2]) == pytest.approx(math.exp(-50), rel=1e-12)
+    outputs = torch.tensor([[math.nan, 0.0], [math.inf, 0.0], [0.0, math.inf], [50.0, 0.0], [-1e30, 1e30]])
+    found = cross_entropies(outputs, torch.zeros(len(outputs), dtype=torch.int64))
+    assert torch.isfinite(found).tolist() == [False, False, False, True, True]
+    assert found[3:].tolist() == pytest.approx([math.exp(-50), 2e30], rel=1e-7)
+
+
+@pytest.mark.usefixtures("numerics_of")
+@pytest.mark.parametrize("wrong", [2, -1, -100])
+def test_classes_that_there_are_not_are_refused(wrong):
+    with pytest.raises((IndexError, RuntimeError), match="out of"):
+        cross_entropies(torch.tensor([[50.0, 0.0], [1.0, 2.0]]), torch.tensor([0, wrong]))
+
+
+@pytest.mark.usefixtures("numerics_of")
+def test_second_derivatives_of_losses_of_two_classes(rng):
+    outputs = torch.from_numpy(rng.normal(size=(6, 2)) * 5).requires_grad_()
+    y = torch.from_numpy(rng.integers(2, size=6))
+    found = torch.autograd.functional.hessian(lambda outputs: cross_entropies(outputs, y).sum(), outputs)
+    p = torch.softmax(outputs.detach(), 1)
+    expected = torch.diag_embed(p) - p[:, :, None] * p[:, None]
+    torch.testing.assert_close(found[range(6), :, range(6)], expected)
+    assert torch.count_nonzero(found) == torch.count_nonzero(expected)
 
 
 def test_squared_errors_are_float64_of_the_outputs(rng):

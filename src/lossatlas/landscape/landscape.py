@@ -25,9 +25,9 @@ from lossatlas.errors import LossatlasError
 from lossatlas.landscape.criteria import Criterion, criterion_function
 from lossatlas.landscape.graphs import Graphs, Part
 from lossatlas.landscape.inputs import Inputs, arguments, count, each, split
+from lossatlas.landscape.layers import quicken
 from lossatlas.landscape.layout import Layout
 from lossatlas.landscape.memory import Fits
-from lossatlas.landscape.pooling import quicken
 from lossatlas.landscape.twice import by_gradients, twice_differentiable
 
 POLICIES = ("stored", "recompute", "batch")

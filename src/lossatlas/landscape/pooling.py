@@ -37,13 +37,6 @@ class MaximumPool(nn.MaxPool2d):
         return torch.maximum(torch.maximum(a, b), torch.maximum(c, d))
 
 
-def quicken(model: nn.Module) -> None:
-    """Let a network of ours pool faster, in place: its layers of torch's own classes become those of this file."""
-    faster = {nn.AvgPool2d: AveragePool, nn.MaxPool2d: MaximumPool}
-    for layer in model.modules():
-        layer.__class__ = faster.get(type(layer), type(layer))
-
-
 def _halves(layer: nn.AvgPool2d | nn.MaxPool2d, x: Tensor) -> bool:
     """Whether a layer halves images of a kind for which whole arrays are faster and ordered as torch orders them."""
     shape = (layer.kernel_size, layer.stride, layer.padding)

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from lossatlas.landscape.activations import Tanh
 from lossatlas.landscape.landscape import Landscape, NetworkLandscape
 from lossatlas.landscape.layout import Layout
 from lossatlas.landscape.memory import Fits
 from lossatlas.landscape.wrapper import Wrapper
 from lossatlas.models.binary import BinaryLogit
 
-ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.Softplus, nn.Sigmoid, nn.ELU, nn.GELU, nn.SiLU, BinaryLogit)
+ELEMENTWISE = (nn.ReLU, nn.Tanh, Tanh, nn.Softplus, nn.Sigmoid, nn.ELU, nn.GELU, nn.SiLU, BinaryLogit)
 
 Forward = Callable[[Tensor, Tensor], Tensor]
 
