@@ -5,8 +5,10 @@ python -m benchmarks.report --check     exit 1 where it is not what the results 
 """
 
 import argparse
+import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 from benchmarks import cases
 from benchmarks.frame import results
 from benchmarks.frame.case import OURS, Case, Goal
+from benchmarks.frame.machine import titled
 from benchmarks.frame.remote import ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -115,8 +118,8 @@ def asked(goal: Goal) -> str:
     )
 
 
-def summary(record_of: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the table of all goals."""
+def summary(record_of: Mapping[str, Any], heading: Callable[[Case], str]) -> Iterator[str]:
+    """Yield the table of all goals; a comparison that was made has a section with its heading."""
     yield "| what | at least | measured [range of the rounds] | size | reached |"
     yield "| --- | --- | --- | --- | --- |"
     for case in cases.ALL:
@@ -125,23 +128,25 @@ def summary(record_of: Mapping[str, Any]) -> Iterator[str]:
             text, reached = ("not measured on this machine", None) if record is None else standing(case, goal, record)
             size = "" if record is None else record["size"]
             word = {True: "yes", False: "**no**", None: ""}[reached]
-            yield f"| [{case.what}](#{case.name}) | {asked(goal)} | {text} | {size} | {word} |"
+            what = case.what if record is None else f"[{case.what}](#{anchor(heading(case))})"
+            yield f"| {what} | {asked(goal)} | {text} | {size} | {word} |"
+
+
+def anchor(heading: str) -> str:
+    """Return what a heading is linked by, on GitHub as on the site."""
+    return re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # one comparison
 
 
-def detail(case: Case, record: Mapping[str, Any] | None) -> Iterator[str]:
+def detail(case: Case, record: Mapping[str, Any], heading: str) -> Iterator[str]:
     """Yield the section of one comparison."""
-    yield f"### {case.name}"
+    yield f"### {heading}"
     yield ""
     yield f"{case.what[0].upper()}{case.what[1:]}. The same work: {case.same}."
     yield ""
-    if record is None:
-        yield "Not measured on this machine."
-        yield ""
-        return
     yield (
         f"Size *{record['size']}*: {sized(record)}. {record['rounds']} rounds on {record['measured']}, commit "
         f"`{record['commit']}`, torch {record['versions'].get('torch', '?')}; processes that wanted a core when it "
@@ -249,18 +254,30 @@ def growth(record: Mapping[str, Any]) -> Iterator[str]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def headed(where: str, case: Case) -> str:
+    """Return the heading of a comparison: its name, and of all machines but the first where."""
+    return f"{case.name}{where}"
+
+
 def page(documents: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the page from the documents of all machines, by name."""
+    """Return the page from the documents of all machines, by name; the one with most comparisons is the first."""
     lines = [HEAD]
-    for name, document in sorted(documents.items()):
+    ordered = sorted(documents.items(), key=lambda item: (-len(item[1]["cases"]), item[0]))
+    for i, (name, document) in enumerate(ordered):
         machine, records = document["machine"], document["cases"]
-        wide = "AVX-512" if any(one.startswith("avx512") for one in machine["isa"]) else "AVX2 at most"
+        title, wide = titled(machine), any(one.startswith("avx512") for one in machine["isa"])
         amx = "with" if any(one.startswith("amx") for one in machine["isa"]) else "without"
-        lines += [f"## {machine['cpu']}, {machine['cores']} cores", ""]
-        lines += [f"Instructions: {wide}, {amx} AMX. File `benchmarks/results/{name}`.", ""]
-        lines += [*summary(records), ""]
+        lines += [f"## {title}", ""]
+        lines += [
+            f"Instructions: {'AVX-512' if wide else 'AVX2 at most'}, {amx} AMX. File `benchmarks/results/{name}`.",
+            "",
+        ]
+
+        heading = partial(headed, f" on {title}" if i else "")
+        lines += [*summary(records, heading), ""]
         for case in cases.ALL:
-            lines += detail(case, records.get(case.name))
+            if case.name in records:
+                lines += detail(case, records[case.name], heading(case))
     return "\n".join(lines).rstrip() + "\n"
 
 

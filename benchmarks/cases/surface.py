@@ -213,7 +213,7 @@ CASES = (
         4.0,
         what="2D surface, LeNet on MNIST images",
         sizes={
-            "full": {"examples": 10_000, "grid": 21},
+            "full": {"examples": 10_000, "grid": 11},
             "small": {"examples": 10_000, "grid": 5},
             "tiny": {"examples": 100, "grid": 3},
         },
@@ -226,7 +226,7 @@ CASES = (
         2.0,
         what="2D surface, ResNet-20",
         sizes={
-            "full": {"examples": 1000, "grid": 21, "pixels": 32},
+            "full": {"examples": 1000, "grid": 7, "pixels": 32},
             "small": {"examples": 500, "grid": 3, "pixels": 32},
             "tiny": {"examples": 20, "grid": 3, "pixels": 8},
         },

@@ -4,7 +4,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lossatlas.files.machine import cpu
@@ -14,15 +14,30 @@ MATRIX, COPIED, FILE = 1024, 1 << 27, 1 << 28
 
 
 def identity() -> dict[str, object]:
-    """Return the CPU's model, its cores and the instruction sets that choose kernels; no name of the machine."""
+    """Return the CPU's model, its family, its cores and the instruction sets that choose kernels; no machine's name."""
     found = cpu()
-    return {"cpu": found["cpu"], "cores": os.cpu_count() or 1, "isa": found["isa"]}
+    return {"cpu": found["cpu"], "family": family(), "cores": os.cpu_count() or 1, "isa": found["isa"]}
+
+
+def family() -> str:
+    """Return the number of the CPU's family: what is rented often hides its model; empty where the kernel says none."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    found = re.search(r"^cpu family\s*:\s*(\d+)", text, re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def titled(identity: Mapping[str, object]) -> str:
+    """Return the title of a kind of machine."""
+    of_family = f", family {identity['family']}" if identity.get("family") else ""
+    return f"{identity['cpu']}{of_family}, {identity['cores']} cores"
 
 
 def slug() -> str:
-    """Return a file name for this kind of machine: the CPU's model and its number of cores."""
-    found = identity()
-    return re.sub(r"[^a-z0-9]+", "-", f"{found['cpu']} {found['cores']} cores".lower()).strip("-")
+    """Return a file name for this kind of machine: its title without blanks."""
+    return re.sub(r"[^a-z0-9]+", "-", titled(identity()).lower()).strip("-")
 
 
 def busy() -> float:

@@ -202,7 +202,9 @@ def test_a_record_replaces_its_own_alone(tmp_path):
 
 
 def test_a_machine_has_no_name_of_its_own():
-    assert set(machine.identity()) == {"cpu", "cores", "isa"}
+    assert set(machine.identity()) == {"cpu", "family", "cores", "isa"}
+    assert machine.titled({"cpu": "A CPU", "family": "", "cores": 4}) == "A CPU, 4 cores"
+    assert f"family-{machine.family()}" in machine.slug() or not machine.family()
     assert machine.slug() == machine.slug().lower()
     assert "/" not in machine.slug()
 

@@ -91,6 +91,25 @@ def test_what_could_not_be_compared_is_said(folder):
     assert "has the eigenvalue of largest magnitude" in text
 
 
+def test_two_machines_have_sections_of_their_own(folder):
+    """The one with fewer comparisons comes last, and every link leads to the section of its own machine."""
+    (first,) = report.documents(folder).values()
+    few = {name: first["cases"][name] for name in ("radii", "phate")}
+    results.merge(folder / "a-cpu.json", {"cpu": "A CPU", "family": "25", "cores": 8, "isa": []}, few)
+    text = report.page(report.documents(folder))
+    start = text.index("## A CPU, family 25, 8 cores")
+    assert start > text.index("## Some CPU, 2 cores")
+    for part, count in ((text[:start], len(cases.ALL)), (text[start:], 2)):
+        headings = re.findall(r"^### (.+)$", part, re.MULTILINE)
+        assert len(headings) == count
+        assert {report.anchor(heading) for heading in headings} >= set(re.findall(r"\]\(#([^)]+)\)", part)) != set()
+    headings = re.findall(r"^### (.+)$", text, re.MULTILINE)
+    assert len(set(headings)) == len(headings)
+    assert text[start:].count("not measured on this machine") == sum(len(case.goals) for case in cases.ALL) - sum(
+        len(case.goals) for case in cases.ALL if case.name in few
+    )
+
+
 def test_words_about_a_case_have_no_measured_number():
     """What is typed of a case says what is done, never how fast: a number of seconds, times or per cent is a result."""
     typed = re.compile(r"\d[\d.,]*\s*(%|times|s\b|ms\b|GB\b|MB\b|GFLOP|x\b)")
