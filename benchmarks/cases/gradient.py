@@ -66,8 +66,8 @@ def _case(spec: dict[str, Any], data: str, name: str) -> Case:
         goals=(Goal(0.6, "share"),),
         limit=partial(arithmetic, spec, data),
         reason=(
-            "Half of the time is convolutions, of few channels; most of the rest is the hyperbolic tangent, which is "
-            "no product (`torch.profiler`)."
+            "More than half of the time is convolutions, of so few channels at less than half of the machine's rate; "
+            "the rest are pooling and the hyperbolic tangent, by NumPy, which are no products (`torch.profiler`)."
         ),
         axes={"examples": (250, 500, 1000)},
     )

@@ -19,7 +19,7 @@ from lossatlas.landscape.landscape import Landscape, NetworkLandscape
 from lossatlas.landscape.linear import product
 from lossatlas.landscape.pooling import AveragePool, MaximumPool
 from lossatlas.landscape.wrapper import Wrapper
-from lossatlas.train.stacked import ELEMENTWISE, multiplied, unstack
+from lossatlas.train.stacked import ELEMENTWISE, chained, multiplied, unstack
 
 POINTS = 8
 """Points of a block."""
@@ -53,13 +53,9 @@ def chain_of(landscape: NetworkLandscape) -> Chain | None:
     x, model = landscape.x, landscape.module
     if not isinstance(x, Tensor) or x.dtype != torch.float32 or landscape.dtype != x.dtype or x.device.type != "cpu":
         return None
-    if landscape.dim > MOST or landscape.output is not None or type(model) is not nn.Sequential:
+    chain = chained(model, landscape.layout)
+    if landscape.dim > MOST or landscape.output is not None or chain is None:
         return None
-    chain = list(model.named_children())
-    owned = {f"{name}.{key}" for name, layer in chain for key, _ in layer.named_parameters()}
-    hooked = any(layer._forward_hooks or layer._forward_pre_hooks for layer in model.modules())
-    if hooked or len(chain) != len(model) or owned != set(landscape.layout.names):
-        return None  # a layer or a tensor that stands in two places has one name
     flat = [i for i, (_, layer) in enumerate(chain) if type(layer) is nn.Flatten]
     start = flat[0] if flat else 0
     images, rows = [layer for _, layer in chain[:start]], [layer for _, layer in chain[start:]]

@@ -88,20 +88,27 @@ def together(landscape: Landscape, chunk: int = 32) -> "StackedLandscape | None"
     return StackedLandscape(landscape, model, chunk) if _is_plain(model, x.ndim, landscape.layout) else None
 
 
+def chained(model: nn.Module, layout: Layout) -> list[tuple[str, nn.Module]] | None:
+    """Return the layers, by name and in order, of a chain that is nothing else; None of any other module.
+
+    No hook sees what passes, and every layer and tensor stands in one place: one in two would have one name.
+    """
+    hooked = any(layer._forward_hooks or layer._forward_pre_hooks for layer in model.modules())
+    if type(model) is not nn.Sequential or not len(model) or hooked:
+        return None
+    layers = list(model.named_children())
+    owned = {f"{name}.{key}" for name, layer in layers for key, _ in layer.named_parameters()}
+    return layers if len(layers) == len(model) and owned == set(layout.names) else None
+
+
 def _is_plain(model: nn.Module, ndim: int, layout: Layout) -> bool:
     """Whether a user's network is what :func:`stacked_forward` takes it for: torch's own layers, each used once."""
-    if type(model) is not nn.Sequential or not len(model) or model._forward_hooks or model._forward_pre_hooks:
+    layers = chained(model, layout)
+    if layers is None:
         return False
-    named = list(model.named_children())
-    owned = {f"{name}.{key}" for name, layer in named for key, _ in layer.named_parameters()}
-    flat = ndim == 2 or (type(model[0]) is nn.Flatten and model[0].start_dim == 1 and model[0].end_dim == -1)
-    own = all(
-        type(layer) in (nn.Linear, nn.Flatten, *ELEMENTWISE)
-        and not layer._forward_hooks
-        and not layer._forward_pre_hooks
-        for _, layer in named
-    )
-    return flat and own and len(named) == len(model) and owned == set(layout.names)
+    _, first = layers[0]
+    flat = ndim == 2 or (type(first) is nn.Flatten and first.start_dim == 1 and first.end_dim == -1)
+    return flat and all(type(layer) in (nn.Linear, nn.Flatten, *ELEMENTWISE) for _, layer in layers)
 
 
 class StackedLandscape(Wrapper[NetworkLandscape]):
