@@ -7,7 +7,7 @@ python -m benchmarks.report --check     exit 1 where it is not what the results 
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -254,16 +254,15 @@ def growth(record: Mapping[str, Any]) -> Iterator[str]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def headed(where: str, case: Case) -> str:
-    """Return the heading of a comparison: its name, and of all machines but the first where."""
-    return f"{case.name}{where}"
+def headed(title: str, seen: Collection[str], case: Case) -> str:
+    """Return the heading of a comparison: its name, and on which machine where one before has made it, too."""
+    return f"{case.name} on {title}" if case.name in seen else case.name
 
 
 def page(documents: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the page from the documents of all machines, by name; the one with most comparisons is the first."""
-    lines = [HEAD]
-    ordered = sorted(documents.items(), key=lambda item: (-len(item[1]["cases"]), item[0]))
-    for i, (name, document) in enumerate(ordered):
+    lines, seen = [HEAD], set[str]()
+    for name, document in sorted(documents.items(), key=lambda item: (-len(item[1]["cases"]), item[0])):
         machine, records = document["machine"], document["cases"]
         title, wide = titled(machine), any(one.startswith("avx512") for one in machine["isa"])
         amx = "with" if any(one.startswith("amx") for one in machine["isa"]) else "without"
@@ -273,11 +272,12 @@ def page(documents: Mapping[str, Mapping[str, Any]]) -> str:
             "",
         ]
 
-        heading = partial(headed, f" on {title}" if i else "")
+        heading = partial(headed, title, frozenset(seen))
         lines += [*summary(records, heading), ""]
         for case in cases.ALL:
             if case.name in records:
                 lines += detail(case, records[case.name], heading(case))
+        seen |= records.keys()
     return "\n".join(lines).rstrip() + "\n"
 
 

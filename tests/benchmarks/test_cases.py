@@ -32,7 +32,10 @@ TABLE = {
     "training-wrn-28-2": 2.0,
     "gallery": 2.0,
 }
-"""Comparisons of the issue's table, with the first number that is asked for."""
+"""Comparisons that were asked for, with the first number."""
+
+BFLOAT16 = ("fanout", "training-wrn-28-2")
+"""Those that are also made with ``precision: bfloat16``, with the same numbers."""
 
 FULL = {
     "surface-lenet": {"examples": 10_000},
@@ -53,7 +56,8 @@ def named(name):
 
 
 def test_every_row_of_the_table_is_a_case():
-    assert {case.name: case.goals[0].asked for case in cases.ALL if case.goals} == TABLE
+    asked = TABLE | {f"{name}-bfloat16": TABLE[name] for name in BFLOAT16}
+    assert {case.name: case.goals[0].asked for case in cases.ALL if case.goals} == asked
     assert {case.row for case in cases.ALL} == set(cases.ROWS)
     for name, size in FULL.items():
         assert size.items() <= named(name).sizes["full"].items(), name
@@ -98,6 +102,7 @@ OWN_PEERS = [
     ("levelset-iris", "the paper's scheme", 0.1),
     ("training-lockstep", "a network after the other", 0.1),
     ("training-wrn-28-2", "plain loop with DataLoader", 0.1),
+    ("training-wrn-28-2-bfloat16", "plain loop with DataLoader", 0.1),
     ("gradient-cifar10", "torch, all images at once", 0.01),
     ("hessian-product", "a gradient", 0.1),
 ]
@@ -108,6 +113,19 @@ OWN_PEERS = [
 def test_the_same_work(tmp_path, name, peer, spoil):
     assert agrees(named(name), tmp_path, peer)
     assert not agrees(named(name), tmp_path, peer, spoil)
+
+
+@pytest.mark.parametrize("name", BFLOAT16)
+def test_bfloat16_is_the_only_difference_and_makes_one(name):
+    ours, own = (named(each).sizes["full"] for each in (name, f"{name}-bfloat16"))
+    assert (ours["precision"], own["precision"]) == ("float32", "bfloat16")
+    assert ours | {"precision": "bfloat16"} == own
+
+
+def test_bfloat16_rounds_the_weights_of_training():
+    size = named("training-wrn-28-2").sizes["tiny"]
+    exact, rounded = (training.our_check({**size, "precision": kind}, None) for kind in ("float32", "bfloat16"))
+    assert 1e-5 < np.abs(rounded - exact).max() / np.abs(exact).max() < 0.05
 
 
 @pytest.fixture
