@@ -115,6 +115,17 @@ def test_derivatives_of_higher_order(fresh_seed, monkeypatch, calls):
     assert len(calls) > made
 
 
+def test_parts_of_what_has_gaps_are_left_to_torch(fresh_seed, calls):
+    """Under vmap each part is whole, though what it is a part of repeats or skips memory."""
+    torch.manual_seed(fresh_seed)
+    x = torch.randn(80, 80)
+    for given in (x[:1].expand(70, 80), x.repeat(4, 1)[::2], x[None].expand(3, 80, 80)):
+        found = torch.func.vmap(Tanh())(given)
+        assert torch.equal(found, torch.tanh(given))
+    assert calls, "each part was taken to be NumPy's to read"
+    torch.testing.assert_close(torch.func.vmap(Tanh())(x), torch.tanh(x), rtol=2.5e-7, atol=0)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_landscape_takes_it_and_is_the_same_to_rounding(dtype, fresh_seed, calls, monkeypatch):
     """And the caller's network keeps torch's own layer."""

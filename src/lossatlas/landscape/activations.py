@@ -25,7 +25,11 @@ class Tanh(nn.Tanh):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the hyperbolic tangent of each number."""
-        return _Tanh.apply(x) if _fits(x) else super().forward(x)
+        return _tanh(x)
+
+
+def _tanh(x: Tensor) -> Tensor:
+    return _Tanh.apply(x) if _fits(x) else torch.tanh(x)
 
 
 @cache
@@ -68,4 +72,4 @@ class _Tanh(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int], x: Tensor) -> tuple[Tensor, int]:
-        return _Tanh.apply(x), in_dims[0]
+        return _tanh(x), in_dims[0]  # of which not the whole may fill its memory as each part does
