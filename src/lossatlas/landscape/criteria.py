@@ -7,6 +7,7 @@ A loss is the mean over examples, each weighted equally, unless a criterion has 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -80,7 +81,8 @@ def cross_entropies(outputs: Tensor, targets: Tensor) -> Tensor:
         targets: class indices, (n,) or (n, ...).
     """
     if outputs.shape[1] == 2 and not numerics.portable():
-        return _of_two_classes(outputs, targets)
+        with suppress(RuntimeError):  # a class that there is not: torch's own cross entropy, below, says which
+            return _of_two_classes(outputs, targets)
     outputs = outputs.double()
     losses = nn.functional.cross_entropy(outputs, targets, reduction="none")
     with torch.no_grad():
