@@ -295,8 +295,9 @@ def _sizes(small: dict[str, int], tiny: dict[str, int], full: dict[str, int] | N
 
 
 AGAIN = (
-    "Both sides spend their time in backward kernels, of images so few mostly in their calls; what is kept between "
-    "products, the gradient's graph, PyHessian keeps as well, from the start and for one batch whatever its size."
+    "Both sides spend their time in the kernels of convolutions and their gradients (`torch.profiler`), of few images "
+    "mostly in their calls; what is kept between products, the gradient's graph, PyHessian keeps as well, from the "
+    "start and for one batch whatever its size."
 )
 """Why products are not faster."""
 
