@@ -316,7 +316,7 @@ CASES = (
             "curvlinops + eigsh": Side(scipy_ends, package="curvlinops-for-pytorch"),
             "hessian-eigenthings": Side(eigenthings_ends, package="hessian-eigenthings"),
         },
-        sizes=_sizes({"most": 40, "examples": 32, "pixels": 8}, {"most": 40}, {"most": 80, "examples": 100}),
+        sizes=_sizes({"most": 40, "examples": 32, "pixels": 8}, {"most": 40}, {"most": 80, "examples": 64}),
         reason=AGAIN,
         goals=(Goal(2.0),),
         limit=partial(products, lambda size, counts: counts["products"]),
@@ -362,7 +362,7 @@ CASES = (
         sizes=_sizes(
             {"probes": 4, "steps": 8, "examples": 32, "pixels": 8},
             {"probes": 4, "steps": 8},
-            {"probes": 4, "steps": 10, "examples": 100},
+            {"probes": 4, "steps": 10, "examples": 64},
         ),
         reason=AGAIN,
         goals=(Goal(2.0),),
