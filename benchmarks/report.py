@@ -19,6 +19,9 @@ from benchmarks.frame.case import OURS, Case, Goal
 from benchmarks.frame.machine import titled
 from benchmarks.frame.remote import ROOT
 
+WIDE = {"AVX-512": "avx512f", "AVX-512 BF16": "avx512_bf16", "AMX": "amx_tile"}
+"""Instructions that a CPU may have beyond AVX2, in words, and the flag of each."""
+
 PAGE = ROOT / "docs" / "performance.md"
 
 HEAD = """\
@@ -264,13 +267,10 @@ def page(documents: Mapping[str, Mapping[str, Any]]) -> str:
     lines, seen = [HEAD], set[str]()
     for name, document in sorted(documents.items(), key=lambda item: (-len(item[1]["cases"]), item[0])):
         machine, records = document["machine"], document["cases"]
-        title, wide = titled(machine), any(one.startswith("avx512") for one in machine["isa"])
-        amx = "with" if any(one.startswith("amx") for one in machine["isa"]) else "without"
+        title = titled(machine)
+        wide = [word for word, flag in WIDE.items() if flag in machine["isa"]]
         lines += [f"## {title}", ""]
-        lines += [
-            f"Instructions: {'AVX-512' if wide else 'AVX2 at most'}, {amx} AMX. File `benchmarks/results/{name}`.",
-            "",
-        ]
+        lines += [f"Instructions: {', '.join(wide) or 'AVX2 at most'}. File `benchmarks/results/{name}`.", ""]
 
         heading = partial(headed, title, frozenset(seen))
         lines += [*summary(records, heading), ""]

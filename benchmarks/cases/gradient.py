@@ -66,8 +66,8 @@ def _case(spec: dict[str, Any], data: str, name: str) -> Case:
         goals=(Goal(0.6, "share"),),
         limit=partial(arithmetic, spec, data),
         reason=(
-            "More than half of the time is convolutions, of so few channels at less than half of the machine's rate; "
-            "the rest are pooling and the hyperbolic tangent, by NumPy, which are no products (`torch.profiler`)."
+            "Convolutions, of few channels and below the machine's rate, are about half of the time; the rest are "
+            "pooling and the hyperbolic tangent, by NumPy, which are no products (`torch.profiler`)."
         ),
         axes={"examples": (250, 500, 1000)},
     )

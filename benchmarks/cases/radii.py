@@ -95,7 +95,7 @@ CASES = (
         limit=arithmetic,
         reason=(
             "The search takes about as many losses as the loop. Half of the time are products of matrices 16 to 32 "
-            "wide, by MKL near its rate (`torch.profiler`); the rest are activations and the cross entropy in float64. "
+            "wide, by MKL near its rate (`torch.profiler`); the rest are activations, copies and calls. "
             "Fewer losses a ray would help."
         ),
         axes={"directions": (64, 256, 1024), "examples": (50, 200, 800)},

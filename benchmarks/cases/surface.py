@@ -176,7 +176,7 @@ REASONS = {
     ),
     "swiss-roll": (
         "A block of points is one product a layer, of matrices 16 to 32 wide, by MKL near its rate and half of the "
-        "time (`torch.profiler`); the rest are activations and the cross entropy in float64."
+        "time (`torch.profiler`); the rest are activations, copies and calls."
     ),
 }
 """Why a surface is not faster."""
