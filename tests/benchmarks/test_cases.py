@@ -1,16 +1,20 @@
 """What is compared: every row of the issue's table has its cases, and both sides do the same work."""
 
 import copy
+import tempfile
+from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from benchmarks import cases
-from benchmarks.cases import gradient, hessian, inputs, levelset, path, phate, radii, surface, training
+from benchmarks.cases import gallery, gradient, hessian, inputs, levelset, path, phate, radii, surface, training
 from benchmarks.frame.case import OURS, Goal
 from benchmarks.frame.worker import Worker, version
 from benchmarks.reference import bisection, level_path, retrain
+from PIL import Image
 
 TABLE = {
     "surface-lenet": 4.0,
@@ -228,6 +232,40 @@ def test_the_papers_scheme_ends_at_the_least_norm(rng):
     assert count < 20_000
     closest = slope * (slope @ start) / (slope @ slope)
     assert float((theta - closest).norm()) <= float(closest.norm()) * np.tan(np.radians(1.5))
+
+
+def test_galleries_are_compared_by_their_pixels(monkeypatch, tmp_path):
+    pictures = {"yes": [0, 9], "no": [0, 9]}
+
+    def made(clone, size, fork):
+        assert size["studies"] == "tests/studies/tiny.yaml"
+        folder = clone / "results" / "figures" / "a"
+        folder.mkdir(parents=True)
+        for i, shade in enumerate(pictures[fork]):
+            Image.new("L", (5, 4), shade).save(folder / f"{i}.png")
+        return {"seconds in jobs": 1.0, "seconds in the scheduler": 1.0}
+
+    @contextmanager
+    def cloned():
+        with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
+            yield Path(folder)
+
+    monkeypatch.setattr(gallery, "_made", made)
+    monkeypatch.setattr(gallery, "cloned", cloned)
+    case = named("gallery")
+
+    def apart():
+        ours, theirs = (side.check(case.sizes["full"], None) for side in (case.ours, *case.peers.values()))
+        return case.differ(ours, theirs)
+
+    assert apart() <= case.tolerance
+    pictures["no"] = [0, 10]
+    assert apart() > case.tolerance
+    pictures["no"] = [0]
+    assert apart() > case.tolerance
+    pictures["no"] = []
+    with pytest.raises(RuntimeError, match="no picture"):
+        apart()
 
 
 def test_plain_retraining_is_sgd(rng):
