@@ -51,3 +51,8 @@ def missing(environment: Mapping[str, str] | None = None) -> list[str]:
 def portable() -> bool:
     """Return whether this process computes under :data:`PORTABLE`."""
     return not missing()
+
+
+def capped() -> bool:
+    """Return whether this process's kernels are those of :data:`PORTABLE`, whether or not it may see a GPU."""
+    return {*missing()} <= {"CUDA_VISIBLE_DEVICES"}

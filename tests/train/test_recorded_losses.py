@@ -84,7 +84,7 @@ def test_line_searches_compare_such_losses(optimizer, sure):
 @pytest.fixture(params=["native", "portable"])
 def numerics_of(request, monkeypatch):
     """Let cross entropies be those of either numerics."""
-    monkeypatch.setattr(numerics, "portable", lambda: request.param == "portable")
+    monkeypatch.setattr(numerics, "capped", lambda: request.param == "portable")
 
 
 @pytest.mark.usefixtures("numerics_of")

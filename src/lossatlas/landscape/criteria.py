@@ -80,7 +80,7 @@ def cross_entropies(outputs: Tensor, targets: Tensor) -> Tensor:
         outputs: logits, (n, C) or (n, C, ...).
         targets: class indices, (n,) or (n, ...).
     """
-    if outputs.shape[1] == 2 and not numerics.portable():
+    if outputs.shape[1] == 2 and not numerics.capped():
         with suppress(RuntimeError):  # a class that there is not: torch's own cross entropy, below, says which
             return _of_two_classes(outputs, targets)
     outputs = outputs.double()
