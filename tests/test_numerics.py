@@ -215,3 +215,14 @@ def test_artefacts_of_every_kind_have_the_same_bits(qemu, tmp_path, cpu):
 def test_operations_have_the_same_bits_on_other_emulated_cpus(qemu, cpu):
     environment = without_caps(**PORTABLE)
     assert differing(probe(environment), probe(environment, emulated=[*qemu, cpu])) == []
+
+
+def test_capped_are_kernels_whatever_gpus_a_process_sees(monkeypatch):
+    for name, value in PORTABLE.items():
+        monkeypatch.setenv(name, value)
+    assert numerics.capped()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert numerics.capped()
+    assert not numerics.portable()
+    monkeypatch.setenv("MKL_CBWR", "AUTO")
+    assert not numerics.capped()
