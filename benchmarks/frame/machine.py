@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lossatlas.files.machine import cpu
+from lossatlas.files.machine import cpu, cpu_fields
 
 MATRIX, COPIED, FILE = 1024, 1 << 27, 1 << 28
 """Rows of the matrices of a product; bytes of a copy, which no cache holds; bytes of a file."""
@@ -21,12 +21,7 @@ def identity() -> dict[str, object]:
 
 def family() -> str:
     """Return the number of the CPU's family: what is rented often hides its model; empty where the kernel says none."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return ""
-    found = re.search(r"^cpu family\s*:\s*(\d+)", text, re.MULTILINE)
-    return found.group(1) if found else ""
+    return cpu_fields().get("cpu family", "")
 
 
 def titled(identity: Mapping[str, object]) -> str:

@@ -20,7 +20,6 @@ from lossatlas.numerics import PORTABLE
 def errors(scale, dtype, seed):
     """Return how many units in the last place values are from the exact ones, at most."""
     x = torch.randn(100_000, dtype=dtype, generator=torch.Generator().manual_seed(seed)) * scale
-
     found = Tanh()(x).numpy()
     exact = np.tanh(x.numpy().astype(np.longdouble))
     return float((np.abs(found.astype(np.longdouble) - exact) / np.spacing(np.abs(found))).max())

@@ -50,8 +50,8 @@ def versions() -> dict[str, str]:
 
 
 @cache
-def cpu() -> dict[str, Any]:
-    """Return ``cpu`` (its name), ``vendor`` and ``isa`` (sets of instructions that choose kernels)."""
+def cpu_fields() -> dict[str, str]:
+    """Return what the kernel says of the first core, by name; nothing where it says nothing."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -60,6 +60,13 @@ def cpu() -> dict[str, Any]:
     for line in text.splitlines():
         name, _, value = line.partition(":")
         fields.setdefault(name.strip(), value.strip())
+    return fields
+
+
+@cache
+def cpu() -> dict[str, Any]:
+    """Return ``cpu`` (its name), ``vendor`` and ``isa`` (sets of instructions that choose kernels)."""
+    fields = cpu_fields()
     flags = fields.get("flags", "").split()
     chosen = [flag for flag in flags if flag in WIDTHS or flag.startswith(("avx512", *_NAMED))]
     name = fields.get("model name") or platform.processor() or "unknown"
