@@ -76,10 +76,9 @@ def scaled(value: float, unit: str) -> str:
 
 def sized(record: Mapping[str, Any]) -> str:
     """Return the size that was measured, in words."""
-    words = (
-        f"{key} {number(value) if isinstance(value, int | float) else value}" for key, value in record["sizes"].items()
-    )
-    return ", ".join(word.strip() for word in words)
+    sizes = {key: value for key, value in record["sizes"].items() if value != ""}
+    texts = {key: number(value) if isinstance(value, int | float) else value for key, value in sizes.items()}
+    return ", ".join(f"{key} {text}" for key, text in texts.items())
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -146,12 +145,13 @@ def anchor(heading: str) -> str:
 
 def detail(case: Case, record: Mapping[str, Any], heading: str) -> Iterator[str]:
     """Yield the section of one comparison."""
+    rounds = f"{record['rounds']} round{'' if record['rounds'] == 1 else 's'}"
     yield f"### {heading}"
     yield ""
     yield f"{case.what[0].upper()}{case.what[1:]}. The same work: {case.same}."
     yield ""
     yield (
-        f"Size *{record['size']}*: {sized(record)}. {record['rounds']} rounds on {record['measured']}, commit "
+        f"Size *{record['size']}*: {sized(record)}. {rounds} on {record['measured']}, commit "
         f"`{record['commit']}`, torch {record['versions'].get('torch', '?')}; processes that wanted a core when it "
         f"began: {number(record['busy'])}."
     )
