@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -192,6 +193,21 @@ def axes_at(figure: Figure, left: float, top: float, width: float, height: float
     axes = figure.add_axes(place, **how)
     axes.set_anchor("NW")  # one of equal scales stays below its title
     return axes
+
+
+@contextmanager
+def whole_page(width: float, height: float) -> Iterator[tuple[Sheet, Axes]]:
+    """Yield a figure and axes that fill it, their data inches from its top left corner, under :data:`RC` alone."""
+    settings: Any = RC
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(settings)
+        figure = new_figure(width, height)
+        axes = axes_at(figure, 0.0, 0.0, width, height)
+        axes.set_xlim(0, width)
+        axes.set_ylim(height, 0)
+        axes.set_axis_off()
+        yield figure, axes
 
 
 def box3d(axes: Any) -> None:

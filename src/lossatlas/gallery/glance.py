@@ -1,14 +1,11 @@
 """The statements of the papers at a glance: a cell each, in the colour of its verdict, in rows by study."""
 
-from typing import Any
-
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from lossatlas.claims.spec import FAILS, HOLDS, HOLDS_BUT, NOT_JUDGED, UNDECIDED
-from lossatlas.draw.style import FAINT, HUES, INK, RC, Drawn, axes_at, new_figure
+from lossatlas.draw.style import FAINT, HUES, INK, Drawn, whole_page
 
 LOOKS: dict[str, dict[str, str]] = {
     HOLDS: {"facecolor": HUES[0], "edgecolor": HUES[0], "color": "white"},
@@ -33,14 +30,7 @@ def compose(statements: pd.DataFrame) -> Drawn:
     lines = sum(-(-len(rows) // ACROSS) for rows in studies.values())
     width = ACROSS * (CELL[0] + GAP) + GAP + 0.1
     height = TOP + HEAD * len(studies) + lines * (CELL[1] + GAP) + 0.1
-    with mpl.rc_context():
-        settings: Any = RC
-        mpl.rcParams.update(settings)
-        figure = new_figure(width, height)
-        axes = axes_at(figure, 0.0, 0.0, width, height)
-        axes.set_xlim(0, width)
-        axes.set_ylim(height, 0)
-        axes.set_axis_off()
+    with whole_page(width, height) as (figure, axes):
         _legend(axes, statements, width)
         top = TOP
         for study, rows in studies.items():

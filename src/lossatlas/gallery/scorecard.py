@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from lossatlas.claims.measurement import counted
 from lossatlas.claims.spec import FAILS, HOLDS, HOLDS_BUT, NOT_JUDGED, UNDECIDED
-from lossatlas.draw.style import FAINT, HUES, INK, RC, Drawn, axes_at, new_figure
+from lossatlas.draw.style import FAINT, HUES, INK, Drawn, whole_page
 from lossatlas.errors import LossatlasError
 
 NUMBERS = ["paper", "ours", "low", "high", "n", "unit", "threshold"]
@@ -99,14 +98,7 @@ def compose(statements: pd.DataFrame) -> Drawn:
     """Draw the statements: estimate, interval, threshold and the paper's value of each, and its verdict."""
     studies = list(dict.fromkeys(statements["study"]))
     height = 0.95 + HEAD * len(studies) + ROW * len(statements) + 0.25
-    with mpl.rc_context():
-        settings: Any = RC
-        mpl.rcParams.update(settings)
-        figure = new_figure(WIDTH, height)
-        axes = axes_at(figure, 0.0, 0.0, WIDTH, height)
-        axes.set_xlim(0, WIDTH)
-        axes.set_ylim(height, 0)
-        axes.set_axis_off()
+    with whole_page(WIDTH, height) as (figure, axes):
         _legend(axes, statements)
         top = 0.95
         for study in studies:
