@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,16 @@ def committed(state, name="state.pt"):
         return torch.load(io.BytesIO(unpack(state / name)[1]), map_location="cpu", weights_only=True)
     except FileNotFoundError:
         return None
+
+
+def until(condition, what, seconds=30.0):
+    """Wait for a condition; return its value."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"waited {seconds:g} s for {what}")
 
 
 def leave_rows(state, rows):

@@ -67,14 +67,8 @@ def ask(*command):
 
 
 def until(condition, what):
-    """Wait for a condition; return its value."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"waited {PATIENCE} s for {what}")
+    """Wait for a condition, as long as SLURM may take; return its value."""
+    return harness.until(condition, what, PATIENCE)
 
 
 def arguments(folder, *targets, profile=ROOT / "slurm", options=(), overrides=None, cluster=PARTITIONS):

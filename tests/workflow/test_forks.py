@@ -14,7 +14,7 @@ from pathlib import Path
 
 import harness
 import pytest
-from harness import ROOT
+from harness import ROOT, until
 from PIL import Image
 
 from lossatlas.files.record import content_of
@@ -73,14 +73,6 @@ def served(tmp_path):
     one = Served(tmp_path)
     yield one
     one.close()
-
-
-def until(met, seconds=30.0):
-    """Wait until something is so."""
-    end = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def gone(pid: int) -> bool:
@@ -198,7 +190,7 @@ def test_whoever_is_killed_takes_the_job_along(served, killed):
     job = served.start(SLOW)
     pid = int(job.stdout.readline())
     os.kill({"client": job.pid, "server": served.process.pid, "job": pid}[killed], signal.SIGKILL)
-    until(lambda: gone(pid))
+    until(lambda: gone(pid), "the child to end")
     job.communicate(timeout=30)
     assert job.returncode == -signal.SIGKILL
     if killed != "server":  # which serves on
@@ -210,7 +202,7 @@ def test_a_client_and_its_job_that_end_in_one_moment_leave_the_server_to_others(
     pid = int(job.stdout.readline())
     os.kill(served.process.pid, signal.SIGSTOP)  # so that it learns of both at once
     os.kill(pid, signal.SIGKILL)
-    until(lambda: gone(pid))
+    until(lambda: gone(pid), "the child to end")
     os.kill(job.pid, signal.SIGKILL)
     job.communicate(timeout=30)
     os.kill(served.process.pid, signal.SIGCONT)
