@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import yaml
 
+from benchmarks.cases import inputs
 from benchmarks.frame.case import Action, Case, Goal, Outcome, Side, Size, relative
 from benchmarks.frame.remote import ROOT
 from benchmarks.reference.retrain import retrained
@@ -221,12 +222,5 @@ CASES = (
         "Two cores could at most halve it, the order of channels brings a little more, and Snakemake's own start, "
         "evaluations, commits and records take a share that the other has not.",
     ),
-    # A factor in bfloat16 is off by 0.4 % at most; sums are float32, and so are weights and steps.
-    _case(
-        "fanout-bfloat16",
-        "bfloat16",
-        ", in bfloat16",
-        5e-2,
-        "Without instructions for bfloat16 a CPU gains nothing by it.",
-    ),
+    _case("fanout-bfloat16", *inputs.BFLOAT16),
 )

@@ -200,12 +200,5 @@ CASES = (
         "Both sides spend their time in the same convolutions; all that ours gains is the order of channels.",
         limit=arithmetic,
     ),
-    # A factor in bfloat16 is off by 0.4 % at most; sums are float32, and so are weights and steps.
-    _wrn(
-        "training-wrn-28-2-bfloat16",
-        "bfloat16",
-        ", in bfloat16",
-        5e-2,
-        "Without instructions for bfloat16 a CPU gains nothing by it.",
-    ),
+    _wrn("training-wrn-28-2-bfloat16", *inputs.BFLOAT16),
 )
