@@ -59,7 +59,7 @@ def main() -> None:
     """Make the comparisons asked for, each written as soon as it is made."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="CASE", help=", ".join(case.name for case in cases.ALL))
-    parser.add_argument("--rounds", type=int, default=5, help="runs of each side, in turns (5)")
+    parser.add_argument("--rounds", type=int, help="runs of each side, in turns (5; of the gallery 1)")
     parser.add_argument("--size", default="full", choices=("full", "small", "tiny"), help="how much work (full)")
     parser.add_argument("--results", type=Path, default=results.FOLDER, help="folder of the file that is written")
     parser.add_argument("--leave-out", metavar="REASON", help="do not run them; keep why in the results")
@@ -74,10 +74,11 @@ def main() -> None:
     print(f"load {busy:.1f}; " + ", ".join(f"{name} {rate / 1e9:.3g} G/s" for name, rate in rates.items()), flush=True)
     path = given.results / f"{machine.slug()}.json"
     for case in picked:
+        rounds = given.rounds or case.rounds
         if given.leave_out:
-            record = left_out(case, given.size, given.rounds, given.leave_out)
+            record = left_out(case, given.size, rounds, given.leave_out)
         else:
-            record = measure(case, opened(case), given.size, given.rounds, rates)
+            record = measure(case, opened(case), given.size, rounds, rates)
         record |= results.context(busy, rates, ROOT)
         results.merge(path, machine.identity(), {case.name: record})
         print(said(case, record), flush=True)

@@ -111,6 +111,7 @@ CASES = (
         peers={"every job from nothing": Side(partial(snakemake, "no"), partial(compared, "no"))},
         sizes=SIZES,
         goals=(Goal(2.0, quantity="seconds in jobs"), Goal(2.0, quantity="seconds in the scheduler")),
+        rounds=1,
         reason=(
             "Forks save the start of a job and its imports; what is left are trainings, paths and retrainings, alike "
             "on both sides. Both have today's scheduler, too; the one that half was asked of stands in benchmarks.md, "

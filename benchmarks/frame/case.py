@@ -108,6 +108,7 @@ class Case:
         limit: size, counts of a run -> the work that the machine bounds; None = not one number.
         axes: name of an axis -> values for which our side is timed again.
         differ: how far two results are from each other.
+        rounds: of one run a side.
         reason: why a goal that is not reached is not.
         unmeasured: why peers that a user might think of are not here: name -> reason.
     """
@@ -124,6 +125,7 @@ class Case:
     limit: Callable[[Size, Mapping[str, float]], Work] | None = None
     axes: Mapping[str, Sequence[float]] = field(default_factory=dict)
     differ: Callable[[Any, Any], float] = relative
+    rounds: int = 5
     reason: str = ""
     unmeasured: Mapping[str, str] = field(default_factory=dict)
 

@@ -197,7 +197,8 @@ def test_every_record_is_of_a_case_that_is_still_there():
     for name, document in report.documents().items():
         for case, found in document["cases"].items():
             assert case in cases.MODULE_OF, f"{name}: {case}"
-            assert found["rounds"] >= 5
+            least = next(one.rounds for one in cases.ALL if one.name == case)
+            assert found["rounds"] >= least == (1 if case == "gallery" else 5)
             ours = found["sides"][OURS]
             for quantity, peers in found["ratios"].items() if "cpu" in ours else ():
                 for peer, ratio in peers.items():
