@@ -205,8 +205,8 @@ def test_planes_of_a_path_hold_its_points(made):
             np.testing.assert_allclose(found.path["y"].iloc[0], 0.0, atol=1e-5)
 
 
-def test_curvature_maps_hold_the_extremes_of_the_dense_hessian(made):
-    """At the minimum and at a corner of the plane, the network's Hessian column by column in float64."""
+def test_curvature_maps_hold_the_extremes_of_the_dense_hessian(made, some_of):
+    """At the minimum or at a corner of the plane, the network's Hessian column by column in float64."""
     folder, _plan = made
     found, artefact = grid_of(made, "map_plain")
     model, examples, theta, buffers = parts_of(artefact, folder)
@@ -218,7 +218,7 @@ def test_curvature_maps_hold_the_extremes_of_the_dense_hessian(made):
         normalise(gaussian(layout, e["seed"], torch.float64), theta.double(), layout, "filter")
         for e in artefact.spec["slice"]["directions"]
     ]
-    for i, j in ((1, 1), (0, 2)):
+    for i, j in some_of([(1, 1), (0, 2)], 1):
         point = theta.double() + found.x[j] * directions[0] + found.y[i] * directions[1]
         exact = np.linalg.eigvalsh(
             torch.stack([landscape.hvp(point, unit) for unit in torch.eye(landscape.dim, dtype=torch.float64)]).numpy()

@@ -155,8 +155,14 @@ sweep(Job(spec, {"data": (data,)}, output, state))
 """
 
 
-@pytest.mark.parametrize("name", ["lbfgs", "sgd"])
-def test_killed_at_random_moments_and_rerun_gives_the_same_bits(made, tmp_path, rng, name):
+def test_killed_at_random_moments_and_rerun_gives_the_same_bits(made, tmp_path, rng, some_of):
+    for name in some_of(["lbfgs", "sgd"], 1):
+        (tmp_path / name).mkdir()
+        killed_and_rerun(made, tmp_path / name, rng, name)
+
+
+def killed_and_rerun(made, tmp_path, rng, name):
+    """Assert that a sweep that was killed again and again ends with the bits of one that was not."""
     folder, plan = made
     part = sweep_parts(plan, name)[0]
     spec = {**part.spec, "recipe": {**part.spec["recipe"], "epochs": 60}}
