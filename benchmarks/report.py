@@ -35,8 +35,8 @@ The cases are in `benchmarks/cases`. How each is compared:
 - Ours and every other in processes of their own, which take turns, so that whatever else the machine does slows all
   alike. Packages come from `benchmarks/peers.lock`, with the same torch. Ours keeps freed memory as jobs of a study do
   (`lossatlas.workflow.allocator`), the others are as torch leaves them.
-- A ratio is the other's time over ours in the same round: the median of five rounds, and in brackets their range; of the
-  gallery, a round of which takes an hour, there is one. Times are process times of one thread unless *wall* stands
+- A ratio is the other's time over ours in the same round: the median of five rounds, and in brackets their range; of
+  the gallery, a round of which takes an hour, there is one. Times are process times of one thread unless *wall* stands
   beside them. The best of the others is what must be beaten.
 - The limit is a rate of the machine from the same run: of the faster of a product of two matrices and a convolution of
   many channels, of a copy in memory, or of reading a file that is not cached. Its share is the work that cannot be
