@@ -18,7 +18,7 @@ import pytest
 from filelock import FileLock
 from harness import ALL, make_all, plan, snakemake, study
 
-EARLY = ("slurm/test_limits", "workflow/test_f", "slurm", "workflow", "packaging", "faults")
+EARLY = ("slurm/test_limits", "workflow", "slurm", "packaging", "faults")
 """How paths of the files that take longest begin. The two of SLURM start one each: the second would wait for the first."""
 
 
